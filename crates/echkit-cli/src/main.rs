@@ -1,0 +1,2 @@
+//! The command `ech`.
+fn main() {}
