@@ -1,0 +1,3 @@
+module echkit.example/peer
+
+go 1.27
