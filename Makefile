@@ -1,0 +1,48 @@
+# Everything a developer runs. `make help` lists it; `make demo` and `make test` need nothing
+# installed by hand beyond a Rust toolchain: what else is missing, scripts/prepare installs.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench fuzz interop peers prepare prepare-peers
+
+# How many mutated inputs each target of `make fuzz` gets.
+MUTATIONS ?= 1000000
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: prepare ## see ECH hide a name: an ECH internet on loopback, with and without, and on the wire
+	cargo run --quiet --locked --package echkit-cli --bin ech -- demo
+
+test: peers ## everything CI checks but the style: unit, property, API and interop tests
+	cargo test --locked --workspace --no-fail-fast
+
+lint: prepare ## formatting, clippy, documentation, licences, leftovers
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	python3 scripts/licences.py
+	python3 scripts/leftovers.py
+
+bench: prepare ## benchmarks, with their ratio to stock rustls in the same run
+	cargo bench --locked --workspace --bench '*'
+
+fuzz: prepare ## feed every parser MUTATIONS (1000000) mutated inputs
+	ECHKIT_MUTATIONS=$(MUTATIONS) cargo test --locked --release --workspace --test mutations -- --nocapture
+
+interop: peers ## the matrix against OpenSSL 4 and Go, both directions, cell by cell
+	cargo test --locked --package echkit-interop -- --nocapture
+
+peers: prepare-peers ## build OpenSSL 4 and the Go peer into the cache, once (ECHKIT_INTEROP=skip leaves them out)
+ifeq ($(ECHKIT_INTEROP),skip)
+	@echo "peers: ECHKIT_INTEROP=skip, so the interop matrix will not run"
+else
+	@interop/peers/build
+endif
+
+prepare:
+	@scripts/prepare
+
+prepare-peers:
+	@scripts/prepare $(if $(filter skip,$(ECHKIT_INTEROP)),,peers)
