@@ -1,0 +1,245 @@
+//! ECH key pairs: generation, use, and their files (RFC 9849 §4, RFC 9934).
+//!
+//! ```
+//! use echkit_proto::key::{EchKey, EchKeyFile, KeyParams};
+//!
+//! let key = EchKey::generate(&KeyParams::new("public.example")?)?;
+//! let pem = key.to_pem()?;
+//! let again = EchKeyFile::from_pem(&pem)?;
+//! assert_eq!(again.keys()[0].config(), key.config());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::crypto::hpke::{EncapsulatedSecret, HpkeOpener, HpkePrivateKey};
+
+use crate::config::{BadPublicName, EchConfig, EchConfigContents, MAX_CONFIG_LEN, PublicName};
+use crate::hpke::{self, Kem, Suite, SymmetricSuite};
+
+mod file;
+mod pkcs8;
+
+pub use file::{EchKeyFile, KeyFileError};
+
+/// What a new key shall be like.
+#[derive(Clone, Debug)]
+pub struct KeyParams {
+    /// The name that outer hellos show.
+    pub public_name: PublicName,
+    /// Tells the server's keys apart; random when `None`.
+    pub config_id: Option<u8>,
+    /// The KEM. Default: X25519.
+    pub kem: Kem,
+    /// KDF and AEAD pairs, preferred first. Default: HKDF-SHA256 with AES-128-GCM.
+    pub suites: Vec<SymmetricSuite>,
+    /// The longest name that clients shall pad for; 0 (the default) leaves it to them.
+    pub maximum_name_length: u8,
+}
+
+impl KeyParams {
+    /// The suite that everybody has (RFC 9849 §9), a random config_id.
+    ///
+    /// # Errors
+    ///
+    /// When `public_name` is no host name by RFC 9849 §6.1.7.
+    pub fn new(public_name: &str) -> Result<Self, BadPublicName> {
+        Ok(Self {
+            public_name: PublicName::new(public_name)?,
+            config_id: None,
+            kem: Kem::X25519,
+            suites: vec![SymmetricSuite::MANDATORY],
+            maximum_name_length: 0,
+        })
+    }
+}
+
+/// A server's ECH key: an ECHConfig and the private key of its public key.
+#[derive(Clone)]
+pub struct EchKey {
+    config: EchConfig,
+    info: Vec<u8>,
+    private: Arc<HpkePrivateKey>,
+}
+
+impl EchKey {
+    /// Makes a key pair and its ECHConfig.
+    ///
+    /// # Errors
+    ///
+    /// When `params` name a KEM or suite that is not implemented, no suite at all, or so many that
+    /// clients would pass the config over for its length.
+    pub fn generate(params: &KeyParams) -> Result<Self, KeyError> {
+        let mut implementation = None;
+        for sym in &params.suites {
+            let suite = Suite {
+                kem: params.kem,
+                sym: *sym,
+            };
+            let found = hpke::find(suite).ok_or(KeyError::UnknownSuite(suite))?;
+            implementation.get_or_insert(found);
+        }
+        let (public, private) = implementation
+            .ok_or(KeyError::NoSuite)?
+            .generate_key_pair()
+            .map_err(|error| KeyError::Generation(error.to_string()))?;
+        if params.suites.len() * 4 + public.0.len() > MAX_CONFIG_LEN / 2 {
+            return Err(KeyError::TooManySuites(params.suites.len()));
+        }
+        let config = EchConfig::from(EchConfigContents {
+            config_id: params.config_id.unwrap_or_else(rand::random),
+            kem: params.kem,
+            public_key: public.0,
+            cipher_suites: params.suites.clone(),
+            maximum_name_length: params.maximum_name_length,
+            public_name: params.public_name.clone(),
+            extensions: Vec::new(),
+        });
+        Ok(Self::pair(config, Arc::new(private)))
+    }
+
+    /// Joins an ECHConfig with the private key of its public key, as the KEM serialises it.
+    ///
+    /// # Errors
+    ///
+    /// When the config cannot be used (its version, its KEM), or the key is not its key.
+    pub fn new(config: EchConfig, private_key: Vec<u8>) -> Result<Self, KeyError> {
+        let private = HpkePrivateKey::from(private_key);
+        match fits(&config, &private)? {
+            true => Ok(Self::pair(config, Arc::new(private))),
+            false => Err(KeyError::Mismatch),
+        }
+    }
+
+    /// The caller has seen that `private` is the key of `config`.
+    fn pair(config: EchConfig, private: Arc<HpkePrivateKey>) -> Self {
+        Self {
+            info: config.hpke_info(),
+            config,
+            private,
+        }
+    }
+
+    /// The ECHConfig to publish.
+    pub fn config(&self) -> &EchConfig {
+        &self.config
+    }
+
+    /// The contents of the ECHConfig.
+    pub fn contents(&self) -> &EchConfigContents {
+        self.config
+            .contents()
+            .expect("an EchKey is only made of a config with contents")
+    }
+
+    /// The config_id that clients name the key by.
+    pub fn config_id(&self) -> u8 {
+        self.contents().config_id
+    }
+
+    /// The private key, as the KEM serialises it (RFC 9180 §7.1.2). Keep it secret.
+    pub fn private_key_bytes(&self) -> &[u8] {
+        self.private.secret_bytes()
+    }
+
+    /// The HPKE `info`: `"tls ech" || 0x00 || ECHConfig` (RFC 9849 §7.1).
+    pub fn info(&self) -> &[u8] {
+        &self.info
+    }
+
+    /// Sets up the HPKE context that opens what a client sealed under `enc` (RFC 9849 §7.1).
+    ///
+    /// # Errors
+    ///
+    /// When the ECHConfig does not list `sym`, or `enc` is not a value of its KEM.
+    pub fn setup_opener(
+        &self,
+        sym: SymmetricSuite,
+        enc: &[u8],
+    ) -> Result<Box<dyn HpkeOpener>, OpenError> {
+        let contents = self.contents();
+        let suite = Suite {
+            kem: contents.kem,
+            sym,
+        };
+        let hpke = match contents.cipher_suites.contains(&sym) {
+            true => hpke::find(suite),
+            false => None,
+        };
+        hpke.ok_or(OpenError::SuiteNotOffered(suite))?
+            .setup_opener(&EncapsulatedSecret(enc.to_vec()), &self.info, &self.private)
+            .map_err(|_| OpenError::Encapsulation)
+    }
+
+    /// The key and its config as one file of RFC 9934, as `openssl ech` writes them.
+    ///
+    /// # Errors
+    ///
+    /// When the private key cannot be written as PKCS#8.
+    pub fn to_pem(&self) -> Result<String, KeyFileError> {
+        EchKeyFile::from(self.clone()).to_pem()
+    }
+}
+
+/// Shows the config, never the private key.
+impl fmt::Debug for EchKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EchKey")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether `private` is the private key of the public key in `config`.
+fn fits(config: &EchConfig, private: &HpkePrivateKey) -> Result<bool, KeyError> {
+    let contents = config
+        .contents()
+        .ok_or_else(|| KeyError::UnusableConfig(config.why_not().map(|w| w.to_string())))?;
+    if !Kem::ALL.contains(&contents.kem) {
+        return Err(KeyError::UnknownKem(contents.kem));
+    }
+    Ok(hpke::public_key(contents.kem, private).is_some_and(|p| p == contents.public_key))
+}
+
+/// A key cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// No pair of KDF and AEAD was asked for.
+    #[error("a key needs at least one cipher suite")]
+    NoSuite,
+    /// More suites than an ECHConfig should hold.
+    #[error("{0} cipher suites make the ECHConfig too long for clients; name fewer")]
+    TooManySuites(usize),
+    /// A suite that is not implemented.
+    #[error("the HPKE suite {0} is not implemented")]
+    UnknownSuite(Suite),
+    /// A KEM that is not implemented.
+    #[error("the KEM {0} is not implemented")]
+    UnknownKem(Kem),
+    /// A config without contents to match a key with.
+    #[error("the ECHConfig cannot be used{}", .0.as_ref().map(|w| format!(": {w}")).unwrap_or_default())]
+    UnusableConfig(Option<String>),
+    /// The private key belongs to another public key.
+    #[error("the private key does not belong to the public key in the ECHConfig")]
+    Mismatch,
+    /// The cryptography library could not make a key.
+    #[error("no key could be generated: {0}")]
+    Generation(String),
+}
+
+/// A client's offer cannot be opened under a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The ECHConfig does not list the suite.
+    #[error("the ECHConfig does not list the suite {0}")]
+    SuiteNotOffered(Suite),
+    /// `enc` is not a value of the KEM.
+    #[error("the encapsulated key is not valid")]
+    Encapsulation,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! ECH key files: a private key and an ECHConfigList in PEM (RFC 9934 §3).
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::crypto::hpke::HpkePrivateKey;
+use zeroize::Zeroizing;
+
+use super::{EchKey, fits, pkcs8};
+use crate::config::{ConfigListError, EchConfigList};
+
+const PRIVATE_KEY: &str = "PRIVATE KEY";
+const ECHCONFIG: &str = "ECHCONFIG";
+
+/// A file of RFC 9934: an ECHConfigList, and the private key of one of its configs where the file
+/// is the server's own.
+#[derive(Clone)]
+pub struct EchKeyFile {
+    list: EchConfigList,
+    keys: Vec<EchKey>,
+}
+
+impl EchKeyFile {
+    /// Reads the text of a file. What stands behind the ECHCONFIG block is ignored, as RFC 9934
+    /// asks for.
+    ///
+    /// # Errors
+    ///
+    /// When there is no ECHCONFIG block, a block is broken, the private key is encrypted or of an
+    /// unknown kind, or it belongs to none of the configs.
+    pub fn from_pem(text: &str) -> Result<Self, KeyFileError> {
+        let (config_at, config) =
+            block(text, ECHCONFIG)?.ok_or_else(|| match text.contains("-----BEGIN") {
+                true => KeyFileError::NoEchConfig,
+                false => KeyFileError::NotPem,
+            })?;
+        let list = EchConfigList::parse(&config)?;
+        let before = &text[..config_at];
+        if before.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+            return Err(KeyFileError::Encrypted);
+        }
+        let private = match block(before, PRIVATE_KEY)? {
+            Some((_, der)) => Arc::new(HpkePrivateKey::from(pkcs8::decode(&der)?)),
+            None => {
+                return Ok(Self {
+                    list,
+                    keys: Vec::new(),
+                });
+            }
+        };
+        let keys: Vec<EchKey> = list
+            .configs()
+            .iter()
+            .filter(|config| fits(config, &private) == Ok(true))
+            .map(|config| EchKey::pair(config.clone(), private.clone()))
+            .collect();
+        match keys.is_empty() {
+            true => Err(KeyFileError::Mismatch),
+            false => Ok(Self { list, keys }),
+        }
+    }
+
+    /// Writes the file: the private key first, where there is one, then the list.
+    ///
+    /// # Errors
+    ///
+    /// When the private key cannot be written as PKCS#8.
+    pub fn to_pem(&self) -> Result<String, KeyFileError> {
+        let mut out = String::new();
+        if let Some(key) = self.keys.first() {
+            let contents = key.contents();
+            let der = pkcs8::encode(contents.kem, key.private_key_bytes(), &contents.public_key)?;
+            out.push_str(&encode(PRIVATE_KEY, &der)?);
+        }
+        out.push_str(&encode(ECHCONFIG, &self.list.encode())?);
+        Ok(out)
+    }
+
+    /// The list in the file: what is published.
+    pub fn list(&self) -> &EchConfigList {
+        &self.list
+    }
+
+    /// The keys: one for each config of the list that the private key belongs to. Empty for a
+    /// public-only file.
+    pub fn keys(&self) -> &[EchKey] {
+        &self.keys
+    }
+}
+
+impl From<EchKey> for EchKeyFile {
+    fn from(key: EchKey) -> Self {
+        Self {
+            list: EchConfigList::from(key.config().clone()),
+            keys: vec![key],
+        }
+    }
+}
+
+impl From<EchConfigList> for EchKeyFile {
+    /// A public-only file.
+    fn from(list: EchConfigList) -> Self {
+        Self {
+            list,
+            keys: Vec::new(),
+        }
+    }
+}
+
+/// Shows the list and whether there is a key, never the key.
+impl fmt::Debug for EchKeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EchKeyFile")
+            .field("list", &self.list)
+            .field("has_private_key", &!self.keys.is_empty())
+            .finish()
+    }
+}
+
+/// Where a PEM block begins, and its bytes.
+type Block = (usize, Zeroizing<Vec<u8>>);
+
+/// Finds the first PEM block with `label`: where it begins, and its bytes.
+fn block(text: &str, label: &'static str) -> Result<Option<Block>, KeyFileError> {
+    let Some(start) = text.find(&format!("-----BEGIN {label}-----")) else {
+        return Ok(None);
+    };
+    let end_line = format!("-----END {label}-----");
+    let end = text[start..]
+        .find(&end_line)
+        .map(|at| start + at + end_line.len())
+        .ok_or(KeyFileError::BrokenBlock(label))?;
+    let (_, bytes) = pem_rfc7468::decode_vec(&text.as_bytes()[start..end])
+        .map_err(|_| KeyFileError::BrokenBlock(label))?;
+    Ok(Some((start, Zeroizing::new(bytes))))
+}
+
+fn encode(label: &'static str, bytes: &[u8]) -> Result<String, KeyFileError> {
+    pem_rfc7468::encode_string(label, pem_rfc7468::LineEnding::LF, bytes)
+        .map_err(|_| KeyFileError::BrokenBlock(label))
+}
+
+/// A file is not one of RFC 9934.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFileError {
+    /// No PEM at all.
+    #[error("not a PEM file")]
+    NotPem,
+    /// No `ECHCONFIG` block.
+    #[error("it has no ECHCONFIG block (RFC 9934); make one with `ech keygen` or `openssl ech`")]
+    NoEchConfig,
+    /// A block has no end, or is not base64.
+    #[error("its {0} block is broken")]
+    BrokenBlock(&'static str),
+    /// RFC 9934 files hold the private key unencrypted.
+    #[error("its private key is encrypted; ECH key files hold it in plain PKCS#8 (RFC 9934)")]
+    Encrypted,
+    /// Not PKCS#8, or of another kind of key.
+    #[error("its private key {0}")]
+    PrivateKey(String),
+    /// The private key belongs to none of the configs.
+    #[error("its private key belongs to none of its ECHConfigs")]
+    Mismatch,
+    /// The ECHCONFIG block is not an ECHConfigList.
+    #[error(transparent)]
+    List(#[from] ConfigListError),
+}

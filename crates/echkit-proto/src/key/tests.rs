@@ -1,0 +1,181 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::hpke::{Aead, Kdf};
+use rustls::crypto::hpke::HpkePublicKey;
+
+fn params() -> KeyParams {
+    KeyParams::new("public.example").unwrap()
+}
+
+#[test]
+fn every_kem_generates_seals_opens_and_survives_its_file() {
+    for kem in Kem::ALL {
+        let key = EchKey::generate(&KeyParams {
+            kem,
+            config_id: Some(7),
+            suites: vec![
+                SymmetricSuite::new(Kdf::HKDF_SHA384, Aead::CHACHA20_POLY1305),
+                SymmetricSuite::MANDATORY,
+            ],
+            maximum_name_length: 64,
+            ..params()
+        })
+        .unwrap();
+        assert_eq!(key.config_id(), 7);
+        assert_eq!(key.contents().maximum_name_length, 64);
+
+        let read = EchKeyFile::from_pem(&key.to_pem().unwrap()).unwrap();
+        let read = &read.keys()[0];
+        assert_eq!(read.config(), key.config());
+        assert_eq!(read.private_key_bytes(), key.private_key_bytes());
+
+        for sym in &key.contents().cipher_suites {
+            let hpke = hpke::find(Suite { kem, sym: *sym }).unwrap();
+            let public = HpkePublicKey(key.contents().public_key.clone());
+            let (enc, mut sealer) = hpke.setup_sealer(key.info(), &public).unwrap();
+            let sealed = sealer.seal(b"aad", b"hello").unwrap();
+            let mut opener = read.setup_opener(*sym, &enc.0).unwrap();
+            assert_eq!(opener.open(b"aad", &sealed).unwrap(), b"hello");
+        }
+    }
+}
+
+#[test]
+fn a_suite_that_the_config_does_not_list_is_not_opened() {
+    let key = EchKey::generate(&params()).unwrap();
+    let sym = SymmetricSuite::new(Kdf::HKDF_SHA512, Aead::AES_256_GCM);
+    let error = key.setup_opener(sym, &[9; 32]).unwrap_err();
+    assert!(matches!(error, OpenError::SuiteNotOffered(_)));
+}
+
+#[test]
+fn an_encapsulated_key_of_the_wrong_length_is_an_error() {
+    let key = EchKey::generate(&params()).unwrap();
+    let error = key
+        .setup_opener(SymmetricSuite::MANDATORY, &[9; 31])
+        .unwrap_err();
+    assert_eq!(error, OpenError::Encapsulation);
+}
+
+#[test]
+fn generation_refuses_what_no_client_could_use() {
+    let none = KeyParams {
+        suites: vec![],
+        ..params()
+    };
+    assert_eq!(EchKey::generate(&none).unwrap_err(), KeyError::NoSuite);
+    let unknown = KeyParams {
+        kem: Kem(0x4242),
+        ..params()
+    };
+    assert!(matches!(
+        EchKey::generate(&unknown),
+        Err(KeyError::UnknownSuite(_))
+    ));
+    let many = KeyParams {
+        suites: vec![SymmetricSuite::MANDATORY; 2000],
+        ..params()
+    };
+    assert_eq!(
+        EchKey::generate(&many).unwrap_err(),
+        KeyError::TooManySuites(2000)
+    );
+}
+
+#[test]
+fn a_private_key_of_another_config_is_refused() {
+    let (a, b) = (
+        EchKey::generate(&params()).unwrap(),
+        EchKey::generate(&params()).unwrap(),
+    );
+    let error = EchKey::new(a.config().clone(), b.private_key_bytes().to_vec()).unwrap_err();
+    assert_eq!(error, KeyError::Mismatch);
+
+    let (pem_a, pem_b) = (a.to_pem().unwrap(), b.to_pem().unwrap());
+    let mixed = pem_a
+        .split("-----BEGIN ECHCONFIG")
+        .next()
+        .unwrap()
+        .to_owned()
+        + "-----BEGIN ECHCONFIG"
+        + pem_b.split("-----BEGIN ECHCONFIG").nth(1).unwrap();
+    assert_eq!(
+        EchKeyFile::from_pem(&mixed).unwrap_err(),
+        KeyFileError::Mismatch
+    );
+}
+
+/// The example file of RFC 9934 §3, figure 1.
+const RFC_9934_EXAMPLE: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VuBCIEICjd4yGRdsoP9gU7YT7My8DHx1Tjme8GYDXrOMCi8v1V
+-----END PRIVATE KEY-----
+-----BEGIN ECHCONFIG-----
+AD7+DQA65wAgACA8wVN2BtscOl3vQheUzHeIkVmKIiydUhDCliA4iyQRCwAEAAEA
+AQALZXhhbXBsZS5jb20AAA==
+-----END ECHCONFIG-----
+";
+
+#[test]
+fn the_example_of_rfc_9934_loads_and_is_written_back_byte_for_byte() {
+    let file = EchKeyFile::from_pem(RFC_9934_EXAMPLE).unwrap();
+    assert_eq!(file.keys().len(), 1);
+    assert_eq!(file.keys()[0].config_id(), 0xe7);
+    assert_eq!(
+        file.keys()[0].contents().public_name.as_str(),
+        Some("example.com")
+    );
+    assert_eq!(file.to_pem().unwrap(), RFC_9934_EXAMPLE);
+}
+
+#[test]
+fn a_public_only_file_has_a_list_and_no_key() {
+    let (_, public) = RFC_9934_EXAMPLE
+        .split_once("-----END PRIVATE KEY-----\n")
+        .unwrap();
+    let file = EchKeyFile::from_pem(public).unwrap();
+    assert!(file.keys().is_empty());
+    assert_eq!(file.to_pem().unwrap(), public);
+}
+
+#[test]
+fn what_follows_the_list_is_ignored() {
+    let with_more = format!("{RFC_9934_EXAMPLE}-----BEGIN CERTIFICATE-----\n!!!\n");
+    assert_eq!(EchKeyFile::from_pem(&with_more).unwrap().keys().len(), 1);
+}
+
+#[test]
+fn broken_files_are_told_apart() {
+    let cases: [(&str, KeyFileError); 5] = [
+        ("", KeyFileError::NotPem),
+        ("-----BEGIN CERTIFICATE-----\n", KeyFileError::NoEchConfig),
+        (
+            "-----BEGIN ECHCONFIG-----\nAD7+",
+            KeyFileError::BrokenBlock("ECHCONFIG"),
+        ),
+        (
+            "-----BEGIN ECHCONFIG-----\nAD7+\n-----END ECHCONFIG-----\n",
+            KeyFileError::List(crate::config::ConfigListError::Truncated {
+                announced: 62,
+                present: 1,
+            }),
+        ),
+        (
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\n-----BEGIN ECHCONFIG-----\n\
+             AD7+DQA65wAgACA8wVN2BtscOl3vQheUzHeIkVmKIiydUhDCliA4iyQRCwAEAAEA\n\
+             AQALZXhhbXBsZS5jb20AAA==\n-----END ECHCONFIG-----\n",
+            KeyFileError::Encrypted,
+        ),
+    ];
+    for (text, error) in cases {
+        assert_eq!(EchKeyFile::from_pem(text).unwrap_err(), error, "{text}");
+    }
+}
+
+#[test]
+fn debug_output_holds_no_private_key() {
+    let key = EchKey::generate(&params()).unwrap();
+    let secret = format!("{:?}", key.private_key_bytes());
+    let shown = format!("{key:?} {:?}", EchKeyFile::from(key.clone()));
+    assert!(!shown.contains(&secret[1..secret.len() - 1]));
+}
