@@ -7,8 +7,10 @@
 //! - [`config`]: ECHConfigList: parse, encode, select.
 //! - [`hpke`]: the HPKE suites.
 //! - [`key`]: ECH key pairs and their files (RFC 9934).
+//! - [`svcb`]: HTTPS records and what they mean for a client (RFC 9460, RFC 9848).
 
 pub mod codec;
 pub mod config;
 pub mod hpke;
 pub mod key;
+pub mod svcb;

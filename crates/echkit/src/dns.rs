@@ -1,0 +1,9 @@
+//! Questions to a resolver, with records as raw bytes.
+//!
+//! A general purpose resolver library drops a whole message for one bad HTTPS record, which would
+//! make "malformed" look like "no answer". Here a message is only walked; what is inside a record
+//! is for [`echkit_proto::svcb`] to judge.
+
+mod answer;
+
+pub use answer::{Answer, QueryError, RecordType, Status};

@@ -1,0 +1,136 @@
+//! What comes back from a query.
+
+use core::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use echkit_proto::svcb::DomainName;
+
+/// The type of a record set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RecordType(pub u16);
+
+impl RecordType {
+    /// An IPv4 address.
+    pub const A: Self = Self(1);
+    /// An alias of the whole name.
+    pub const CNAME: Self = Self(5);
+    /// The start of a zone; carries the lifetime of negative answers.
+    pub const SOA: Self = Self(6);
+    /// An IPv6 address.
+    pub const AAAA: Self = Self(28);
+    /// A service binding (RFC 9460).
+    pub const SVCB: Self = Self(echkit_proto::svcb::TYPE_SVCB);
+    /// A service binding for `https` (RFC 9460 §9).
+    pub const HTTPS: Self = Self(echkit_proto::svcb::TYPE_HTTPS);
+}
+
+impl fmt::Display for RecordType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::A => f.write_str("A"),
+            Self::CNAME => f.write_str("CNAME"),
+            Self::SOA => f.write_str("SOA"),
+            Self::AAAA => f.write_str("AAAA"),
+            Self::SVCB => f.write_str("SVCB"),
+            Self::HTTPS => f.write_str("HTTPS"),
+            // RFC 3597 §5
+            Self(number) => write!(f, "TYPE{number}"),
+        }
+    }
+}
+
+/// An authoritative yes or no: the resolver said what there is, or that there is nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Whether there is anything.
+    pub status: Status,
+    /// The name that owns the records, at the end of any CNAME chain.
+    pub owner: DomainName,
+    /// The CNAME targets on the way, in order; the last one is `owner`.
+    pub cnames: Vec<DomainName>,
+    /// RDATA of each record, as it came. Names in the types that are used here are never
+    /// compressed; a compressed one is left as it is, for the record's own rules to refuse.
+    pub rdata: Vec<Vec<u8>>,
+    /// How long the answer, or its absence, holds.
+    pub ttl: Duration,
+    /// Whether the network could neither read nor change question and answer.
+    pub protected: bool,
+}
+
+impl Answer {
+    /// The addresses in an A or AAAA answer; RDATA of another size is passed over.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.rdata.iter().filter_map(|rdata| {
+            if let Ok(octets) = <[u8; 4]>::try_from(rdata.as_slice()) {
+                return Some(Ipv4Addr::from(octets).into());
+            }
+            let octets = <[u8; 16]>::try_from(rdata.as_slice()).ok()?;
+            Some(Ipv6Addr::from(octets).into())
+        })
+    }
+}
+
+/// The three answers that a resolver can give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// There are records.
+    Found,
+    /// The name exists, and has no records of this type.
+    NoData,
+    /// The name does not exist.
+    NxDomain,
+}
+
+/// No answer: nobody can say from this whether there are records.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// Nothing usable came back in time.
+    #[error("no answer from {resolver} within {} ms", waited.as_millis())]
+    Timeout {
+        /// The resolver that was asked.
+        resolver: String,
+        /// How long, over all tries.
+        waited: Duration,
+    },
+    /// The resolver could not be reached, or the connection to it broke.
+    #[error("cannot ask {resolver}: {error}")]
+    Transport {
+        /// The resolver that was asked.
+        resolver: String,
+        /// What went wrong.
+        error: std::sync::Arc<io::Error>,
+    },
+    /// The resolver answered that it cannot answer; SERVFAIL covers failed DNSSEC validation.
+    #[error("{resolver} answered {}", rcode_name(*rcode))]
+    Refused {
+        /// The resolver that was asked.
+        resolver: String,
+        /// The response code.
+        rcode: u16,
+    },
+    /// An answer came over a connection and was no answer to the question.
+    #[error("{resolver} sent a malformed answer: {reason}")]
+    Malformed {
+        /// The resolver that was asked.
+        resolver: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// CNAMEs lead in a circle, or go on for too long.
+    #[error("the CNAME chain does not end after {0} links")]
+    CnameChain(usize),
+}
+
+/// Response codes that resolvers send instead of an answer.
+fn rcode_name(rcode: u16) -> String {
+    match rcode {
+        1 => "FORMERR".into(),
+        2 => "SERVFAIL".into(),
+        4 => "NOTIMP".into(),
+        5 => "REFUSED".into(),
+        other => format!("response code {other}"),
+    }
+}
