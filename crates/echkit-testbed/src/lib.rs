@@ -1,1 +1,38 @@
-//! placeholder
+//! An Encrypted Client Hello internet in a box.
+//!
+//! [`Testbed::start`] serves the zone `ech.test` on loopback: authoritative DNS (UDP, TCP, HTTPS),
+//! a certificate authority made for the occasion, and one TLS server for each way to publish and
+//! serve ECH, well or badly. Each [`Case`] says what a correct client comes to, and each server
+//! has a page that says what it saw ([`Page`]).
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), echkit_testbed::Error> {
+//! let testbed = echkit_testbed::Testbed::builder().only(["nominal"]).start().await?;
+//! let case = testbed.case("nominal").expect("it was asked for");
+//! assert_eq!(case.host, "nominal.ech.test");
+//! println!("ech get {} --dns {}", case.url, testbed.dns_uri());
+//! # Ok(())
+//! # }
+//! ```
+
+mod ca;
+mod capture;
+mod case;
+mod cases;
+mod configs;
+mod dns;
+mod doh;
+mod error;
+mod page;
+mod ports;
+mod server;
+mod testbed;
+mod zone;
+
+pub use capture::Capture;
+pub use case::{Case, EchStatus, Expectations, Expected, HttpsAnswer, ServerWord, Source};
+pub use error::Error;
+pub use page::{Page, PageEch, PageHttp, PageTls};
+pub use testbed::{Builder, Listed, Ports, Testbed, list};
+pub use zone::{ZONE, ZoneRecord};

@@ -1,0 +1,252 @@
+//! What a listener received: the bytes of each client, as an eavesdropper would have read them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+/// Bytes kept of one connection. A hostile or chatty client cannot fill memory.
+const BYTES_PER_CONNECTION: usize = 64 * 1024;
+
+/// Connections kept; the oldest are forgotten first.
+const CONNECTIONS: usize = 1024;
+
+/// How long a connection that our side has finished with is read further: what a client still had
+/// under way belongs to the capture.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The client's bytes of one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capture {
+    /// The case whose server was connected to.
+    pub case: String,
+    /// Where the client came from.
+    pub client: SocketAddr,
+    /// What it sent, from the first byte, up to 64 KiB.
+    pub bytes: Vec<u8>,
+    /// The client sent more than was kept.
+    pub truncated: bool,
+    /// The connection has ended: nothing will be added.
+    pub ended: bool,
+}
+
+impl Capture {
+    /// Whether `name` can be read in the captured bytes, in any case of letters.
+    pub fn contains(&self, name: &str) -> bool {
+        !name.is_empty()
+            && self
+                .bytes
+                .windows(name.len())
+                .any(|w| w.eq_ignore_ascii_case(name.as_bytes()))
+    }
+}
+
+/// Where the listeners of one testbed put what they receive.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recorder {
+    entries: Arc<Mutex<Vec<Arc<Mutex<Capture>>>>>,
+}
+
+impl Recorder {
+    /// Wraps a connection so that what is read from it is kept.
+    pub(crate) fn record<IO>(&self, case: &str, client: SocketAddr, io: IO) -> Recorded<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let entry = Arc::new(Mutex::new(Capture {
+            case: case.to_owned(),
+            client,
+            bytes: Vec::new(),
+            truncated: false,
+            ended: false,
+        }));
+        let mut entries = lock(&self.entries);
+        if entries.len() == CONNECTIONS {
+            entries.remove(0);
+        }
+        entries.push(entry.clone());
+        Recorded {
+            io: Some(io),
+            entry,
+        }
+    }
+
+    pub(crate) fn captures(&self) -> Vec<Capture> {
+        lock(&self.entries)
+            .iter()
+            .map(|entry| lock(entry).clone())
+            .collect()
+    }
+
+    pub(crate) fn clear(&self) {
+        lock(&self.entries).clear();
+    }
+}
+
+/// A connection whose incoming bytes are kept.
+#[derive(Debug)]
+pub(crate) struct Recorded<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> {
+    // `None` only once dropped, when the rest is read in the background.
+    io: Option<IO>,
+    entry: Arc<Mutex<Capture>>,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> Recorded<IO> {
+    fn io(&mut self) -> io::Result<Pin<&mut IO>> {
+        self.io
+            .as_mut()
+            .map(Pin::new)
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> AsyncRead for Recorded<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(self.io()?.poll_read(cx, buf))?;
+        keep(&self.entry, &buf.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> AsyncWrite for Recorded<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.io()?.poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io()?.poll_shutdown(cx)
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> Drop for Recorded<IO> {
+    fn drop(&mut self) {
+        let entry = self.entry.clone();
+        let (Some(io), Ok(runtime)) = (self.io.take(), tokio::runtime::Handle::try_current())
+        else {
+            lock(&entry).ended = true;
+            return;
+        };
+        runtime.spawn(async move {
+            // A client that waits for our end of the stream gets it; the rest is a courtesy.
+            let _ = tokio::time::timeout(DRAIN, drain(io, &entry)).await;
+            lock(&entry).ended = true;
+        });
+    }
+}
+
+async fn drain<IO: AsyncRead + AsyncWrite + Unpin>(
+    mut io: IO,
+    entry: &Mutex<Capture>,
+) -> io::Result<()> {
+    io.shutdown().await?;
+    let mut buf = vec![0; 4096];
+    loop {
+        let n = io.read(&mut buf).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        keep(entry, &buf[..n]);
+    }
+}
+
+fn keep(entry: &Mutex<Capture>, bytes: &[u8]) {
+    let mut capture = lock(entry);
+    let room = BYTES_PER_CONNECTION - capture.bytes.len();
+    capture
+        .bytes
+        .extend_from_slice(&bytes[..bytes.len().min(room)]);
+    capture.truncated |= bytes.len() > room;
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in here can leave the data half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn address() -> SocketAddr {
+        ([127, 0, 0, 1], 1).into()
+    }
+
+    async fn ended(recorder: &Recorder) -> Capture {
+        loop {
+            let capture = recorder.captures().pop().unwrap();
+            if capture.ended {
+                return capture;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn keeps_what_the_client_sent_even_when_nobody_read_it() {
+        let recorder = Recorder::default();
+        let (mut client, server) = tokio::io::duplex(1024);
+        let mut server = recorder.record("nominal", address(), server);
+        client.write_all(b"read, ").await.unwrap();
+        let mut buf = [0; 6];
+        server.read_exact(&mut buf).await.unwrap();
+        client.write_all(b"unread SECRET.ech.test").await.unwrap();
+        drop(server);
+        assert_eq!(
+            client.read(&mut buf).await.unwrap(),
+            0,
+            "the client sees the end"
+        );
+        drop(client);
+        let capture = ended(&recorder).await;
+        assert_eq!(capture.bytes, b"read, unread SECRET.ech.test");
+        assert!(capture.contains("secret.ech.test"));
+        assert!(!capture.contains("other.ech.test"));
+    }
+
+    #[tokio::test]
+    async fn is_bounded_in_bytes_and_in_connections() {
+        let recorder = Recorder::default();
+        for _ in 0..CONNECTIONS + 1 {
+            let (_, server) = tokio::io::duplex(16);
+            recorder.record("nominal", address(), server);
+        }
+        assert_eq!(recorder.captures().len(), CONNECTIONS);
+
+        recorder.clear();
+        let (mut client, server) = tokio::io::duplex(1024);
+        let mut server = recorder.record("nominal", address(), server);
+        let writer = tokio::spawn(async move {
+            client
+                .write_all(&vec![7; BYTES_PER_CONNECTION + 1])
+                .await
+                .unwrap();
+        });
+        let mut all = Vec::new();
+        server.read_to_end(&mut all).await.unwrap();
+        writer.await.unwrap();
+        assert_eq!(all.len(), BYTES_PER_CONNECTION + 1);
+        drop(server);
+        let capture = ended(&recorder).await;
+        assert_eq!(capture.bytes.len(), BYTES_PER_CONNECTION);
+        assert!(capture.truncated);
+    }
+}

@@ -1,0 +1,362 @@
+//! What a case is: a published deployment, a server, and how a correct client ends there.
+
+use serde::{Deserialize, Serialize};
+
+use crate::configs::KeySpec;
+use crate::zone::{DataSpec, Owner, Param, RecordSpec, Target, ZoneRecord};
+
+/// One deployment of the testbed, as it is served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Case {
+    /// The case's name, and the first label of its host.
+    pub name: String,
+    /// One sentence on what it is.
+    pub about: String,
+    /// The host that a client is asked to hide.
+    pub host: String,
+    /// The URL to fetch.
+    pub url: String,
+    /// The port of the case's server on loopback.
+    pub port: u16,
+    /// The name that the case's ECHConfigs show to the network.
+    pub public_name: String,
+    /// What the DNS says, in presentation form.
+    #[serde(serialize_with = "presentation")]
+    pub zone: Vec<ZoneRecord>,
+    /// What a correct client comes to in each mode.
+    pub expect: Expectations,
+}
+
+fn presentation<S: serde::Serializer>(zone: &[ZoneRecord], s: S) -> Result<S::Ok, S::Error> {
+    s.collect_seq(zone.iter().map(ToString::to_string))
+}
+
+/// The outcomes of one case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Expectations {
+    /// With ECH where the record offers it.
+    pub prefer: Expected,
+    /// With ECH or not at all.
+    pub require: Expected,
+}
+
+/// What a correct client reports of one fetch. Field names are those of the client's report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Expected {
+    /// The exit code of `ech get`.
+    pub exit_code: u8,
+    /// `dns.https`.
+    pub https: HttpsAnswer,
+    /// `ech.status`.
+    pub status: EchStatus,
+    /// `ech.source`.
+    pub source: Source,
+    /// `ech.retries`.
+    pub retries: u32,
+    /// The status of the HTTP response, when there is one.
+    pub http_status: Option<u16>,
+    /// What the server says of the connection that carried the response.
+    pub server: Option<ServerWord>,
+    /// `tls.hello_retry` of the connection that carried the response.
+    pub hello_retry: bool,
+    /// No byte that the client sends over TLS may show the host's name.
+    pub hidden: bool,
+    /// No byte at all goes to the server.
+    pub silent: bool,
+}
+
+/// `dns.https` of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum HttpsAnswer {
+    /// There are HTTPS records.
+    Found,
+    /// There are none.
+    None,
+    /// The query had no answer.
+    Failed,
+    /// The record set is malformed.
+    Malformed,
+}
+
+/// `ech.status` of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EchStatus {
+    /// No `encrypted_client_hello` extension was sent.
+    NotOffered,
+    /// A GREASE extension was sent (RFC 9849 §6.2).
+    Grease,
+    /// The server took the inner hello.
+    Accepted,
+    /// The server refused, and no connection came of it.
+    Rejected,
+    /// The server, authenticated for the public name, does not do ECH (RFC 9849 §6.1.6).
+    Disabled,
+    /// Offered, and the handshake ended before it was accepted.
+    Failed,
+}
+
+/// `ech.source` of the report: where the ECHConfig came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Source {
+    /// An HTTPS record.
+    Dns,
+    /// The server's retry_configs.
+    Retry,
+    /// Nowhere: no ECHConfig was used.
+    None,
+}
+
+/// `ech.status` of a server's status page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ServerWord {
+    /// The inner hello was opened and used.
+    Accepted,
+    /// An offer, or GREASE, that no key opens.
+    Rejected,
+    /// The hello had no `encrypted_client_hello`.
+    NotOffered,
+    /// This server knows nothing of ECH.
+    Off,
+}
+
+impl Expected {
+    /// ECH from the record, accepted at once.
+    pub(crate) const ACCEPTED: Self = Self {
+        exit_code: 0,
+        https: HttpsAnswer::Found,
+        status: EchStatus::Accepted,
+        source: Source::Dns,
+        retries: 0,
+        http_status: Some(200),
+        server: Some(ServerWord::Accepted),
+        hello_retry: false,
+        hidden: true,
+        silent: false,
+    };
+
+    /// Rejected once, then accepted with the server's retry_configs.
+    pub(crate) const RETRIED: Self = Self {
+        source: Source::Retry,
+        retries: 1,
+        ..Self::ACCEPTED
+    };
+
+    /// No usable ECHConfig: a page, under GREASE.
+    pub(crate) const GREASE: Self = Self {
+        status: EchStatus::Grease,
+        source: Source::None,
+        server: Some(ServerWord::Rejected),
+        hidden: false,
+        ..Self::ACCEPTED
+    };
+
+    /// Nothing sent, since ECH is required and cannot be had.
+    pub(crate) const REFUSED: Self = Self {
+        exit_code: exit::ECH_REQUIRED,
+        https: HttpsAnswer::Found,
+        status: EchStatus::NotOffered,
+        source: Source::None,
+        retries: 0,
+        http_status: None,
+        server: None,
+        hello_retry: false,
+        hidden: true,
+        silent: true,
+    };
+
+    /// Offered, and no page came of it.
+    pub(crate) const fn broken(exit_code: u8, status: EchStatus) -> Self {
+        Self {
+            exit_code,
+            status,
+            source: Source::Dns,
+            silent: false,
+            ..Self::REFUSED
+        }
+    }
+
+    pub(crate) const fn https(self, https: HttpsAnswer) -> Self {
+        Self { https, ..self }
+    }
+
+    pub(crate) const fn server(self, word: ServerWord) -> Self {
+        Self {
+            server: Some(word),
+            ..self
+        }
+    }
+
+    pub(crate) const fn hello_retry(self) -> Self {
+        Self {
+            hello_retry: true,
+            ..self
+        }
+    }
+}
+
+/// Exit codes of `ech get`, which are curl's.
+pub(crate) mod exit {
+    pub(crate) const TLS: u8 = 35;
+    pub(crate) const CERTIFICATE: u8 = 60;
+    pub(crate) const ECH_REQUIRED: u8 = 101;
+}
+
+/// One row of the table: a case before ports are bound and keys are made.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) url_port: UrlPort,
+    pub(crate) records: Vec<RecordSpec>,
+    pub(crate) keys: Vec<KeySpec>,
+    pub(crate) server: ServerSpec,
+    pub(crate) expect: Expectations,
+}
+
+/// Which port the URL names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UrlPort {
+    /// The server's.
+    Server,
+    /// None, which is 443: only the record leads to the server.
+    Default,
+}
+
+/// How a case's server behaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServerSpec {
+    pub(crate) ech: Ech,
+    pub(crate) public_certificate: PublicCertificate,
+    pub(crate) versions: Versions,
+    pub(crate) groups: Groups,
+    pub(crate) alpn: &'static [&'static str],
+    /// Listens on `::1` too, where the machine has it.
+    pub(crate) ipv6: bool,
+}
+
+/// What a server knows of ECH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ech {
+    /// Opens hellos with the case's keys.
+    Keys,
+    /// Makes a new key for each connection, as a farm whose machines disagree would look.
+    NewKeyEachTime,
+    /// Ignores the extension.
+    Off,
+}
+
+/// The certificate under which a server rejects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PublicCertificate {
+    /// Valid for the public name.
+    Good,
+    /// Valid, for another name.
+    OtherName,
+    /// For the public name, and signed by a root that nobody trusts.
+    OtherRoot,
+    /// For the public name, and expired.
+    Expired,
+}
+
+/// TLS versions of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Versions {
+    /// 1.3 and 1.2.
+    All,
+    /// 1.2 alone, which has no ECH.
+    Tls12,
+}
+
+/// Key exchange groups of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Groups {
+    /// What the TLS library likes.
+    All,
+    /// P-384, for which clients send no key share unasked: HelloRetryRequest.
+    P384,
+}
+
+impl ServerSpec {
+    pub(crate) const NOMINAL: Self = Self {
+        ech: Ech::Keys,
+        public_certificate: PublicCertificate::Good,
+        versions: Versions::All,
+        groups: Groups::All,
+        alpn: &["h2", "http/1.1"],
+        ipv6: false,
+    };
+}
+
+impl Spec {
+    /// A case that is nominal but for what follows.
+    pub(crate) fn new(name: &'static str, about: &'static str) -> Self {
+        Self {
+            name,
+            about,
+            url_port: UrlPort::Server,
+            records: vec![RecordSpec {
+                owner: Owner::Origin,
+                data: DataSpec::Addresses,
+            }],
+            keys: Vec::new(),
+            server: ServerSpec::NOMINAL,
+            expect: Expectations {
+                prefer: Expected::ACCEPTED,
+                require: Expected::ACCEPTED,
+            },
+        }
+    }
+
+    pub(crate) fn key(mut self, key: KeySpec) -> Self {
+        self.keys.push(key);
+        self
+    }
+
+    /// Replaces the records that every case starts with: the addresses of its host.
+    pub(crate) fn no_addresses(mut self) -> Self {
+        self.records.clear();
+        self
+    }
+
+    pub(crate) fn record(mut self, owner: Owner, data: DataSpec) -> Self {
+        self.records.push(RecordSpec { owner, data });
+        self
+    }
+
+    /// A ServiceMode record of the case's host.
+    pub(crate) fn service(self, priority: u16, params: impl Into<Vec<Param>>) -> Self {
+        let params = params.into();
+        let data = DataSpec::Service {
+            priority,
+            target: Target::Owner,
+            params,
+        };
+        self.record(Owner::Origin, data)
+    }
+
+    pub(crate) fn server(mut self, server: ServerSpec) -> Self {
+        self.server = server;
+        self
+    }
+
+    pub(crate) fn url_port(mut self, url_port: UrlPort) -> Self {
+        self.url_port = url_port;
+        self
+    }
+
+    pub(crate) fn expect(mut self, prefer: Expected, require: Expected) -> Self {
+        self.expect = Expectations { prefer, require };
+        self
+    }
+}

@@ -1,0 +1,136 @@
+//! Sockets on loopback. Port 0 stands for any free port.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
+
+use crate::error::Error;
+
+/// How often a free port is tried for, when it must be free for two sockets at once.
+const TRIES: usize = 32;
+
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+/// Listens for TCP.
+pub(crate) async fn tcp(port: u16, what: &'static str) -> Result<(TcpListener, SocketAddr), Error> {
+    let address = SocketAddr::new(V4, port);
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound.await.map_err(|source| Error::Bind {
+        what,
+        address,
+        source,
+    })
+}
+
+/// Listens on 127.0.0.1 and, where `ipv6` asks for it and the machine has it, on ::1 at the same
+/// port.
+pub(crate) async fn tcp_dual(
+    port: u16,
+    ipv6: bool,
+    what: &'static str,
+) -> Result<(Vec<TcpListener>, u16), Error> {
+    for tries_left in (0..TRIES).rev() {
+        let (v4, address) = tcp(port, what).await?;
+        if !ipv6 {
+            return Ok((vec![v4], address.port()));
+        }
+        let address = SocketAddr::new(V6, address.port());
+        match TcpListener::bind(address).await {
+            Ok(v6) => return Ok((vec![v4, v6], address.port())),
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
+                if port != 0 || tries_left == 0 {
+                    return Err(Error::Bind {
+                        what,
+                        address,
+                        source: e,
+                    });
+                }
+            }
+            // No IPv6 on this machine: the case goes without.
+            Err(_) => return Ok((vec![v4], address.port())),
+        }
+    }
+    unreachable!("the last try returns")
+}
+
+/// UDP and TCP at the same port.
+pub(crate) async fn udp_and_tcp(
+    port: u16,
+    what: &'static str,
+) -> Result<(UdpSocket, TcpListener, SocketAddr), Error> {
+    for tries_left in (0..TRIES).rev() {
+        let (tcp, address) = tcp(port, what).await?;
+        match UdpSocket::bind(address).await {
+            Ok(udp) => return Ok((udp, tcp, address)),
+            Err(e) if port == 0 && tries_left > 0 && e.kind() == io::ErrorKind::AddrInUse => {}
+            Err(source) => {
+                return Err(Error::Bind {
+                    what,
+                    address,
+                    source,
+                });
+            }
+        }
+    }
+    unreachable!("the last try returns")
+}
+
+/// A port that is taken and refuses connections, for as long as the socket lives.
+pub(crate) fn closed(port: u16) -> Result<(TcpSocket, u16), Error> {
+    let address = SocketAddr::new(V4, port);
+    let bound = || {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(address)?;
+        let port = socket.local_addr()?.port();
+        Ok((socket, port))
+    };
+    bound().map_err(|source| Error::Bind {
+        what: "nothing",
+        address,
+        source,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_closed_port_refuses() {
+        let (_socket, port) = closed(0).unwrap();
+        let error = tokio::net::TcpStream::connect((V4, port))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_named() {
+        let (_listener, address) = tcp(0, "one").await.unwrap();
+        let error = tcp(address.port(), "another")
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(&address.to_string()) && error.contains("another"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn two_families_and_two_protocols_share_a_port() {
+        let (listeners, port) = tcp_dual(0, true, "test").await.unwrap();
+        for listener in &listeners {
+            assert_eq!(listener.local_addr().unwrap().port(), port);
+        }
+        let (udp, _, address) = udp_and_tcp(0, "test").await.unwrap();
+        assert_eq!(udp.local_addr().unwrap(), address);
+    }
+}

@@ -1,0 +1,350 @@
+//! Puts DNS, certificates and servers together.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_server::Server;
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use tokio::net::TcpSocket;
+use tokio::task::JoinSet;
+
+use crate::ca::Validity;
+use crate::capture::{Capture, Recorder};
+use crate::case::{Case, Expectations, Spec, UrlPort};
+use crate::cases::table;
+use crate::configs::{Keys, PUBLIC};
+use crate::dns::Authority;
+use crate::doh;
+use crate::error::Error;
+use crate::ports;
+use crate::server::{Authorities, CaseServer};
+use crate::zone::{Resolve, in_zone};
+
+/// With stable ports: DNS, DoH and the port where nothing listens come first, in this order; then
+/// room for more; from here on, one port per case of the whole table.
+const FIRST_SERVER: u16 = 10;
+
+/// Which ports a testbed takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ports {
+    /// Any that are free.
+    #[default]
+    Free,
+    /// The same at each start: DNS at this port, DoH at the next, and the servers from ten
+    /// further on, in the order of the whole table, whichever cases are chosen.
+    From(u16),
+}
+
+/// What a testbed is to serve.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Builder {
+    ports: Ports,
+    only: Option<Vec<String>>,
+}
+
+impl Builder {
+    /// Chooses the ports.
+    pub fn ports(mut self, ports: Ports) -> Self {
+        self.ports = ports;
+        self
+    }
+
+    /// Serves the named cases only.
+    pub fn only<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.only = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Binds, makes keys and certificates, and starts to serve.
+    ///
+    /// # Errors
+    ///
+    /// When a case is unknown or a port is taken; see [`Error`].
+    pub async fn start(self) -> Result<Testbed, Error> {
+        let chosen = self.chosen()?;
+        let authorities = Authorities::generate()?;
+        let recorder = Recorder::default();
+        let mut tasks = JoinSet::new();
+
+        let (closed, closed_port) = ports::closed(self.port(2)?)?;
+        let mut cases = Vec::with_capacity(chosen.len());
+        for (index, spec) in chosen {
+            let port = self.port(index + usize::from(FIRST_SERVER))?;
+            let (listeners, port) =
+                ports::tcp_dual(port, spec.server.ipv6, "a case's server").await?;
+            let keys = Keys::generate(spec.name, &spec.keys)?;
+            let case = resolve(&spec, &keys, port, closed_port, listeners.len() > 1)?;
+            let server = CaseServer::new(&spec, &keys, &authorities, recorder.clone())?;
+            for listener in listeners {
+                tasks.spawn(server.clone().serve(listener));
+            }
+            cases.push(case);
+        }
+
+        let zone = cases.iter().flat_map(|case: &Case| &case.zone);
+        let authority = Authority::new(zone, BTreeMap::new())
+            .await
+            .map_err(|reason| Error::Zone {
+                case: "all".to_owned(),
+                reason,
+            })?;
+        let (udp, tcp, dns) = ports::udp_and_tcp(self.port(0)?, "DNS").await?;
+        let dns_server = DnsServer(authority.serve(udp, tcp));
+        let (listener, doh) = ports::tcp(self.port(1)?, "DNS over HTTPS").await?;
+        tasks.spawn(doh::serve(listener, doh_tls(&authorities)?, authority));
+
+        Ok(Testbed {
+            cases,
+            ca_pem: authorities.trusted.pem(),
+            ca_der: authorities.trusted.der(),
+            dns,
+            doh,
+            recorder,
+            _tasks: tasks,
+            _dns: dns_server,
+            _closed: closed,
+        })
+    }
+
+    /// The chosen rows and their places in the table.
+    fn chosen(&self) -> Result<Vec<(usize, Spec)>, Error> {
+        let table = table();
+        let Some(only) = &self.only else {
+            return Ok(table.into_iter().enumerate().collect());
+        };
+        if let Some(name) = only
+            .iter()
+            .find(|n| !table.iter().any(|spec| spec.name == **n))
+        {
+            let names = || table.iter().map(|spec| spec.name);
+            let like = |known: &&str| known.contains(name.as_str()) || name.contains(known);
+            let mut nearest: Vec<&str> = names().filter(like).collect();
+            if nearest.is_empty() {
+                nearest = names().collect();
+            }
+            return Err(Error::UnknownCase {
+                name: name.clone(),
+                nearest: nearest.join(", "),
+            });
+        }
+        let wanted = |(_, spec): &(usize, Spec)| only.iter().any(|name| name == spec.name);
+        Ok(table.into_iter().enumerate().filter(wanted).collect())
+    }
+
+    /// A port by its place; 0 stands for any.
+    fn port(&self, place: usize) -> Result<u16, Error> {
+        let Ports::From(first) = self.ports else {
+            return Ok(0);
+        };
+        let needed = usize::from(FIRST_SERVER) + table().len();
+        u16::try_from(usize::from(first) + place).map_err(|_| Error::Ports { first, needed })
+    }
+}
+
+/// An ECH internet on loopback. Everything ends when this is dropped.
+#[derive(Debug)]
+pub struct Testbed {
+    cases: Vec<Case>,
+    ca_pem: String,
+    ca_der: CertificateDer<'static>,
+    dns: SocketAddr,
+    doh: SocketAddr,
+    recorder: Recorder,
+    _tasks: JoinSet<()>,
+    _dns: DnsServer,
+    // Bound and never listening, so that connections are refused and nobody else takes the port.
+    _closed: TcpSocket,
+}
+
+impl Testbed {
+    /// Starts every case on free ports.
+    ///
+    /// # Errors
+    ///
+    /// When loopback cannot be listened on; see [`Error`].
+    pub async fn start() -> Result<Self, Error> {
+        Self::builder().start().await
+    }
+
+    /// Chooses cases and ports first.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The cases that are served.
+    pub fn cases(&self) -> &[Case] {
+        &self.cases
+    }
+
+    /// The case of that name, if it is served.
+    pub fn case(&self, name: &str) -> Option<&Case> {
+        self.cases.iter().find(|case| case.name == name)
+    }
+
+    /// The URL of a case.
+    pub fn url(&self, name: &str) -> Option<&str> {
+        self.case(name).map(|case| case.url.as_str())
+    }
+
+    /// The resolver over UDP (and TCP, at the same port), as `ech get --dns` takes it.
+    pub fn dns_uri(&self) -> String {
+        format!("udp://{}", self.dns)
+    }
+
+    /// The resolver over TCP.
+    pub fn dns_tcp_uri(&self) -> String {
+        format!("tcp://{}", self.dns)
+    }
+
+    /// The resolver over HTTPS, with the address to find it at. Its certificate is signed by
+    /// [`Testbed::ca_pem`].
+    pub fn doh_uri(&self) -> String {
+        let Self { doh, .. } = self;
+        format!(
+            "https://{}:{}{}#{}",
+            in_zone("dns"),
+            doh.port(),
+            doh::PATH,
+            doh.ip()
+        )
+    }
+
+    /// The address of the resolver over UDP and TCP.
+    pub fn dns_address(&self) -> SocketAddr {
+        self.dns
+    }
+
+    /// The address of the resolver over HTTPS.
+    pub fn doh_address(&self) -> SocketAddr {
+        self.doh
+    }
+
+    /// The root certificate that signs the servers' and the resolver's, in PEM.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// The root certificate in DER.
+    pub fn ca_der(&self) -> CertificateDer<'static> {
+        self.ca_der.clone()
+    }
+
+    /// What clients have sent to the cases' servers, oldest first: up to 64 KiB of each of the
+    /// last 1024 connections.
+    pub fn captures(&self) -> Vec<Capture> {
+        self.recorder.captures()
+    }
+
+    /// Forgets what was captured.
+    pub fn clear_captures(&self) {
+        self.recorder.clear();
+    }
+
+    /// Waits until every captured connection has ended, so that the captures are complete.
+    ///
+    /// A client that keeps connections open must be dropped first.
+    pub async fn quiet(&self) {
+        while self
+            .recorder
+            .captures()
+            .iter()
+            .any(|capture| !capture.ended)
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// A case as the table has it, without starting anything.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Listed {
+    /// The case's name.
+    pub name: String,
+    /// One sentence on what it is.
+    pub about: String,
+    /// What a correct client comes to.
+    pub expect: Expectations,
+}
+
+/// Every case that there is.
+pub fn list() -> Vec<Listed> {
+    let listed = |spec: Spec| Listed {
+        name: spec.name.to_owned(),
+        about: spec.about.to_owned(),
+        expect: spec.expect,
+    };
+    table().into_iter().map(listed).collect()
+}
+
+fn resolve(
+    spec: &Spec,
+    keys: &Keys,
+    port: u16,
+    closed_port: u16,
+    ipv6: bool,
+) -> Result<Case, Error> {
+    let failed = |reason| Error::Zone {
+        case: spec.name.to_owned(),
+        reason,
+    };
+    let list = |list: &_| keys.list(list);
+    let cx = Resolve {
+        case: spec.name,
+        port,
+        closed_port,
+        ipv6,
+        list: &list,
+    };
+    let mut zone = Vec::new();
+    for record in &spec.records {
+        zone.extend(record.resolve(&cx).map_err(failed)?);
+    }
+    let host = in_zone(spec.name);
+    let url = match spec.url_port {
+        UrlPort::Server => format!("https://{host}:{port}/"),
+        UrlPort::Default => format!("https://{host}/"),
+    };
+    Ok(Case {
+        name: spec.name.to_owned(),
+        about: spec.about.to_owned(),
+        host,
+        url,
+        port,
+        public_name: in_zone(PUBLIC),
+        zone,
+        expect: spec.expect.clone(),
+    })
+}
+
+fn doh_tls(authorities: &Authorities) -> Result<tokio_rustls::TlsAcceptor, Error> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let host = in_zone("dns");
+    let names = [host.as_str(), "localhost", "127.0.0.1"];
+    let key = authorities
+        .trusted
+        .server_certificate(&names, Validity::Current, &provider)?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|source| Error::Tls {
+            name: host.clone(),
+            source,
+        })?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config).into())
+}
+
+/// `Server` of hickory, which has no `Debug`.
+struct DnsServer(#[expect(dead_code, reason = "held so that it serves")] Server<Authority>);
+
+impl std::fmt::Debug for DnsServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DnsServer").finish_non_exhaustive()
+    }
+}
