@@ -3,4 +3,12 @@
 
 pub mod discover;
 pub mod dns;
+pub mod error;
 pub mod origin;
+pub mod policy;
+pub mod report;
+
+pub use error::{Error, ErrorKind, Result};
+pub use origin::Origin;
+pub use policy::EchMode;
+pub use report::Report;

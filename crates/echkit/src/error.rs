@@ -1,0 +1,363 @@
+//! What can go wrong for a client, by what a caller would do about it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::Report;
+
+/// A result of this crate's client.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a connection or request failed, with the report about it.
+///
+/// Match on [`Error::cause`] for the details, or on [`Error::kind`] for the stable kind.
+pub struct Error(Box<Failure>);
+
+struct Failure {
+    cause: Cause,
+    report: Option<Report>,
+}
+
+impl Error {
+    /// What went wrong.
+    pub fn cause(&self) -> &Cause {
+        &self.0.cause
+    }
+
+    /// The stable kind, one for each reaction.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.cause.kind()
+    }
+
+    /// What was offered, shown and got until it went wrong; `None` when nothing was tried.
+    pub fn report(&self) -> Option<&Report> {
+        self.0.report.as_ref()
+    }
+
+    /// Takes the cause out.
+    pub fn into_cause(self) -> Cause {
+        self.0.cause
+    }
+
+    /// Takes the report out.
+    pub fn into_report(self) -> Option<Report> {
+        self.0.report
+    }
+
+    /// Attaches the report about the connection, with this error's message in it.
+    pub(crate) fn with_report(mut self, mut report: Report) -> Self {
+        report.error = Some(self.0.cause.to_string());
+        self.0.report = Some(report);
+        self
+    }
+}
+
+impl From<Cause> for Error {
+    fn from(cause: Cause) -> Self {
+        Self(Box::new(Failure {
+            cause,
+            report: None,
+        }))
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.kind())
+            .field("cause", &self.0.cause)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.cause.fmt(f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.0.cause)
+    }
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A setting makes no sense; nothing was tried.
+    #[error("{setting}: {reason}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// Why it is refused.
+        reason: String,
+    },
+
+    /// Certificates to trust could not be read.
+    #[error("cannot load trusted certificates from {origin}: {reason}")]
+    TrustAnchors {
+        /// The file, or the system's store.
+        origin: TrustOrigin,
+        /// Why not.
+        reason: String,
+    },
+
+    /// The URL is not one that can be fetched.
+    #[error("{url}: {reason}")]
+    Url {
+        /// The URL as given.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+
+    /// DNS gave no address, or did not answer where going on would be unsafe.
+    #[error("cannot resolve {host}: {reason}")]
+    Name {
+        /// The host.
+        host: String,
+        /// What DNS said.
+        reason: String,
+    },
+
+    /// No address could be connected to over TCP.
+    #[error("cannot connect to {host} at {address}: {source}")]
+    Connect {
+        /// The host.
+        host: String,
+        /// The address tried last.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+
+    /// A step took longer than allowed.
+    #[error("{step} of {host} timed out after {} ms", after.as_millis())]
+    Timeout {
+        /// The host.
+        host: String,
+        /// The step.
+        step: Step,
+        /// The limit.
+        after: Duration,
+    },
+
+    /// The TLS handshake failed, for a reason other than a certificate.
+    #[error("TLS with {host} failed: {reason}")]
+    Tls {
+        /// The host.
+        host: String,
+        /// In words.
+        reason: String,
+        /// The error of the TLS stack, where it has one.
+        source: Option<rustls::Error>,
+    },
+
+    /// The server's certificate is not trusted for the name it has to prove.
+    #[error("the certificate that {host} showed is not trusted for {name}: {source}")]
+    Certificate {
+        /// The host.
+        host: String,
+        /// The name to prove: the origin's, or the public_name after a rejection.
+        name: String,
+        /// Whether that name is the ECH public_name (RFC 9849 §6.1.7).
+        public_name: bool,
+        /// The verifier's word.
+        source: rustls::Error,
+    },
+
+    /// ECH is required and cannot be had. Nothing that names the origin was sent over TLS.
+    #[error("ECH is required for {origin} and cannot be had: {reason}")]
+    EchRequired {
+        /// The origin.
+        origin: String,
+        /// Why not.
+        reason: String,
+    },
+
+    /// An authenticated server rejected ECH, and trying again is not allowed or did not help
+    /// (RFC 9849 §6.1.6).
+    #[error("{host} rejected ECH, authenticated as {public_name}: {reason}")]
+    EchRejected {
+        /// The host.
+        host: String,
+        /// The name that authenticated the rejection.
+        public_name: String,
+        /// Why there was no other try.
+        reason: String,
+    },
+
+    /// The server does not speak HTTP as it should, or the connection broke.
+    #[error("HTTP with {host} failed: {reason}")]
+    Http {
+        /// The host.
+        host: String,
+        /// In words.
+        reason: String,
+        /// The error of the HTTP stack.
+        source: Option<hyper::Error>,
+    },
+
+    /// A redirect that is not followed: too many, or to where ECH cannot protect the request.
+    #[error("redirect from {from} to {to} not followed: {reason}")]
+    Redirect {
+        /// Where the redirect came from.
+        from: String,
+        /// Where it led.
+        to: String,
+        /// Why it is not followed.
+        reason: String,
+    },
+}
+
+impl Cause {
+    /// The stable kind.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Setting { .. } => ErrorKind::Usage,
+            Self::TrustAnchors { .. } => ErrorKind::TrustAnchors,
+            Self::Url { .. } => ErrorKind::Url,
+            Self::Name { .. } => ErrorKind::Name,
+            Self::Connect { .. } => ErrorKind::Connect,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Tls { .. } => ErrorKind::Tls,
+            Self::Certificate { .. } => ErrorKind::Certificate,
+            Self::EchRequired { .. } => ErrorKind::EchRequired,
+            Self::EchRejected { .. } => ErrorKind::EchRejected,
+            Self::Http { .. } => ErrorKind::Http,
+            Self::Redirect { .. } => ErrorKind::Redirect,
+        }
+    }
+}
+
+/// Where trusted certificates were to come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrustOrigin {
+    /// The system's store.
+    System,
+    /// A file or folder.
+    Path(PathBuf),
+    /// Certificates given by the caller.
+    Given,
+}
+
+impl fmt::Display for TrustOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System => f.write_str("the system"),
+            Self::Path(path) => path.display().fmt(f),
+            Self::Given => f.write_str("the certificates given"),
+        }
+    }
+}
+
+/// A step that can take too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// DNS queries.
+    Dns,
+    /// A TCP connection.
+    Connect,
+    /// A TLS handshake.
+    Handshake,
+    /// The whole.
+    Total,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dns => "name resolution",
+            Self::Connect => "TCP connection",
+            Self::Handshake => "TLS handshake",
+            Self::Total => "the request",
+        })
+    }
+}
+
+/// The stable kind of an error: one for each reaction of a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A setting makes no sense.
+    Usage,
+    /// Trusted certificates could not be read.
+    TrustAnchors,
+    /// The URL is not one that can be fetched.
+    Url,
+    /// The name does not resolve.
+    Name,
+    /// No TCP connection.
+    Connect,
+    /// Out of time.
+    Timeout,
+    /// TLS failed.
+    Tls,
+    /// The certificate is not trusted.
+    Certificate,
+    /// ECH is required and cannot be had.
+    EchRequired,
+    /// ECH was rejected for good.
+    EchRejected,
+    /// HTTP failed.
+    Http,
+    /// A redirect was not followed.
+    Redirect,
+}
+
+impl ErrorKind {
+    /// The name used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::TrustAnchors => "trust_anchors",
+            Self::Url => "url",
+            Self::Name => "name",
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Tls => "tls",
+            Self::Certificate => "certificate",
+            Self::EchRequired => "ech_required",
+            Self::EchRejected => "ech_rejected",
+            Self::Http => "http",
+            Self::Redirect => "redirect",
+        }
+    }
+
+    /// The exit code that curl uses for the like.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Usage => 2,
+            Self::Url => 3,
+            Self::Name => 6,
+            Self::Connect => 7,
+            Self::Timeout => 28,
+            Self::Tls => 35,
+            // CURLE_TOO_MANY_REDIRECTS
+            Self::Redirect => 47,
+            // CURLE_RECV_ERROR
+            Self::Http => 56,
+            Self::Certificate => 60,
+            // CURLE_SSL_CACERT_BADFILE
+            Self::TrustAnchors => 77,
+            // CURLE_ECH_REQUIRED
+            Self::EchRequired | Self::EchRejected => 101,
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,157 @@
+//! What the caller wants: chosen once, at the top, and handed down unchanged.
+//!
+//! The protocol crate says what is allowed and in which order; the values here say how far to go.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How much Encrypted Client Hello a connection needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum EchMode {
+    /// No `encrypted_client_hello` extension at all.
+    Off,
+    /// Always a GREASE extension (RFC 9849 §6.2), never a real offer.
+    Grease,
+    /// A real offer when the origin publishes a usable ECHConfig, GREASE otherwise.
+    #[default]
+    Prefer,
+    /// A real offer that the server accepts, or an error. Nothing that names the origin is sent
+    /// over TLS otherwise, and plain `http://` is refused.
+    Require,
+}
+
+impl EchMode {
+    /// The name used on the command line and in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Grease => "grease",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+        }
+    }
+
+    /// True if a discovered ECHConfig is to be used (RFC 9849 §6.1).
+    pub fn offers(self) -> bool {
+        matches!(self, Self::Prefer | Self::Require)
+    }
+}
+
+impl fmt::Display for EchMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EchMode {
+    type Err = UnknownEchMode;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Off, Self::Grease, Self::Prefer, Self::Require]
+            .into_iter()
+            .find(|mode| mode.as_str() == text)
+            .ok_or_else(|| UnknownEchMode(text.to_owned()))
+    }
+}
+
+/// The text is none of `off`, `grease`, `prefer`, `require`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an ECH mode: use off, grease, prefer or require")]
+pub struct UnknownEchMode(String);
+
+/// How long each step may take. `None` means without limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// All DNS queries of one connection together.
+    pub dns: Option<Duration>,
+    /// One TCP connection to one address.
+    pub connect: Option<Duration>,
+    /// One TLS handshake, on a TCP connection that is already there.
+    pub handshake: Option<Duration>,
+    /// A whole connection with every attempt and retry; for HTTP, until the response's head.
+    pub total: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            dns: Some(Duration::from_secs(10)),
+            connect: Some(Duration::from_secs(10)),
+            handshake: Some(Duration::from_secs(15)),
+            total: Some(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// Which addresses may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AddressFamily {
+    /// IPv6 and IPv4.
+    #[default]
+    Any,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+impl AddressFamily {
+    /// True if `address` may be used.
+    pub fn allows(self, address: std::net::IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
+        }
+    }
+}
+
+/// The caller's choices for every connection of one client or connector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Policy {
+    /// How much ECH is needed.
+    pub ech: EchMode,
+    /// Whether a rejected offer may be followed by a second connection (RFC 9849 §6.1.6): with
+    /// the server's retry configs, or without ECH where the server securely disabled it.
+    pub retry: bool,
+    /// How long each step may take.
+    pub timeouts: Timeouts,
+    /// Which addresses may be used.
+    pub family: AddressFamily,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            ech: EchMode::default(),
+            retry: true,
+            timeouts: Timeouts::default(),
+            family: AddressFamily::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn mode_names_round_trip_and_others_are_refused() {
+        for name in ["off", "grease", "prefer", "require"] {
+            let mode: EchMode = name.parse().unwrap();
+            assert_eq!(mode.to_string(), name);
+            assert_eq!(serde_json::to_value(mode).unwrap(), name);
+        }
+        let error = "always".parse::<EchMode>().unwrap_err();
+        assert!(error.to_string().contains("`always`"), "{error}");
+    }
+}
