@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::configs::KeySpec;
+use crate::dns::Fault;
 use crate::zone::{DataSpec, Owner, Param, RecordSpec, Target, ZoneRecord};
 
 /// One deployment of the testbed, as it is served.
@@ -207,6 +208,7 @@ impl Expected {
 
 /// Exit codes of `ech get`, which are curl's.
 pub(crate) mod exit {
+    pub(crate) const NAME: u8 = 6;
     pub(crate) const TLS: u8 = 35;
     pub(crate) const CERTIFICATE: u8 = 60;
     pub(crate) const ECH_REQUIRED: u8 = 101;
@@ -221,6 +223,8 @@ pub(crate) struct Spec {
     pub(crate) records: Vec<RecordSpec>,
     pub(crate) keys: Vec<KeySpec>,
     pub(crate) server: ServerSpec,
+    /// What the DNS does with questions for the host's HTTPS records instead of answering.
+    pub(crate) fault: Option<Fault>,
     pub(crate) expect: Expectations,
 }
 
@@ -311,6 +315,7 @@ impl Spec {
             }],
             keys: Vec::new(),
             server: ServerSpec::NOMINAL,
+            fault: None,
             expect: Expectations {
                 prefer: Expected::ACCEPTED,
                 require: Expected::ACCEPTED,
@@ -347,6 +352,11 @@ impl Spec {
 
     pub(crate) fn server(mut self, server: ServerSpec) -> Self {
         self.server = server;
+        self
+    }
+
+    pub(crate) fn fault(mut self, fault: Fault) -> Self {
+        self.fault = Some(fault);
         self
     }
 

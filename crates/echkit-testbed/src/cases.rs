@@ -9,13 +9,13 @@ use crate::case::{
 use crate::configs::{ConfigSpec, KeySpec, ListSpec};
 use crate::zone::{DataSpec, Owner, Param, Target, key};
 
-const BOTH: Param = Param::Alpn(&["h2", "http/1.1"]);
+pub(crate) const BOTH: Param = Param::Alpn(&["h2", "http/1.1"]);
 
 /// `ech` with the ECHConfig of the key `current`.
-const CURRENT: Param = Param::Ech(ListSpec::Of(&[ConfigSpec::Key("current")]));
+pub(crate) const CURRENT: Param = Param::Ech(ListSpec::Of(&[ConfigSpec::Key("current")]));
 
 /// `ech` with the ECHConfig of the key `stale`.
-const STALE: Param = Param::Ech(ListSpec::Of(&[ConfigSpec::Key("stale")]));
+pub(crate) const STALE: Param = Param::Ech(ListSpec::Of(&[ConfigSpec::Key("stale")]));
 
 const NOMINAL: ServerSpec = ServerSpec::NOMINAL;
 const OFF: ServerSpec = ServerSpec {
@@ -27,11 +27,11 @@ const P384: ServerSpec = ServerSpec {
     ..NOMINAL
 };
 
-fn current() -> KeySpec {
+pub(crate) fn current() -> KeySpec {
     KeySpec::new("current")
 }
 
-fn stale() -> KeySpec {
+pub(crate) fn stale() -> KeySpec {
     KeySpec::new("stale").lost()
 }
 
@@ -44,6 +44,7 @@ pub(crate) fn table() -> Vec<Spec> {
         unusable(),
         suites(),
         routes(),
+        crate::odd_zones::cases(),
     ]
     .concat()
 }
@@ -385,7 +386,7 @@ fn routes() -> Vec<Spec> {
     ]
 }
 
-fn service(priority: u16, target: Target, params: impl Into<Vec<Param>>) -> DataSpec {
+pub(crate) fn service(priority: u16, target: Target, params: impl Into<Vec<Param>>) -> DataSpec {
     DataSpec::Service {
         priority,
         target,

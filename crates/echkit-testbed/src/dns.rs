@@ -38,8 +38,6 @@ const TCP_RESPONSES: usize = 32;
 pub(crate) enum Fault {
     /// Answers SERVFAIL.
     ServFail,
-    /// Says nothing.
-    Silence,
 }
 
 /// Names whose HTTPS questions are not answered as they should be.
@@ -127,7 +125,6 @@ impl RequestHandler for Authority {
         };
         match fault {
             None => self.catalog.handle_request::<R, T>(request, response).await,
-            Some(Fault::Silence) => nothing_sent(request),
             Some(Fault::ServFail) => {
                 let answer = MessageResponseBuilder::new(&request.queries, None)
                     .error_msg(&request.metadata, ResponseCode::ServFail);

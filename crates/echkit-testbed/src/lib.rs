@@ -24,6 +24,7 @@ mod configs;
 mod dns;
 mod doh;
 mod error;
+mod odd_zones;
 mod page;
 mod ports;
 mod server;

@@ -1,6 +1,5 @@
 //! Puts DNS, certificates and servers together.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +15,12 @@ use crate::capture::{Capture, Recorder};
 use crate::case::{Case, Expectations, Spec, UrlPort};
 use crate::cases::table;
 use crate::configs::{Keys, PUBLIC};
-use crate::dns::Authority;
+use crate::dns::{Authority, Faults};
 use crate::doh;
 use crate::error::Error;
 use crate::ports;
 use crate::server::{Authorities, CaseServer};
-use crate::zone::{Resolve, in_zone};
+use crate::zone::{self, Resolve, in_zone};
 
 /// With stable ports: DNS, DoH and the port where nothing listens come first, in this order; then
 /// room for more; from here on, one port per case of the whole table.
@@ -72,6 +71,7 @@ impl Builder {
 
         let (closed, closed_port) = ports::closed(self.port(2)?)?;
         let mut cases = Vec::with_capacity(chosen.len());
+        let mut faults = Faults::new();
         for (index, spec) in chosen {
             let port = self.port(index + usize::from(FIRST_SERVER))?;
             let (listeners, port) =
@@ -82,16 +82,22 @@ impl Builder {
             for listener in listeners {
                 tasks.spawn(server.clone().serve(listener));
             }
+            if let Some(fault) = spec.fault {
+                for name in [
+                    case.host.clone(),
+                    format!("_{}._https.{}", case.port, case.host),
+                ] {
+                    let name = zone::name(&name).map_err(wrong_zone(spec.name))?;
+                    faults.insert(name.into(), fault);
+                }
+            }
             cases.push(case);
         }
 
         let zone = cases.iter().flat_map(|case: &Case| &case.zone);
-        let authority = Authority::new(zone, BTreeMap::new())
+        let authority = Authority::new(zone, faults)
             .await
-            .map_err(|reason| Error::Zone {
-                case: "all".to_owned(),
-                reason,
-            })?;
+            .map_err(wrong_zone("all"))?;
         let (udp, tcp, dns) = ports::udp_and_tcp(self.port(0)?, "DNS").await?;
         let dns_server = DnsServer(authority.serve(udp, tcp));
         let (listener, doh) = ports::tcp(self.port(1)?, "DNS over HTTPS").await?;
@@ -288,10 +294,6 @@ fn resolve(
     closed_port: u16,
     ipv6: bool,
 ) -> Result<Case, Error> {
-    let failed = |reason| Error::Zone {
-        case: spec.name.to_owned(),
-        reason,
-    };
     let list = |list: &_| keys.list(list);
     let cx = Resolve {
         case: spec.name,
@@ -302,7 +304,7 @@ fn resolve(
     };
     let mut zone = Vec::new();
     for record in &spec.records {
-        zone.extend(record.resolve(&cx).map_err(failed)?);
+        zone.extend(record.resolve(&cx).map_err(wrong_zone(spec.name))?);
     }
     let host = in_zone(spec.name);
     let url = match spec.url_port {
@@ -346,5 +348,12 @@ struct DnsServer(#[expect(dead_code, reason = "held so that it serves")] Server<
 impl std::fmt::Debug for DnsServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DnsServer").finish_non_exhaustive()
+    }
+}
+
+fn wrong_zone(case: &str) -> impl Fn(String) -> Error + '_ {
+    move |reason| Error::Zone {
+        case: case.to_owned(),
+        reason,
     }
 }

@@ -1,0 +1,224 @@
+//! Cases whose oddity is in the DNS: aliases that lead nowhere, many records, malformed ones.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::case::{Expected, HttpsAnswer, Spec, UrlPort, exit};
+use crate::cases::{BOTH, CURRENT, STALE, current, service, stale};
+use crate::dns::Fault;
+use crate::zone::{DataSpec, Owner, Param, Target};
+
+/// Addresses where no server of the testbed listens, on loopback like all others.
+const NOBODY_V4: [Ipv4Addr; 1] = [Ipv4Addr::new(127, 0, 0, 99)];
+const NOBODY_V6: [Ipv6Addr; 1] = [Ipv6Addr::LOCALHOST];
+
+pub(crate) fn cases() -> Vec<Spec> {
+    [aliases(), records(), malformed(), addresses()].concat()
+}
+
+fn aliases() -> Vec<Spec> {
+    let alias = |to| DataSpec::Alias(Target::Named(to));
+    vec![
+        Spec::new(
+            "alias-chain",
+            "Three aliases, one after another, and a service record.",
+        )
+        .no_addresses()
+        .key(current())
+        .record(Owner::Origin, alias("alias-chain-1"))
+        .record(Owner::Named("alias-chain-1"), alias("alias-chain-2"))
+        .record(Owner::Named("alias-chain-2"), alias("alias-chain-3"))
+        .record(Owner::Named("alias-chain-3"), DataSpec::Addresses)
+        .record(
+            Owner::Named("alias-chain-3"),
+            service(1, Target::Owner, [BOTH, CURRENT]),
+        ),
+        // RFC 9460 §2.4.1: ServiceMode records beside an alias are ignored.
+        Spec::new(
+            "alias-beside-service",
+            "An alias beside a service record, whose key is stale.",
+        )
+        .key(stale())
+        .key(current())
+        .record(Owner::Origin, alias("beside-target"))
+        .service(1, [BOTH, STALE])
+        .record(Owner::Named("beside-target"), DataSpec::Addresses)
+        .record(
+            Owner::Named("beside-target"),
+            service(1, Target::Owner, [BOTH, CURRENT]),
+        ),
+        // RFC 9460 §3: a chain without end leaves the origin's own host and port.
+        Spec::new("alias-loop", "Two aliases of each other.")
+            .key(current())
+            .record(Owner::Origin, alias("loop-back"))
+            .record(Owner::Named("loop-back"), alias("alias-loop"))
+            .url_port(UrlPort::Server)
+            .expect(Expected::GREASE, Expected::REFUSED),
+        // RFC 9460 §2.5.1: the service says that it is not there, which is advice.
+        Spec::new(
+            "alias-nowhere",
+            "An alias of `.`: no such service, says the zone.",
+        )
+        .key(current())
+        .record(Owner::Origin, DataSpec::Alias(Target::Dot))
+        .expect(Expected::GREASE, Expected::REFUSED),
+    ]
+}
+
+fn records() -> Vec<Spec> {
+    let twenty = Spec::new(
+        "twenty",
+        "Twenty service records, too long for one UDP answer.",
+    )
+    .key(current())
+    .url_port(UrlPort::Server);
+    vec![
+        (1..=20).fold(twenty, |spec, priority| {
+            spec.service(priority, [BOTH, CURRENT])
+        }),
+        Spec::new(
+            "some-ech",
+            "Two records; the preferred one lacks ech, the other has it.",
+        )
+        .key(current())
+        .service(1, [BOTH])
+        .service(2, [BOTH, CURRENT]),
+        Spec::new(
+            "alpn-bogus",
+            "A protocol that nobody speaks, and by default HTTP/1.1.",
+        )
+        .key(current())
+        .service(1, [Param::Alpn(&["bogus", "h9"]), CURRENT]),
+        Spec::new(
+            "alpn-bogus-only",
+            "A protocol that nobody speaks, and no default.",
+        )
+        .key(current())
+        .service(1, [Param::Alpn(&["bogus"]), Param::NoDefaultAlpn, CURRENT])
+        .expect(Expected::GREASE, Expected::REFUSED),
+        Spec::new(
+            "servfail",
+            "The DNS server fails on questions for HTTPS records.",
+        )
+        .key(current())
+        .service(1, [BOTH, CURRENT])
+        .fault(Fault::ServFail)
+        .expect(
+            Expected::GREASE.https(HttpsAnswer::Failed),
+            Expected::REFUSED.https(HttpsAnswer::Failed),
+        ),
+    ]
+}
+
+fn malformed() -> Vec<Spec> {
+    // RFC 9460 §2.2: the client rejects the whole RRset and goes on as if there were none.
+    let malformed = |name, about, rdata| {
+        Spec::new(name, about)
+            .key(current())
+            .service(2, [BOTH, CURRENT])
+            .record(Owner::Origin, DataSpec::RawHttps(rdata))
+            .expect(
+                Expected::GREASE.https(HttpsAnswer::Malformed),
+                Expected::REFUSED.https(HttpsAnswer::Malformed),
+            )
+    };
+    vec![
+        malformed(
+            "malformed-order",
+            "A good record beside one whose keys are out of order.",
+            &[0, 1, 0, 0, 3, 0, 2, 1, 187, 0, 1, 0, 3, 2, b'h', b'2'],
+        ),
+        malformed(
+            "malformed-duplicate",
+            "A good record beside one with the same key twice.",
+            &[0, 1, 0, 0, 3, 0, 2, 1, 187, 0, 3, 0, 2, 1, 187],
+        ),
+        malformed(
+            "malformed-length",
+            "A good record beside one whose last value is cut short.",
+            &[0, 1, 0, 0, 1, 0, 9, 2, b'h', b'2'],
+        ),
+        malformed(
+            "malformed-port",
+            "A good record beside one whose port has one byte.",
+            &[0, 1, 0, 0, 3, 0, 1, 187],
+        ),
+        malformed(
+            "malformed-alpn",
+            "A good record beside one with an empty protocol name.",
+            &[0, 1, 0, 0, 1, 0, 1, 0],
+        ),
+        malformed(
+            "malformed-hint",
+            "A good record beside one with an empty IPv4 hint.",
+            &[0, 1, 0, 0, 4, 0, 0],
+        ),
+        malformed(
+            "malformed-mandatory",
+            "A good record beside one whose mandatory keys are not there.",
+            &[0, 1, 0, 0, 0, 0, 2, 0, 5],
+        ),
+        malformed(
+            "malformed-name",
+            "A good record beside one whose target name has no end.",
+            &[0, 1, 3, b'e', b'c', b'h'],
+        ),
+    ]
+}
+
+fn addresses() -> Vec<Spec> {
+    let nowhere = Expected {
+        hidden: true,
+        ..Expected::REFUSED
+    };
+    let nowhere = Expected {
+        exit_code: exit::NAME,
+        ..nowhere
+    };
+    vec![
+        Spec::new(
+            "hints-only",
+            "The target has no addresses; the record has a hint.",
+        )
+        .no_addresses()
+        .key(current())
+        .record(
+            Owner::Origin,
+            service(
+                1,
+                Target::Named("no-address"),
+                [BOTH, CURRENT, Param::Ipv4Hint(&[Ipv4Addr::LOCALHOST])],
+            ),
+        ),
+        Spec::new(
+            "hints-wrong",
+            "The record's hints lead nowhere and the host's addresses are good.",
+        )
+        .key(current())
+        .service(
+            1,
+            [
+                BOTH,
+                CURRENT,
+                Param::Ipv4Hint(&NOBODY_V4),
+                Param::Ipv6Hint(&NOBODY_V6),
+            ],
+        ),
+        Spec::new(
+            "ipv6-refused",
+            "The host has an IPv6 address where nothing listens.",
+        )
+        .no_addresses()
+        .key(current())
+        .record(Owner::Origin, DataSpec::A(Ipv4Addr::LOCALHOST))
+        .record(Owner::Origin, DataSpec::Aaaa(Ipv6Addr::LOCALHOST))
+        .service(1, [BOTH, CURRENT]),
+        // RFC 9460 §2.5.2: `.` is the owner, here `_PORT._https.` and so on, which has no address.
+        Spec::new(
+            "dot-at-port",
+            "At the port's own name the target is `.`, which has no addresses.",
+        )
+        .key(current())
+        .record(Owner::Origin, service(1, Target::Dot, [BOTH, CURRENT]))
+        .expect(nowhere, nowhere),
+    ]
+}
