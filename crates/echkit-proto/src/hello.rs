@@ -354,9 +354,9 @@ impl Map {
         &self.extensions
     }
 
-    /// Where the length of the extension block lies, if there is a block.
-    pub(crate) fn before_extensions(&self) -> usize {
-        self.compression.end
+    /// From `cipher_suites` (with its length) to the end of `legacy_compression_methods`.
+    pub(crate) fn suites_and_compression(&self) -> Range<usize> {
+        self.session_id.end..self.compression.end
     }
 }
 
@@ -394,4 +394,4 @@ fn u16s(bytes: &[u8]) -> impl Iterator<Item = u16> + '_ {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,10 +9,14 @@
 //! - [`key`]: ECH key pairs and their files (RFC 9934).
 //! - [`svcb`]: HTTPS records and what they mean for a client (RFC 9460, RFC 9848).
 //! - [`hello`]: a ClientHello as bytes with a map, and its way through records.
+//! - [`inner`]: EncodedClientHelloInner to ClientHelloInner.
+//! - [`accept`]: how a server confirms that it accepted.
 
+pub mod accept;
 pub mod codec;
 pub mod config;
 pub mod hello;
 pub mod hpke;
+pub mod inner;
 pub mod key;
 pub mod svcb;
