@@ -5,5 +5,11 @@
 //! is for [`echkit_proto::svcb`] to judge.
 
 mod answer;
+mod classic;
+mod doh;
+mod message;
+mod resolver;
+mod system;
 
 pub use answer::{Answer, QueryError, RecordType, Status};
+pub use resolver::{Resolver, ResolverError, ResolverOptions};
