@@ -28,6 +28,7 @@ mod odd_zones;
 mod page;
 mod ports;
 mod server;
+mod sessions;
 mod testbed;
 mod zone;
 

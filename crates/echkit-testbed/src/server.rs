@@ -22,6 +22,7 @@ use crate::case::{Ech, Groups, PublicCertificate, ServerSpec, ServerWord, Spec, 
 use crate::configs::{Keys, PUBLIC};
 use crate::error::Error;
 use crate::page::{self, PageEch, PageTls, Visit};
+use crate::sessions::Tickets;
 use crate::zone::in_zone;
 
 /// A server, configured and not yet listening.
@@ -46,8 +47,9 @@ impl CaseServer {
         keys: &Keys,
         authorities: &Authorities,
         recorder: Recorder,
+        tickets: &Tickets,
     ) -> Result<Self, Error> {
-        let config = Arc::new(tls_config(spec, authorities)?);
+        let config = Arc::new(tls_config(spec, authorities, tickets)?);
         let front = Front::Plain(config.into());
         Ok(Self {
             case: spec.name.into(),
@@ -151,7 +153,11 @@ impl Authorities {
     }
 }
 
-fn tls_config(spec: &Spec, authorities: &Authorities) -> Result<ServerConfig, Error> {
+fn tls_config(
+    spec: &Spec,
+    authorities: &Authorities,
+    tickets: &Tickets,
+) -> Result<ServerConfig, Error> {
     let ServerSpec {
         public_certificate,
         versions,
@@ -190,6 +196,7 @@ fn tls_config(spec: &Spec, authorities: &Authorities) -> Result<ServerConfig, Er
         })?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(certificates));
+    config.session_storage = tickets.store();
     config.alpn_protocols = alpn.iter().map(|id| id.as_bytes().to_vec()).collect();
     Ok(config)
 }

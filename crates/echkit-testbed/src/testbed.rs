@@ -20,6 +20,7 @@ use crate::doh;
 use crate::error::Error;
 use crate::ports;
 use crate::server::{Authorities, CaseServer};
+use crate::sessions::Tickets;
 use crate::zone::{self, Resolve, in_zone};
 
 /// With stable ports: DNS, DoH and the port where nothing listens come first, in this order; then
@@ -67,6 +68,7 @@ impl Builder {
         let chosen = self.chosen()?;
         let authorities = Authorities::generate()?;
         let recorder = Recorder::default();
+        let tickets = Tickets::default();
         let mut tasks = JoinSet::new();
 
         let (closed, closed_port) = ports::closed(self.port(2)?)?;
@@ -78,7 +80,7 @@ impl Builder {
                 ports::tcp_dual(port, spec.server.ipv6, "a case's server").await?;
             let keys = Keys::generate(spec.name, &spec.keys)?;
             let case = resolve(&spec, &keys, port, closed_port, listeners.len() > 1)?;
-            let server = CaseServer::new(&spec, &keys, &authorities, recorder.clone())?;
+            let server = CaseServer::new(&spec, &keys, &authorities, recorder.clone(), &tickets)?;
             for listener in listeners {
                 tasks.spawn(server.clone().serve(listener));
             }
@@ -110,8 +112,9 @@ impl Builder {
             dns,
             doh,
             recorder,
-            _tasks: tasks,
-            _dns: dns_server,
+            tickets,
+            tasks,
+            dns_server,
             _closed: closed,
         })
     }
@@ -160,8 +163,9 @@ pub struct Testbed {
     dns: SocketAddr,
     doh: SocketAddr,
     recorder: Recorder,
-    _tasks: JoinSet<()>,
-    _dns: DnsServer,
+    tickets: Tickets,
+    tasks: JoinSet<()>,
+    dns_server: DnsServer,
     // Bound and never listening, so that connections are refused and nobody else takes the port.
     _closed: TcpSocket,
 }
@@ -248,6 +252,20 @@ impl Testbed {
     /// Forgets what was captured.
     pub fn clear_captures(&self) {
         self.recorder.clear();
+    }
+
+    /// The session tickets that the cases' servers have issued, oldest first: up to 4096. None of
+    /// them may be read in a connection that offers ECH.
+    pub fn tickets(&self) -> Vec<Vec<u8>> {
+        self.tickets.issued()
+    }
+
+    /// Ends everything and waits until the ports are free again, which a drop leaves to the runtime.
+    pub async fn shutdown(mut self) {
+        self.tasks.shutdown().await;
+        // A connection that its client keeps open ends with the drop.
+        let graceful = self.dns_server.0.shutdown_gracefully();
+        let _ = tokio::time::timeout(Duration::from_secs(1), graceful).await;
     }
 
     /// Waits until every captured connection has ended, so that the captures are complete.
@@ -343,7 +361,7 @@ fn doh_tls(authorities: &Authorities) -> Result<tokio_rustls::TlsAcceptor, Error
 }
 
 /// `Server` of hickory, which has no `Debug`.
-struct DnsServer(#[expect(dead_code, reason = "held so that it serves")] Server<Authority>);
+struct DnsServer(Server<Authority>);
 
 impl std::fmt::Debug for DnsServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -320,7 +320,7 @@ async fn stable_ports_are_the_same_whichever_cases_are_chosen() {
     assert_eq!(nominal.dns_address().port(), first);
     assert_eq!(nominal.doh_address().port(), first + 1);
     assert_eq!(nominal.cases()[0].port, first + 10);
-    drop(nominal);
+    nominal.shutdown().await;
     let stale = builder().only(["stale"]).start().await.unwrap();
     assert!(stale.cases()[0].port > first + 10);
     let error = builder()
