@@ -3,18 +3,117 @@
 //! Discovery reports facts and an order; what follows from them, connecting without ECH or
 //! refusing to, is policy and decided elsewhere.
 
+mod addresses;
 mod endpoint;
+mod https;
+mod plan;
 mod report;
 
 use std::time::Duration;
 
 use echkit_proto::svcb::{DomainName, Record};
+use tokio::time::Instant;
 
-use crate::dns::QueryError;
+use crate::dns::{QueryError, Resolver};
 use crate::origin::{Host, Origin};
+use plan::Planned;
 
+pub use addresses::{Families, FixedAddresses};
 pub use endpoint::{Endpoint, EndpointKind};
 pub use report::{ConfigReport, DnsReport, RecordReport};
+
+/// What discovery is to know about the client and the caller's wishes.
+#[derive(Clone, Debug)]
+pub struct DiscoverOptions {
+    /// The ALPN protocols that the client speaks, over any transport.
+    pub alpn: Vec<Vec<u8>>,
+    /// Whether the client does ECH; if not, `ech` is one more parameter that it does not know.
+    pub ech: bool,
+    /// Kinds of addresses to use.
+    pub families: Families,
+    /// Hosts whose addresses are known. Their HTTPS records are still asked for.
+    pub resolve: Vec<FixedAddresses>,
+    /// The one place to connect to. No HTTPS record is asked for.
+    pub connect_to: Option<(Host, u16)>,
+    /// How many AliasMode records are followed; RFC 9460 §3.1 wants a bound.
+    pub max_aliases: usize,
+}
+
+impl Default for DiscoverOptions {
+    fn default() -> Self {
+        Self {
+            alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            ech: true,
+            families: Families::Both,
+            resolve: Vec::new(),
+            connect_to: None,
+            max_aliases: 8,
+        }
+    }
+}
+
+/// Finds the endpoints of an origin, for a client that does ECH, HTTP/2 and HTTP/1.1.
+pub async fn discover(resolver: &Resolver, origin: &Origin) -> Discovery {
+    discover_with(resolver, origin, &DiscoverOptions::default()).await
+}
+
+/// Finds the endpoints of an origin.
+///
+/// HTTPS, AAAA and A queries go out at the same time. When this returns, SVCB resolution has
+/// concluded, so that a ClientHello may be sent (RFC 9848 §5.3).
+pub async fn discover_with(
+    resolver: &Resolver,
+    origin: &Origin,
+    options: &DiscoverOptions,
+) -> Discovery {
+    let start = Instant::now();
+    let mut discovery = Discovery::new(resolver, origin);
+    if let Some((host, port)) = &options.connect_to {
+        let planned = Planned::plain(EndpointKind::Fixed, host.clone(), *port);
+        let known = addresses::look_up(resolver, options, host, *port).await;
+        discovery.protected = known.asked && resolver.is_protected();
+        discovery.settle(vec![planned], &[((host.clone(), *port), known)]);
+    } else {
+        let query_name = origin.query_name();
+        let own = addresses::look_up(resolver, options, &origin.host, origin.port);
+        let service = async {
+            let name = query_name.as_ref()?;
+            Some(https::look_up(resolver, options, name).await)
+        };
+        let records = async {
+            match service.await {
+                Some(lookup) => {
+                    discovery.query_name = query_name.clone();
+                    discovery.protected = resolver.is_protected();
+                    discovery.plan(lookup, options)
+                }
+                None => {
+                    let host = origin.host.clone();
+                    vec![Planned::plain(EndpointKind::Authority, host, origin.port)]
+                }
+            }
+        };
+        // The targets' addresses need not wait for those of the origin's own host.
+        let targets = async {
+            let planned = records.await;
+            let known = plan::look_up_targets(resolver, options, &origin.host, &planned).await;
+            (planned, known)
+        };
+        let (own, (planned, mut known)) = tokio::join!(own, targets);
+        discovery.protected |= own.asked && resolver.is_protected();
+        plan::add_own(&mut known, &planned, &origin.host, &own);
+        discovery.settle(planned, &known);
+    }
+    if discovery.protected
+        && let Some(name) = resolver.looked_up_name()
+    {
+        discovery
+            .warnings
+            .push(Warning::ResolverLookedUp(name.to_owned()));
+    }
+    discovery.elapsed = start.elapsed();
+    discovery
+}
 
 /// Everything that DNS had to say about an origin.
 #[derive(Clone, Debug)]
@@ -48,10 +147,35 @@ pub struct Discovery {
     pub warnings: Vec<Warning>,
     /// Why no connection should be tried. The endpoints are then empty.
     pub error: Option<DiscoverError>,
-    /// How long this holds: the shortest lifetime of the answers in it.
+    /// How long the HTTPS records, or their absence, hold; `None` when nobody was asked.
+    pub https_ttl: Option<Duration>,
+    /// How long all of it holds: the shortest lifetime of the answers in it.
     pub ttl: Option<Duration>,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+impl Discovery {
+    fn new(resolver: &Resolver, origin: &Origin) -> Self {
+        Self {
+            origin: origin.clone(),
+            resolver: resolver.uri().to_owned(),
+            protected: false,
+            query_name: None,
+            aliases: Vec::new(),
+            https: HttpsAnswer::None,
+            alias_problem: None,
+            records: Vec::new(),
+            svcb_reliant: false,
+            endpoints: Vec::new(),
+            https_upgrade: false,
+            warnings: Vec::new(),
+            error: None,
+            https_ttl: None,
+            ttl: None,
+            elapsed: Duration::ZERO,
+        }
+    }
 }
 
 /// What the questions for HTTPS records came to.
@@ -144,11 +268,24 @@ pub enum Warning {
     #[error("some HTTPS records of {0} lack ech; an attacker could steer connections to those")]
     PartialEch(DomainName),
     /// A compatible record carries `ech`, and none of its configs can be used.
-    #[error("no ECHConfig in the HTTPS record for {0} can be used")]
-    NoUsableConfig(Host),
+    #[error("no ECHConfig in the HTTPS record for {target} can be used: {reasons}")]
+    NoUsableConfig {
+        /// The record's target.
+        target: DomainName,
+        /// The reason for each config, in order.
+        reasons: String,
+    },
     /// The target of a record has no addresses.
-    #[error("{0}")]
-    NoAddresses(String),
+    #[error("HTTPS record {} is of no use: {reason}", record + 1)]
+    NoAddresses {
+        /// Its place in [`Discovery::records`], from 0.
+        record: usize,
+        /// What is wrong, and what the zone should have said if that is plain.
+        reason: String,
+    },
+    /// A record or an alias leads to a name that no host can have.
+    #[error("{0} is not a host name")]
+    NotAHostName(DomainName),
     /// The resolver's own name was looked up in the clear.
     #[error("the resolver {0} was looked up through the system's resolver")]
     ResolverLookedUp(String),

@@ -170,6 +170,11 @@ impl HostName {
         Ok(Self { tls, dns })
     }
 
+    /// The host name that a DNS name is; `None` where TLS has no way to say it.
+    pub fn from_dns(name: &DomainName) -> Option<Self> {
+        Self::from_ascii(&name.to_string()).ok()
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         self.tls.as_ref()
