@@ -1,0 +1,90 @@
+//! `ech keygen`: a new ECH key, as a file that servers read and a record to publish.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use echkit_proto::config::EchConfigList;
+use echkit_proto::key::{EchKey, KeyParams};
+use serde_json::json;
+
+use crate::cli::KeygenArgs;
+use crate::failure::Failure;
+use crate::output;
+
+pub(crate) fn run(args: KeygenArgs) -> Result<(), Failure> {
+    let name = &args.public_name;
+    let mut params = KeyParams::new(name)
+        .map_err(|why| Failure::usage(format!("public name {name:?} is not valid: {why}")))?;
+    params.config_id = args.config_id;
+    params.kem = args.kem;
+    params.maximum_name_length = args.max_name_length;
+    if !args.suite.is_empty() {
+        params.suites = args.suite;
+    }
+    let key = EchKey::generate(&params).map_err(|error| Failure::usage(error.to_string()))?;
+    let pem = key
+        .to_pem()
+        .map_err(|error| Failure::system(error.to_string()))?;
+    let list = EchConfigList::from(key.config().clone()).to_base64();
+
+    if let Some(path) = &args.output {
+        write_secret(path, &pem, args.force)?;
+    }
+    if args.json {
+        let contents = key.contents();
+        return output::json(&json!({
+            "config_id": key.config_id(),
+            "public_name": name,
+            "kem": contents.kem.to_string(),
+            "suites": contents.cipher_suites.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "maximum_name_length": contents.maximum_name_length,
+            "ech": list,
+            "file": args.output,
+            "pem": args.output.is_none().then_some(pem),
+        }));
+    }
+    match &args.output {
+        Some(path) => {
+            output::note(&format!(
+                "Wrote {} (private key: keep it to the server). Publish:",
+                path.display()
+            ));
+            output::stdout(format!("ech=\"{list}\"\n").as_bytes())
+        }
+        None => output::stdout(pem.as_bytes()),
+    }
+}
+
+/// Writes a file that only its owner reads, and never over another unless told to.
+fn write_secret(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
+    use std::io::ErrorKind;
+    let shown = path.display();
+    let failed = |error: std::io::Error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            Failure::write(format!("{shown} exists; give --force to replace it"))
+        }
+        _ => Failure::write(format!("cannot write {shown}: {error}")),
+    };
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    if !force {
+        let mut file = options.open(path).map_err(failed)?;
+        return file.write_all(text.as_bytes()).map_err(failed);
+    }
+    // Beside the target and renamed over it: a server that re-reads it sees the old key or the
+    // new one, and a full disk loses neither.
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.new", std::process::id()));
+    let beside = Path::new(&beside);
+    let mut file = options.open(beside).map_err(failed)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(beside, path))
+        .map_err(|error| {
+            let _ = std::fs::remove_file(beside);
+            failed(error)
+        })
+}

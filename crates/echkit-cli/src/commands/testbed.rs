@@ -1,0 +1,139 @@
+//! `ech testbed`: an ECH internet on loopback until Ctrl-C.
+
+use std::path::PathBuf;
+
+use echkit_testbed::{Case, Ports, Testbed, list};
+use serde_json::{Value, json};
+
+use crate::cli::TestbedArgs;
+use crate::failure::Failure;
+use crate::output;
+
+pub(crate) async fn run(args: TestbedArgs) -> Result<(), Failure> {
+    if args.list {
+        return show_list(args.json);
+    }
+    let mut builder = Testbed::builder();
+    if let Some(port) = args.port {
+        builder = builder.ports(Ports::From(port));
+    }
+    if !args.only.is_empty() {
+        builder = builder.only(args.only);
+    }
+    let testbed = builder
+        .start()
+        .await
+        .map_err(|error| Failure::usage(format!("cannot start the testbed: {error}")))?;
+    let ca = CaFile::write(args.ca_file, testbed.ca_pem())?;
+    match args.json {
+        true => output::json(&document(&testbed, &ca))?,
+        false => output::stdout(text(&testbed, &ca).as_bytes())?,
+    }
+    stopped().await
+}
+
+fn show_list(json: bool) -> Result<(), Failure> {
+    let cases = list();
+    if json {
+        return output::json(&json!({ "cases": cases }));
+    }
+    let rows: Vec<Vec<String>> = cases
+        .iter()
+        .map(|case| {
+            vec![
+                case.name.clone(),
+                format!("exit {}", case.expect.prefer.exit_code),
+                format!("exit {}", case.expect.require.exit_code),
+                case.about.clone(),
+            ]
+        })
+        .collect();
+    let head = ["CASE", "PREFER", "REQUIRE", "WHAT IT IS"]
+        .map(str::to_owned)
+        .to_vec();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    output::stdout(output::table(&rows).as_bytes())
+}
+
+/// Where the CA's certificate was written; a temporary one goes with the testbed.
+struct CaFile {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl CaFile {
+    fn write(path: Option<PathBuf>, pem: &str) -> Result<Self, Failure> {
+        let temporary = path.is_none();
+        let path = path.unwrap_or_else(|| {
+            std::env::temp_dir().join(format!("ech-testbed-{}-ca.pem", std::process::id()))
+        });
+        std::fs::write(&path, pem)
+            .map_err(|error| Failure::write(format!("cannot write {}: {error}", path.display())))?;
+        Ok(Self { path, temporary })
+    }
+}
+
+impl Drop for CaFile {
+    fn drop(&mut self) {
+        if self.temporary {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn document(testbed: &Testbed, ca: &CaFile) -> Value {
+    json!({
+        "dns": testbed.dns_uri(),
+        "dns_tcp": testbed.dns_tcp_uri(),
+        "doh": testbed.doh_uri(),
+        "cacert": ca.path,
+        "cases": testbed.cases().iter().map(case_json).collect::<Vec<_>>(),
+    })
+}
+
+fn case_json(case: &Case) -> Value {
+    json!({
+        "name": case.name,
+        "about": case.about,
+        "url": case.url,
+        "public_name": case.public_name,
+        "expect": case.expect,
+    })
+}
+
+fn text(testbed: &Testbed, ca: &CaFile) -> String {
+    let style = output::Style::stdout();
+    let rows: Vec<Vec<String>> = testbed
+        .cases()
+        .iter()
+        .map(|case| vec![case.name.clone(), case.url.clone(), case.about.clone()])
+        .collect();
+    let first = testbed.cases().first().map_or("", |case| case.url.as_str());
+    format!(
+        "{}\n{}\nDNS  {}\nDoH  {}\nCA   {}\n\nTry:  ech get --dns {} --cacert {} {}\nCtrl-C ends it.\n",
+        style.bold("An ECH internet on loopback"),
+        output::table(&rows),
+        testbed.dns_uri(),
+        testbed.doh_uri(),
+        ca.path.display(),
+        testbed.dns_uri(),
+        ca.path.display(),
+        first,
+    )
+}
+
+/// Waits for Ctrl-C or a request to terminate.
+async fn stopped() -> Result<(), Failure> {
+    let failed = |error| Failure::system(format!("cannot wait for signals: {error}"));
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        tokio::select! {
+            ended = tokio::signal::ctrl_c() => ended.map_err(failed),
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await.map_err(failed)
+}

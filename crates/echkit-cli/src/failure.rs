@@ -1,0 +1,109 @@
+//! How a command ends when it does not succeed: one line, one exit code, one JSON document.
+
+use std::process::ExitCode;
+
+use echkit::error::ErrorKind;
+use serde_json::{Value, json};
+
+use crate::output;
+
+/// What went wrong, as the user is told.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    kind: &'static str,
+    message: String,
+    code: u8,
+    /// What is printed with `--json` beside the error.
+    document: Option<Value>,
+}
+
+/// Exit codes that are not those of a client error. They are curl's, where curl has one.
+mod code {
+    /// It ran, and what it checked is not as it should be.
+    pub(super) const CHECK: u8 = 1;
+    /// The command line makes no sense.
+    pub(super) const USAGE: u8 = 2;
+    /// Output cannot be written (CURLE_WRITE_ERROR).
+    pub(super) const WRITE: u8 = 23;
+    /// Input cannot be read (CURLE_READ_ERROR).
+    pub(super) const READ: u8 = 26;
+    /// Input is not what it should be (CURLE_BAD_CONTENT_ENCODING is the nearest that curl has).
+    pub(super) const CONTENT: u8 = 61;
+    /// The system refuses something basic.
+    pub(super) const SYSTEM: u8 = 70;
+}
+
+impl Failure {
+    fn new(kind: &'static str, code: u8, message: String) -> Self {
+        Self {
+            kind,
+            message,
+            code,
+            document: None,
+        }
+    }
+
+    /// The command line makes no sense.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new("usage", code::USAGE, message.into())
+    }
+
+    /// Input cannot be read.
+    pub(crate) fn read(message: impl Into<String>) -> Self {
+        Self::new("read", code::READ, message.into())
+    }
+
+    /// Output cannot be written.
+    pub(crate) fn write(message: impl Into<String>) -> Self {
+        Self::new("write", code::WRITE, message.into())
+    }
+
+    /// Input was read and is not what it should be.
+    pub(crate) fn content(message: impl Into<String>) -> Self {
+        Self::new("content", code::CONTENT, message.into())
+    }
+
+    /// Something is not as it should be, which the command was asked to find out.
+    pub(crate) fn check(message: impl Into<String>) -> Self {
+        Self::new("check", code::CHECK, message.into())
+    }
+
+    /// The system refuses something basic.
+    pub(crate) fn system(message: impl Into<String>) -> Self {
+        Self::new("system", code::SYSTEM, message.into())
+    }
+
+    /// What the library calls by this kind, with its exit code.
+    pub(crate) fn of_kind(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self::new(kind.as_str(), kind.exit_code(), message.into())
+    }
+
+    /// Prints `document`, with the error in it, when JSON was asked for.
+    pub(crate) fn with_document(mut self, document: Value) -> Self {
+        self.document = Some(document);
+        self
+    }
+
+    /// Tells the user, and gives the exit code. The line goes to stderr also with `--json`.
+    pub(crate) fn report(self, json: bool) -> ExitCode {
+        let line = self.message.replace('\n', " ");
+        output::error_line(&line);
+        if json {
+            let mut document = self.document.unwrap_or_else(|| json!({}));
+            document["error"] = json!({
+                "kind": self.kind,
+                "message": line,
+                "exit_code": self.code,
+            });
+            // The exit code says it all when stdout is gone.
+            let _ = output::json(&document);
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<echkit::Error> for Failure {
+    fn from(error: echkit::Error) -> Self {
+        Self::of_kind(error.kind(), error.to_string())
+    }
+}
