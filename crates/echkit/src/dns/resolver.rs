@@ -19,7 +19,6 @@ use crate::origin::{Host, Origin};
 
 /// How a resolver is talked to.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct ResolverOptions {
     /// Verifies the servers of encrypted transports. Its ALPN protocols are replaced.
     pub tls: Option<Arc<ClientConfig>>,
