@@ -110,8 +110,9 @@ func serve(args []string) error {
 
 // page tells the visitor what the server saw.
 func page(w http.ResponseWriter, r *http.Request) {
-	fmt.Fprintf(w, "peer=go ech_accepted=%v server_name=%s host=%s protocol=%s\n",
-		r.TLS.ECHAccepted, r.TLS.ServerName, r.Host, r.Proto)
+	fmt.Fprintf(w, "peer=go ech_accepted=%v server_name=%s resumed=%v version=TLSv%s protocol=%s\n",
+		r.TLS.ECHAccepted, r.TLS.ServerName, r.TLS.DidResume,
+		strings.TrimPrefix(tls.VersionName(r.TLS.Version), "TLS "), r.Proto)
 }
 
 // gate is a listener that hands on connections whose handshake is done and reported.
