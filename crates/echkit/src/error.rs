@@ -194,6 +194,15 @@ pub enum Cause {
         reason: String,
     },
 
+    /// Sending on would have shown what ECH hides; nothing was sent.
+    #[error("stopped before {host} would have been shown in the clear: {source}")]
+    Guard {
+        /// The host.
+        host: String,
+        /// What was about to leak.
+        source: crate::tls::GuardError,
+    },
+
     /// The server does not speak HTTP as it should, or the connection broke.
     #[error("HTTP with {host} failed: {reason}")]
     Http {
@@ -227,7 +236,7 @@ impl Cause {
             Self::Name { .. } => ErrorKind::Name,
             Self::Connect { .. } => ErrorKind::Connect,
             Self::Timeout { .. } => ErrorKind::Timeout,
-            Self::Tls { .. } => ErrorKind::Tls,
+            Self::Tls { .. } | Self::Guard { .. } => ErrorKind::Tls,
             Self::Certificate { .. } => ErrorKind::Certificate,
             Self::EchRequired { .. } => ErrorKind::EchRequired,
             Self::EchRejected { .. } => ErrorKind::EchRejected,

@@ -1,13 +1,58 @@
 //! Encrypted Client Hello (RFC 9849) for clients and servers on stock rustls, with its discovery
 //! in DNS.
+//!
+//! TLS encrypts almost everything but the name of the site, which the first message shows to
+//! everybody on the way. Encrypted Client Hello hides it: the client seals that message under a
+//! key that the site publishes in DNS, and shows a harmless name instead.
+//!
+//! # Fetch a page
+//!
+//! [`Client`] does all of it: it asks DNS for the key and the endpoints, offers ECH, and tries
+//! again by the rules when a server has changed its key. Each response carries a [`Report`]: what
+//! was offered, what an eavesdropper could read, and what came of it.
+//!
+//! ```no_run
+//! use echkit::{Client, EchMode};
+//!
+//! # async fn example() -> Result<(), echkit::Error> {
+//! let client = Client::builder().ech(EchMode::Require).build()?;
+//! let mut response = client.get("https://nominal.ech.test/").send().await?;
+//! println!("{}", response.status());
+//! println!("{} bytes", response.bytes().await?.len());
+//!
+//! let ech = response.report().ech;
+//! println!("{}: an eavesdropper saw {:?}", ech.status, ech.outer_sni);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`EchMode`] says how much ECH is needed: `Require` sends nothing that names the site when ECH
+//! cannot be had; `Prefer`, the default, goes on without where the site has none.
+//!
+//! # One module deeper
+//!
+//! - [`connect`]: TLS streams for any protocol over TCP.
+//! - [`http`]: requests, responses, redirects.
+//! - [`tls`]: trust, client certificates, and the guard that reads each hello before it is sent.
+//! - [`dns`] and [`discover`]: resolvers, and endpoints from HTTPS records (RFC 9460, RFC 9848).
+//! - [`policy`], [`report`], [`error`](mod@error): what is wanted, what happened, what went wrong.
+//!
+//! # What is not hidden
+//!
+//! The address that is connected to; the name in DNS, unless the resolver is an encrypted one; and
+//! the size and timing of what is sent. TLS 1.3 is the oldest version that can carry ECH.
 
+pub mod connect;
 pub mod discover;
 pub mod dns;
 pub mod error;
+pub mod http;
 pub mod origin;
 pub mod policy;
 pub mod report;
+pub mod tls;
 
+pub use self::http::{Client, Response};
 pub use error::{Error, ErrorKind, Result};
 pub use origin::Origin;
 pub use policy::EchMode;

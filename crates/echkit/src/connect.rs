@@ -1,0 +1,20 @@
+//! Connections over TCP and TLS: from an origin to a stream that is ready for its protocol.
+//!
+//! Data flows one way: `Origin → Discovery → Endpoints → Attempts → Connection → Report`.
+//! [`Connector`] serves any protocol over TLS; [`Client`](crate::Client) speaks HTTP over it.
+
+mod attempt;
+mod connector;
+mod handshake;
+mod locate;
+mod overrides;
+mod plan;
+mod race;
+mod record;
+mod retry;
+mod run;
+
+pub use connector::{Connection, Connector, ConnectorBuilder, Stream};
+pub use handshake::{HandshakeError, handshake};
+pub(crate) use run::Wanted;
+pub(crate) use record::Recorder;

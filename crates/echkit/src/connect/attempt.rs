@@ -1,0 +1,474 @@
+//! One candidate: TCP, TLS, and what RFC 9849 §6.1.6 lets follow a rejection at the same address.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rustls::client::EchStatus as TlsEch;
+use rustls::{AlertDescription, PeerIncompatible};
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::handshake::{HandshakeError, HandshakeFault, handshake};
+use super::plan::{Candidate, Offer};
+use super::record::{Attempt, Recorder};
+use super::retry::{self, Next};
+use super::run::limit;
+use crate::error::{Cause, Step};
+use crate::policy::Policy;
+use crate::report::{CertificateReport, EchReport, EchSource, EchStatus, TlsReport};
+use crate::tls::{ClientTls, EchOffer, GuardError, Guarded, OuterName, SeenHello, TlsTarget};
+
+/// A TLS stream over TCP.
+pub(super) type Tls = TlsStream<Guarded<TcpStream>>;
+
+/// What attempts share.
+pub(super) struct Setting<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) tls: &'a ClientTls,
+    pub(super) outer_sni: Option<&'a OuterName>,
+    pub(super) name: ServerName<'static>,
+    pub(super) host: String,
+    /// As errors name it.
+    pub(super) origin: String,
+    pub(super) port: u16,
+    pub(super) alpn: &'a [Vec<u8>],
+    pub(super) deadline: Option<tokio::time::Instant>,
+    pub(super) recorder: &'a Recorder,
+}
+
+/// A candidate that became the connection.
+pub(super) struct Won {
+    pub(super) stream: Tls,
+    pub(super) tls: TlsReport,
+    pub(super) ech: EchReport,
+}
+
+/// A candidate that failed.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) cause: Cause,
+    pub(super) reach: Reach,
+    pub(super) ech: EchReport,
+}
+
+/// What a failure says about the other candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reach {
+    /// This address cannot be reached; any other may.
+    Address,
+    /// The endpoint answered and is of no use. Other endpoints may be tried (RFC 9849 §8.1.1),
+    /// but none without ECH in place of one with it.
+    Endpoint,
+    /// It is the answer.
+    Final,
+}
+
+/// Tries one candidate. `ech` is the report's part about ECH as far as it is known before.
+pub(super) async fn attempt(
+    setting: &Setting<'_>,
+    candidate: &Candidate,
+    ech: EchReport,
+) -> Result<Won, Fault> {
+    let mut state = State {
+        setting,
+        address: candidate.address,
+        offer: candidate.offer.clone(),
+        ech,
+        resume: true,
+        disabled: false,
+        tls12_tried: false,
+    };
+    loop {
+        let attempt = setting.recorder.attempt(candidate.address);
+        match state.connect().await {
+            Ok((stream, tcp, tls)) => {
+                let report = describe(&stream);
+                attempt.won(report.alpn.clone(), tcp, Some(tls));
+                return Ok(Won {
+                    stream,
+                    tls: report,
+                    ech: state.ech,
+                });
+            }
+            Err(failure) => state.after(attempt, failure)?,
+        }
+    }
+}
+
+struct State<'a> {
+    setting: &'a Setting<'a>,
+    address: SocketAddr,
+    offer: Offer,
+    ech: EchReport,
+    resume: bool,
+    /// ECH was securely disabled by an authenticated server.
+    disabled: bool,
+    tls12_tried: bool,
+}
+
+enum Failure {
+    Tcp(Cause),
+    Setting(Cause),
+    Tls(Box<HandshakeError>),
+}
+
+impl State<'_> {
+    async fn connect(&mut self) -> Result<(Tls, Duration, Duration), Failure> {
+        let setting = self.setting;
+        let timeouts = setting.policy.timeouts;
+        let begun = Instant::now();
+        let tcp = within(
+            limit(timeouts.connect, setting.deadline),
+            &setting.host,
+            Step::Connect,
+            TcpStream::connect(self.address),
+        )
+        .await
+        .map_err(Failure::Tcp)?
+        .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+        .map_err(|source| {
+            Failure::Tcp(Cause::Connect {
+                host: setting.host.clone(),
+                address: self.address,
+                source,
+            })
+        })?;
+        let connected = Instant::now();
+
+        let (connection, guard) = setting
+            .tls
+            .connection(&self.target())
+            .map_err(|error| Failure::Setting(error.into_cause()))?;
+        let counts = setting.recorder.counts().clone();
+        let limit = limit(timeouts.handshake, setting.deadline);
+        match Box::pin(handshake(connection, guard, tcp, counts, limit)).await {
+            Ok(stream) => {
+                let hellos = stream.get_ref().0.guard().map(|g| g.hellos().to_vec());
+                self.note_hellos(&hellos.unwrap_or_default());
+                self.ech.status = match &self.offer {
+                    Offer::Real { .. } => EchStatus::Accepted,
+                    Offer::Grease => EchStatus::Grease,
+                    Offer::None if self.disabled => EchStatus::Disabled,
+                    Offer::None => EchStatus::NotOffered,
+                };
+                Ok((stream, connected - begun, connected.elapsed()))
+            }
+            Err(error) => {
+                self.note_hellos(&error.hellos);
+                self.ech.status = self.status_after(&error);
+                Err(Failure::Tls(error))
+            }
+        }
+    }
+
+    fn target(&self) -> TlsTarget {
+        TlsTarget {
+            name: self.setting.name.clone(),
+            port: self.setting.port,
+            alpn: self.setting.alpn.to_vec(),
+            offer: match &self.offer {
+                Offer::None => EchOffer::None,
+                Offer::Grease => EchOffer::Grease,
+                Offer::Real { chosen, .. } => EchOffer::Real {
+                    chosen: (**chosen).clone(),
+                    outer_sni: self.setting.outer_sni.cloned(),
+                },
+            },
+            resume: self.resume,
+        }
+    }
+
+    /// Puts what the last hello showed on the record.
+    fn note_hellos(&mut self, hellos: &[SeenHello]) {
+        let Some(seen) = hellos.last() else {
+            return;
+        };
+        let ech = &mut self.ech;
+        ech.config_id = seen.config_id;
+        ech.suite.clone_from(&seen.suite);
+        ech.outer_sni.clone_from(&seen.outer_sni);
+        ech.outer_alpn.clone_from(&seen.outer_alpn);
+        match &self.offer {
+            Offer::Real { chosen, source } => {
+                ech.source = *source;
+                ech.public_name = Some(chosen.contents().public_name.to_string());
+                ech.inner_sni = match &self.setting.name {
+                    ServerName::DnsName(name) => Some(name.as_ref().to_owned()),
+                    _ => None,
+                };
+            }
+            Offer::Grease | Offer::None => {
+                ech.source = EchSource::None;
+                ech.public_name = None;
+                ech.inner_sni = None;
+            }
+        }
+    }
+
+    fn status_after(&self, error: &HandshakeError) -> EchStatus {
+        match (&self.offer, error.ech) {
+            _ if error.hellos.is_empty() => self.ech.status,
+            (Offer::Grease, _) => EchStatus::Grease,
+            (Offer::None, _) => self.ech.status,
+            (Offer::Real { .. }, TlsEch::Accepted) => EchStatus::Accepted,
+            // Only the error that rustls gives after Finished says that it is authenticated.
+            (Offer::Real { .. }, _) => match rejection(&error.fault) {
+                Some(_) => EchStatus::Rejected,
+                None => EchStatus::Failed,
+            },
+        }
+    }
+
+    /// Prepares the next connection, or ends the candidate.
+    fn after(&mut self, attempt: Attempt<'_>, failure: Failure) -> Result<(), Fault> {
+        let (cause, reach) = match failure {
+            Failure::Tcp(cause) => (cause, Reach::Address),
+            Failure::Setting(cause) => (cause, Reach::Final),
+            Failure::Tls(error) => match self.after_handshake(&error) {
+                Ok(()) => {
+                    attempt.failed(Self::describe_fault(&error));
+                    return Ok(());
+                }
+                Err(reach_and_cause) => match reach_and_cause {
+                    Some((cause, reach)) => (cause, reach),
+                    None => self.cause(*error),
+                },
+            },
+        };
+        attempt.failed(&cause);
+        Err(Fault {
+            cause,
+            reach,
+            ech: self.ech.clone(),
+        })
+    }
+
+    /// `Ok` when there is another connection to make; `Err(None)` when the error says it all.
+    fn after_handshake(&mut self, error: &HandshakeError) -> Result<(), Option<(Cause, Reach)>> {
+        if let Some(configs) = rejection(&error.fault) {
+            return self.after_rejection(configs.as_deref()).map_err(Some);
+        }
+        match (&self.offer, &error.fault) {
+            // rustls 0.23.46 was about to show a ticket; it is spent, and the next hello has none.
+            (Offer::Real { .. }, HandshakeFault::Guard(GuardError::Ticket)) if self.resume => {
+                self.resume = false;
+                self.ech.warnings.push(
+                    "a session ticket would have been sent in the clear after a \
+                     HelloRetryRequest; connected again without it"
+                        .to_owned(),
+                );
+                Ok(())
+            }
+            // GREASE implies TLS 1.3 in rustls; the server may know no more than TLS 1.2.
+            (Offer::Grease, HandshakeFault::Tls(tls))
+                if !self.tls12_tried && refuses_version(tls) =>
+            {
+                self.tls12_tried = true;
+                self.offer = Offer::None;
+                self.ech.status = EchStatus::NotOffered;
+                self.ech.warnings.push(
+                    "the server refused TLS 1.3 with a GREASE extension; connected again without \
+                     it and with TLS 1.2 allowed"
+                        .to_owned(),
+                );
+                Ok(())
+            }
+            _ => Err(None),
+        }
+    }
+
+    /// RFC 9849 §6.1.6, for a rejection that was authenticated.
+    fn after_rejection(&mut self, configs: Option<&[u8]>) -> Result<(), (Cause, Reach)> {
+        self.ech.retry_configs = configs.map(|list| data_encoding::BASE64.encode(list));
+        match retry::after_rejection(self.setting.policy, self.ech.retries, configs) {
+            Next::Retry(chosen) => {
+                self.ech.retries += 1;
+                self.offer = Offer::Real {
+                    chosen,
+                    source: EchSource::Retry,
+                };
+                Ok(())
+            }
+            Next::Grease(reason) => {
+                self.ech.retries += 1;
+                self.ech.warnings.push(format!(
+                    "the server rejected ECH and {reason}; connected again with GREASE"
+                ));
+                self.offer = Offer::Grease;
+                Ok(())
+            }
+            Next::WithoutEch => {
+                self.ech
+                    .warnings
+                    .push("the server has switched ECH off; connected again without it".to_owned());
+                self.disabled = true;
+                self.offer = Offer::None;
+                Ok(())
+            }
+            Next::Stop { reason, required } => {
+                let public_name = self.ech.public_name.clone().unwrap_or_default();
+                let cause = match required {
+                    true => Cause::EchRequired {
+                        origin: self.setting.origin.clone(),
+                        reason: format!(
+                            "the server rejected the offer, authenticated as {public_name}, and \
+                             {reason}"
+                        ),
+                    },
+                    false => Cause::EchRejected {
+                        host: self.setting.host.clone(),
+                        public_name,
+                        reason,
+                    },
+                };
+                Err((cause, Reach::Final))
+            }
+        }
+    }
+
+    fn describe_fault(error: &HandshakeError) -> String {
+        match &error.fault {
+            HandshakeFault::Tls(tls) => match rejection(&error.fault) {
+                Some(Some(_)) => "ECH rejected, with retry configs".to_owned(),
+                Some(None) => "ECH rejected, without retry configs".to_owned(),
+                None => in_words(tls),
+            },
+            HandshakeFault::Io(error) => error.to_string(),
+            HandshakeFault::Guard(error) => error.to_string(),
+            HandshakeFault::Timeout(after) => format!("timed out after {} ms", after.as_millis()),
+        }
+    }
+
+    /// The error of a candidate whose handshake failed for good.
+    fn cause(&self, error: HandshakeError) -> (Cause, Reach) {
+        let host = self.setting.host.clone();
+        match error.fault {
+            HandshakeFault::Guard(source) => (Cause::Guard { host, source }, Reach::Final),
+            HandshakeFault::Timeout(after) => {
+                let step = Step::Handshake;
+                (Cause::Timeout { host, step, after }, Reach::Endpoint)
+            }
+            HandshakeFault::Io(source) => {
+                let cause = Cause::Tls {
+                    host,
+                    reason: source.to_string(),
+                    source: None,
+                };
+                (cause, Reach::Endpoint)
+            }
+            HandshakeFault::Tls(source) => {
+                let rejected = error.ech == TlsEch::Rejected;
+                let cause = match source {
+                    rustls::Error::InvalidCertificate(_)
+                    | rustls::Error::NoCertificatesPresented => Cause::Certificate {
+                        name: match (&self.offer, rejected) {
+                            (Offer::Real { chosen, .. }, true) => {
+                                format!("{}", chosen.contents().public_name)
+                            }
+                            _ => host.clone(),
+                        },
+                        host,
+                        public_name: rejected,
+                        source,
+                    },
+                    source => Cause::Tls {
+                        host,
+                        reason: in_words(&source),
+                        source: Some(source),
+                    },
+                };
+                (cause, Reach::Endpoint)
+            }
+        }
+    }
+}
+
+/// The retry configs of an authenticated rejection. rustls gives this error after it has verified
+/// the certificate for the public_name, its signature, and Finished; a rejection that is not
+/// authenticated ends in the error of the step that failed.
+fn rejection(fault: &HandshakeFault) -> Option<Option<Vec<u8>>> {
+    match fault {
+        HandshakeFault::Tls(rustls::Error::PeerIncompatible(
+            PeerIncompatible::ServerRejectedEncryptedClientHello(configs),
+        )) => Some(retry::encode(configs.as_deref())),
+        _ => None,
+    }
+}
+
+/// Whether a server may have refused because it does not know TLS 1.3.
+fn refuses_version(error: &rustls::Error) -> bool {
+    matches!(
+        error,
+        rustls::Error::AlertReceived(
+            AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure
+        ) | rustls::Error::PeerIncompatible(
+            PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+                | PeerIncompatible::ServerDoesNotSupportTls12Or13
+        )
+    )
+}
+
+fn in_words(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::AlertReceived(alert) => {
+            format!("the server refused with the alert {alert:?}")
+        }
+        rustls::Error::InvalidMessage(_) => {
+            format!("the server's answer is no TLS: {error}")
+        }
+        rustls::Error::PeerIncompatible(
+            PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => "the server answered with TLS 1.2, which cannot carry ECH".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Runs `step` within `limit`.
+pub(super) async fn within<T>(
+    limit: Option<Duration>,
+    host: &str,
+    step: Step,
+    work: impl Future<Output = T>,
+) -> Result<T, Cause> {
+    match limit {
+        None => Ok(work.await),
+        Some(after) => tokio::time::timeout(after, work)
+            .await
+            .map_err(|_| Cause::Timeout {
+                host: host.to_owned(),
+                step,
+                after,
+            }),
+    }
+}
+
+fn describe(stream: &Tls) -> TlsReport {
+    let (io, connection) = stream.get_ref();
+    let hellos = io.guard().map_or(0, |guard| guard.hellos().len());
+    TlsReport {
+        version: match connection.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3".to_owned(),
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2".to_owned(),
+            other => format!("{other:?}"),
+        },
+        cipher_suite: connection
+            .negotiated_cipher_suite()
+            .and_then(|suite| suite.suite().as_str())
+            .unwrap_or("unknown")
+            .to_owned(),
+        group: connection
+            .negotiated_key_exchange_group()
+            .map(|group| format!("{:?}", group.name())),
+        alpn: connection
+            .alpn_protocol()
+            .map(|id| id.escape_ascii().to_string()),
+        resumed: connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+        hello_retry: hellos > 1,
+        certificate: connection
+            .peer_certificates()
+            .and_then(<[_]>::first)
+            .and_then(|der| CertificateReport::from_der(der)),
+    }
+}

@@ -1,0 +1,177 @@
+//! One TLS handshake over a guarded stream.
+//!
+//! The loop is here, and not in tokio-rustls, because what a failed handshake has to tell (what
+//! became of the ECH offer, the TLS stack's own error) is lost with the connection there.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rustls::client::ClientConnection;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{IpAddr, Ipv4Addr, ServerName};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::tls::{ByteCounts, Guard, GuardError, Guarded, SeenHello};
+
+const READ_BUFFER: usize = 16 * 1024;
+
+/// A handshake that failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct HandshakeError {
+    /// Why.
+    pub fault: HandshakeFault,
+    /// What had become of ECH by then.
+    pub ech: rustls::client::EchStatus,
+    /// The hellos that were sent.
+    pub hellos: Vec<SeenHello>,
+    /// Whether the server had sent anything.
+    pub answered: bool,
+}
+
+/// Why a handshake failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HandshakeFault {
+    /// The TLS stack's word, or the server's alert.
+    Tls(rustls::Error),
+    /// The stream broke, or ended too early.
+    Io(io::Error),
+    /// The guard sent nothing.
+    Guard(GuardError),
+    /// It took longer than this.
+    Timeout(Duration),
+}
+
+/// Shakes hands over `io`: every outgoing hello passes the guard first.
+///
+/// `connection` and `guard` come from [`ClientTls::connection`](crate::tls::ClientTls::connection).
+///
+/// # Errors
+///
+/// When the handshake does not finish, or not within `limit`. The alert, if any, was sent.
+pub async fn handshake<IO>(
+    mut connection: ClientConnection,
+    guard: Guard,
+    io: IO,
+    counts: ByteCounts,
+    limit: Option<Duration>,
+) -> Result<TlsStream<Guarded<IO>>, Box<HandshakeError>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut io = Guarded::new(io, guard, counts);
+    let mut answered = false;
+    let work = drive(&mut connection, &mut io, &mut answered);
+    let outcome = match limit {
+        None => work.await,
+        Some(limit) => tokio::time::timeout(limit, work)
+            .await
+            .unwrap_or(Err(HandshakeFault::Timeout(limit))),
+    };
+    match outcome {
+        Ok(()) => adopt(connection, io).await.map_err(|error| {
+            Box::new(HandshakeError {
+                fault: HandshakeFault::Io(error),
+                ech: rustls::client::EchStatus::NotOffered,
+                hellos: Vec::new(),
+                answered,
+            })
+        }),
+        Err(fault) => {
+            let guard = io.guard();
+            let stopped = guard.and_then(Guard::stopped).cloned();
+            Err(Box::new(HandshakeError {
+                fault: stopped.map_or(fault, HandshakeFault::Guard),
+                ech: connection.ech_status(),
+                hellos: guard.map(|g| g.hellos().to_vec()).unwrap_or_default(),
+                answered,
+            }))
+        }
+    }
+}
+
+async fn drive<IO>(
+    connection: &mut ClientConnection,
+    io: &mut Guarded<IO>,
+    answered: &mut bool,
+) -> Result<(), HandshakeFault>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut buffer = vec![0; READ_BUFFER];
+    loop {
+        send(connection, io).await.map_err(HandshakeFault::Io)?;
+        if !connection.is_handshaking() {
+            return Ok(());
+        }
+        let len = io.read(&mut buffer).await.map_err(HandshakeFault::Io)?;
+        if len == 0 {
+            return Err(HandshakeFault::Io(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the server closed the connection during the handshake",
+            )));
+        }
+        *answered = true;
+        let mut unread = &buffer[..len];
+        while !unread.is_empty() {
+            connection
+                .read_tls(&mut unread)
+                .map_err(HandshakeFault::Io)?;
+            if let Err(error) = connection.process_new_packets() {
+                // The alert says to the server what is wrong; that it could not be sent does not
+                // matter any more.
+                let _ = send(connection, io).await;
+                let _ = io.shutdown().await;
+                return Err(HandshakeFault::Tls(error));
+            }
+        }
+    }
+}
+
+async fn send<IO>(connection: &mut ClientConnection, io: &mut Guarded<IO>) -> io::Result<()>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut flight = Vec::new();
+    while connection.wants_write() {
+        connection.write_tls(&mut flight)?;
+    }
+    if !flight.is_empty() {
+        io.write_all(&flight).await?;
+        io.flush().await?;
+    }
+    Ok(())
+}
+
+/// Hands a finished connection to tokio-rustls.
+///
+/// It makes a connection of its own first, which is replaced; the configuration for that one offers
+/// TLS 1.2 alone and thus computes no key share.
+async fn adopt<IO>(
+    connection: ClientConnection,
+    io: Guarded<IO>,
+) -> io::Result<TlsStream<Guarded<IO>>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    static REPLACED: OnceLock<Result<TlsConnector, rustls::Error>> = OnceLock::new();
+    let connector = REPLACED
+        .get_or_init(|| {
+            let provider = Arc::new(crate::tls::default_provider());
+            let config = ClientConfig::builder_with_provider(provider)
+                .with_protocol_versions(&[&rustls::version::TLS12])?
+                .with_root_certificates(RootCertStore::empty())
+                .with_no_client_auth();
+            Ok(TlsConnector::from(Arc::new(config)))
+        })
+        .as_ref()
+        .map_err(io::Error::other)?;
+    let nobody = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0, 0, 0, 0])));
+    connector
+        .connect_with(nobody, io, |replaced| *replaced = connection)
+        .await
+}

@@ -1,0 +1,111 @@
+//! Keeps the report of a connection while it is made, by attempts that may run side by side.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::report::{AttemptReport, AttemptResult, Report, milliseconds};
+use crate::tls::ByteCounts;
+
+/// The report in the making.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    started: Instant,
+    counts: ByteCounts,
+    report: Mutex<Report>,
+}
+
+impl Recorder {
+    pub(crate) fn new(report: Report) -> Self {
+        Self {
+            started: Instant::now(),
+            counts: ByteCounts::default(),
+            report: Mutex::new(report),
+        }
+    }
+
+    pub(crate) fn counts(&self) -> &ByteCounts {
+        &self.counts
+    }
+
+    /// The report, to be changed.
+    pub(crate) fn edit(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The report as it stands now.
+    pub(crate) fn snapshot(&self) -> Report {
+        let mut report = self.edit().clone();
+        report.bytes = self.counts.snapshot();
+        report
+    }
+
+    /// Marks now as the end of what `timings_ms.total` counts.
+    pub(crate) fn stop_clock(&self) {
+        self.edit().timings_ms.total = self.now();
+    }
+
+    /// Begins an attempt. Unless it is ended it counts as cancelled when dropped.
+    pub(crate) fn attempt(&self, address: SocketAddr) -> Attempt<'_> {
+        let mut report = self.edit();
+        report.attempts.push(AttemptReport {
+            address: address.to_string(),
+            protocol: None,
+            started_ms: self.now(),
+            ended_ms: None,
+            result: AttemptResult::Cancelled,
+            error: None,
+        });
+        Attempt {
+            recorder: self,
+            index: report.attempts.len() - 1,
+            ended: false,
+        }
+    }
+
+    fn now(&self) -> f64 {
+        milliseconds(self.started.elapsed())
+    }
+}
+
+/// One attempt on the record.
+#[derive(Debug)]
+pub(crate) struct Attempt<'r> {
+    recorder: &'r Recorder,
+    index: usize,
+    ended: bool,
+}
+
+impl Attempt<'_> {
+    /// It failed, or led to another.
+    pub(crate) fn failed(mut self, error: impl std::fmt::Display) {
+        self.end(AttemptResult::Failed, None, Some(error.to_string()));
+    }
+
+    /// It became the connection.
+    pub(crate) fn won(mut self, protocol: Option<String>, tcp: Duration, tls: Option<Duration>) {
+        self.end(AttemptResult::Won, protocol, None);
+        let mut report = self.recorder.edit();
+        report.timings_ms.tcp = Some(milliseconds(tcp));
+        report.timings_ms.tls = tls.map(milliseconds);
+    }
+
+    fn end(&mut self, result: AttemptResult, protocol: Option<String>, error: Option<String>) {
+        self.ended = true;
+        let now = self.recorder.now();
+        let mut report = self.recorder.edit();
+        let attempt = &mut report.attempts[self.index];
+        attempt.ended_ms = Some(now);
+        attempt.result = result;
+        attempt.protocol = protocol;
+        attempt.error = error;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(AttemptResult::Cancelled, None, None);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Where a redirect leads and what of the request goes there (RFC 9110 §15.4).
+
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST,
+    LOCATION, PROXY_AUTHORIZATION,
+};
+use http::{HeaderMap, Method, StatusCode};
+
+use super::body::Body;
+use super::request::Request;
+use crate::error::Cause;
+use crate::origin::Origin;
+use crate::policy::EchMode;
+
+/// Where the response redirects to; `None` if it does not.
+pub(super) fn location(status: StatusCode, headers: &HeaderMap) -> Option<&str> {
+    match status {
+        StatusCode::MOVED_PERMANENTLY
+        | StatusCode::FOUND
+        | StatusCode::SEE_OTHER
+        | StatusCode::TEMPORARY_REDIRECT
+        | StatusCode::PERMANENT_REDIRECT => headers.get(LOCATION)?.to_str().ok(),
+        _ => None,
+    }
+}
+
+/// Turns `request` into the one that a redirect asks for.
+///
+/// # Errors
+///
+/// When it leads to where it must not be followed: out of `https` in [`EchMode::Require`], or to
+/// something that is no web page.
+pub(super) fn follow(
+    request: &mut Request,
+    status: StatusCode,
+    location: &str,
+    mode: EchMode,
+) -> Result<(), Cause> {
+    let refused = |request: &Request, to: &str, reason: String| Cause::Redirect {
+        from: request.url.to_string(),
+        to: to.to_owned(),
+        reason,
+    };
+    let mut to = request
+        .url
+        .join(location)
+        .map_err(|error| refused(request, location, error.to_string()))?;
+    if to.fragment().is_none() {
+        to.set_fragment(request.url.fragment());
+    }
+    let origin =
+        Origin::from_url(&to).map_err(|error| refused(request, to.as_str(), error.to_string()))?;
+    if mode == EchMode::Require && to.scheme() == "http" {
+        return Err(Cause::EchRequired {
+            origin: origin.to_string(),
+            reason: format!("{} redirects to {to}, out of TLS", request.url),
+        });
+    }
+    if Origin::from_url(&request.url).ok() != Some(origin) {
+        // Credentials were meant for the origin that they were given for.
+        for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, HOST] {
+            request.headers.remove(name);
+        }
+    }
+    let becomes_get = match status {
+        StatusCode::SEE_OTHER => request.method != Method::HEAD,
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => request.method == Method::POST,
+        _ => false,
+    };
+    if becomes_get {
+        request.method = Method::GET;
+        request.body = Body::empty();
+        for name in [
+            CONTENT_TYPE,
+            CONTENT_LENGTH,
+            CONTENT_ENCODING,
+            CONTENT_LANGUAGE,
+        ] {
+            request.headers.remove(name);
+        }
+    }
+    request.url = to;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::error::ErrorKind;
+    use url::Url;
+
+    fn request(method: Method, url: &str) -> Request {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, "Basic eA==".parse().unwrap());
+        headers.insert(COOKIE, "a=b".parse().unwrap());
+        headers.insert("x-other", "kept".parse().unwrap());
+        headers.insert(CONTENT_TYPE, "text/plain".parse().unwrap());
+        Request {
+            method,
+            url: Url::parse(url).unwrap(),
+            headers,
+            body: Body::from("body"),
+        }
+    }
+
+    #[test]
+    fn credentials_stay_within_the_origin() {
+        for (to, kept) in [
+            ("/next", true),
+            ("https://a.example/other", true),
+            ("https://b.example/", false),
+            ("https://a.example:8443/", false),
+            ("http://a.example/", false),
+        ] {
+            let mut request = request(Method::GET, "https://a.example/start");
+            follow(&mut request, StatusCode::FOUND, to, EchMode::Prefer).unwrap();
+            assert_eq!(request.headers.contains_key(AUTHORIZATION), kept, "{to}");
+            assert_eq!(request.headers.contains_key(COOKIE), kept, "{to}");
+            assert!(request.headers.contains_key("x-other"));
+        }
+    }
+
+    #[test]
+    fn post_becomes_get_where_the_standard_says_so() {
+        for (status, method, becomes) in [
+            (301, Method::POST, Method::GET),
+            (302, Method::POST, Method::GET),
+            (302, Method::PUT, Method::PUT),
+            (303, Method::PUT, Method::GET),
+            (303, Method::HEAD, Method::HEAD),
+            (307, Method::POST, Method::POST),
+            (308, Method::POST, Method::POST),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let mut request = request(method, "https://a.example/");
+            follow(&mut request, status, "/x", EchMode::Prefer).unwrap();
+            assert_eq!(request.method, becomes, "{status}");
+            let has_body = request.body.len() != Some(0);
+            assert_eq!(has_body, becomes != Method::GET, "{status}");
+            assert_eq!(request.headers.contains_key(CONTENT_TYPE), has_body);
+        }
+    }
+
+    #[test]
+    fn require_does_not_follow_out_of_tls() {
+        let mut request = request(Method::GET, "https://a.example/");
+        for (to, kind) in [
+            ("http://a.example/", ErrorKind::EchRequired),
+            ("ftp://a.example/", ErrorKind::Redirect),
+        ] {
+            let error = follow(&mut request, StatusCode::FOUND, to, EchMode::Require).unwrap_err();
+            assert_eq!(error.kind(), kind);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What the client's tests share: a CA, servers on loopback, and a relay that keeps every byte.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use echkit::tls::{ClientTls, ClientTlsBuilder, Trust};
+use echkit_proto::config::EchConfigList;
+use echkit_proto::key::{EchKey, KeyParams};
+use rustls::ServerConfig;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// The name that must never be read on the wire.
+pub const HIDDEN: &str = "hidden-name.test";
+/// The name in the outer hello.
+pub const PUBLIC: &str = "public.test";
+
+/// A certificate authority for one test.
+pub struct Pki {
+    certificate: rcgen::Certificate,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Pki {
+    pub fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        let issuer = rcgen::Issuer::new(params, key);
+        Self {
+            certificate,
+            issuer,
+        }
+    }
+
+    pub fn root(&self) -> CertificateDer<'static> {
+        self.certificate.der().clone()
+    }
+
+    pub fn tls(&self) -> ClientTlsBuilder {
+        ClientTls::builder().trust(Trust::certificates([self.root()]).unwrap())
+    }
+
+    pub fn issue(&self, names: &[&str]) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let certificate = rcgen::CertificateParams::new(names)
+            .unwrap()
+            .signed_by(&key, &self.issuer)
+            .unwrap();
+        (
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+    }
+
+    /// A stock configuration with one certificate for all of `names`.
+    pub fn server(&self, names: &[&str]) -> ServerConfig {
+        self.server_with(names, provider(), rustls::ALL_VERSIONS)
+    }
+
+    pub fn server_with(
+        &self,
+        names: &[&str],
+        provider: rustls::crypto::CryptoProvider,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> ServerConfig {
+        let (chain, key) = self.issue(names);
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config
+    }
+}
+
+pub fn provider() -> rustls::crypto::CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
+}
+
+/// A provider that answers rustls' first hello with a HelloRetryRequest.
+pub fn hello_retry_provider() -> rustls::crypto::CryptoProvider {
+    rustls::crypto::CryptoProvider {
+        kx_groups: vec![rustls::crypto::aws_lc_rs::kx_group::SECP384R1],
+        ..provider()
+    }
+}
+
+pub fn ech_key() -> EchKey {
+    EchKey::generate(&KeyParams::new(PUBLIC).unwrap()).unwrap()
+}
+
+pub fn list(key: &EchKey) -> EchConfigList {
+    EchConfigList::from(key.config().clone())
+}
+
+/// A stock TLS server that answers each request with `200` and the body `hello`.
+pub async fn serve(config: ServerConfig) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                if let Ok(stream) = acceptor.accept(tcp).await {
+                    answer(stream).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Answers one HTTP/1.1 request.
+pub async fn answer<IO: AsyncRead + AsyncWrite + Unpin>(mut stream: IO) {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|w| w == b"\r\n\r\n") {
+        match stream.read_buf(&mut head).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    let reply = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello";
+    let _ = stream.write_all(reply).await;
+    let _ = stream.shutdown().await;
+}
+
+/// A TCP relay that keeps what clients send: what an eavesdropper next to the client would have.
+#[derive(Clone)]
+pub struct Relay {
+    pub address: SocketAddr,
+    captured: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Relay {
+    pub async fn to(upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let relay = Self {
+            address: listener.local_addr().unwrap(),
+            captured: Arc::default(),
+        };
+        let captured = Arc::clone(&relay.captured);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let captured = Arc::clone(&captured);
+                let index = {
+                    let mut all = captured.lock().unwrap();
+                    all.push(Vec::new());
+                    all.len() - 1
+                };
+                tokio::spawn(async move {
+                    let server = TcpStream::connect(upstream).await.unwrap();
+                    let (mut from_client, mut to_client) = client.into_split();
+                    let (mut from_server, mut to_server) = server.into_split();
+                    let up = async {
+                        let mut buffer = vec![0; 16 * 1024];
+                        while let Ok(len) = from_client.read(&mut buffer).await {
+                            if len == 0 {
+                                break;
+                            }
+                            captured.lock().unwrap()[index].extend_from_slice(&buffer[..len]);
+                            if to_server.write_all(&buffer[..len]).await.is_err() {
+                                break;
+                            }
+                        }
+                        let _ = to_server.shutdown().await;
+                    };
+                    let down = async {
+                        let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
+                        let _ = to_client.shutdown().await;
+                    };
+                    tokio::join!(up, down);
+                });
+            }
+        });
+        relay
+    }
+
+    /// The client's bytes, one entry for each connection.
+    pub fn captured(&self) -> Vec<Vec<u8>> {
+        self.captured.lock().unwrap().clone()
+    }
+
+    pub fn shows(&self, name: &str) -> bool {
+        self.captured().iter().any(|bytes| contains(bytes, name))
+    }
+
+    /// Fails if `name` can be read anywhere; also if nothing was captured, which proves nothing.
+    #[track_caller]
+    pub fn assert_hidden(&self, name: &str) {
+        let captured = self.captured();
+        assert!(captured.iter().any(|bytes| bytes.len() > 100), "no hello");
+        for (index, bytes) in captured.iter().enumerate() {
+            assert!(!contains(bytes, name), "{name} is in connection {index}");
+        }
+    }
+}
+
+pub fn contains(bytes: &[u8], name: &str) -> bool {
+    bytes
+        .windows(name.len())
+        .any(|window| window.eq_ignore_ascii_case(name.as_bytes()))
+}
