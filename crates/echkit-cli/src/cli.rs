@@ -1,8 +1,10 @@
 //! The command line, flags documented where they are defined.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use echkit::policy::EchMode;
 use echkit_proto::hpke::{Kem, SymmetricSuite};
 
 /// Encrypted Client Hello: fetch, look up, decode, make keys, and try it on loopback.
@@ -21,15 +23,21 @@ pub(crate) struct Cli {
 impl Cli {
     /// How often `-v` was given.
     pub(crate) fn verbosity(&self) -> u8 {
-        0
+        match &self.command {
+            Command::Get(args) => args.verbose,
+            _ => 0,
+        }
     }
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Get(Box<GetArgs>),
+    Lookup(LookupArgs),
     Decode(DecodeArgs),
     Keygen(KeygenArgs),
     Testbed(TestbedArgs),
+    Demo(DemoArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page (roff)
@@ -40,12 +48,175 @@ impl Command {
     /// Whether JSON was asked for.
     pub(crate) fn json(&self) -> bool {
         match self {
+            Self::Get(args) => args.json,
+            Self::Lookup(args) => args.json,
             Self::Decode(args) => args.json,
             Self::Keygen(args) => args.json,
             Self::Testbed(args) => args.json,
+            Self::Demo(args) => args.json,
             Self::Completions(_) | Self::Man => false,
         }
     }
+}
+
+/// Where names are looked up and whom to trust: shared by commands that use the network.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkArgs {
+    /// The resolver: system, udp://ADDRESS[:PORT], tcp://ADDRESS[:PORT], or
+    /// https://HOST/PATH[#ADDRESS] (DNS over HTTPS; ADDRESS saves looking HOST up)
+    #[arg(long, value_name = "URI", env = "ECHKIT_DNS", default_value = "system")]
+    pub(crate) dns: String,
+
+    /// Trust the certificates in this PEM file, and no others
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+}
+
+/// Fetch a URL over ECH
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// What to fetch: https:// or http://; a bare host means https://
+    pub(crate) url: String,
+
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+
+    /// off: no ECH; grease: a look-alike only; prefer: ECH where it is published, else a
+    /// look-alike; require: ECH accepted by the server, or an error before the name is shown
+    #[arg(long, value_name = "MODE", default_value = "prefer")]
+    pub(crate) ech: EchMode,
+
+    /// Offer this ECHConfigList instead of the record's: base64, hex or PEM, or @FILE
+    #[arg(long, value_name = "LIST")]
+    pub(crate) ech_config: Option<String>,
+
+    /// Show NAME in the outer hello instead of the config's public_name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) outer_sni: Option<String>,
+
+    /// Do not connect again when the server rejects ECH
+    #[arg(long)]
+    pub(crate) no_retry: bool,
+
+    /// Write the connection's report (JSON) to FILE; - is stdout, and the body then needs -o
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+
+    /// Print one JSON document with report and response to stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Write the body to FILE
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Write the body to a file named like the last part of the URL
+    #[arg(short = 'O', long, conflicts_with = "output")]
+    pub(crate) remote_name: bool,
+
+    /// Print the response's head before the body
+    #[arg(short, long)]
+    pub(crate) include: bool,
+
+    /// Ask for the head only, and print it
+    #[arg(short = 'I', long)]
+    pub(crate) head: bool,
+
+    /// Follow redirects
+    #[arg(short = 'L', long)]
+    pub(crate) location: bool,
+
+    /// Follow at most N redirects
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) max_redirs: usize,
+
+    /// The request's method
+    #[arg(short = 'X', long, value_name = "METHOD")]
+    pub(crate) request: Option<String>,
+
+    /// A request header, as "Name: value"; may be given more than once
+    #[arg(short = 'H', long, value_name = "HEADER")]
+    pub(crate) header: Vec<String>,
+
+    /// Send DATA (or @FILE) as the body, with POST; several are joined by &
+    #[arg(short, long, value_name = "DATA")]
+    pub(crate) data: Vec<String>,
+
+    /// Send JSON (or @FILE) as the body, with POST
+    #[arg(long, value_name = "JSON", conflicts_with = "data")]
+    pub(crate) json_body: Option<String>,
+
+    /// No progress and no error line
+    #[arg(short, long)]
+    pub(crate) silent: bool,
+
+    /// With -s, print the error line all the same
+    #[arg(short = 'S', long)]
+    pub(crate) show_error: bool,
+
+    /// Tell on stderr what happened; twice and more: logs of the library
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Use IPv4 only
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    pub(crate) ipv4: bool,
+
+    /// Use IPv6 only
+    #[arg(short = '6', long)]
+    pub(crate) ipv6: bool,
+
+    /// Use ADDRESS for HOST; the host's HTTPS records still count
+    #[arg(long, value_name = "HOST:PORT:ADDRESS[,ADDRESS]")]
+    pub(crate) resolve: Vec<String>,
+
+    /// Connect to HOST2:PORT2 for HOST1:PORT1; silences the records of HOST1
+    #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2")]
+    pub(crate) connect_to: Vec<String>,
+
+    /// Give up after this many seconds
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) max_time: Option<Duration>,
+
+    /// Give up connecting after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) connect_timeout: Option<Duration>,
+
+    /// Speak HTTP/1.1 only
+    #[arg(long = "http1.1", conflicts_with = "http2")]
+    pub(crate) http1: bool,
+
+    /// Speak HTTP/2 only (over TLS)
+    #[arg(long)]
+    pub(crate) http2: bool,
+
+    /// Ask for a compressed body, and decompress it
+    #[arg(long)]
+    pub(crate) compressed: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
+    match seconds > 0.0 {
+        true => Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string()),
+        false => Err("must be more than 0".to_owned()),
+    }
+}
+
+/// Look up HTTPS records and the ECHConfigs in them
+#[derive(Debug, Args)]
+pub(crate) struct LookupArgs {
+    /// A URL, or a host
+    pub(crate) url: String,
+
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What `ech decode` is given.
@@ -139,6 +310,14 @@ pub(crate) struct TestbedArgs {
     pub(crate) ca_file: Option<PathBuf>,
 
     /// Print one JSON document when everything serves
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// See ECH hide a name: with and without, and what an eavesdropper read
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,6 +1,10 @@
 //! One module for each command.
 
 pub(crate) mod decode;
+pub(crate) mod demo;
 pub(crate) mod generate;
+pub(crate) mod get;
 pub(crate) mod keygen;
+pub(crate) mod lookup;
+pub(crate) mod network;
 pub(crate) mod testbed;

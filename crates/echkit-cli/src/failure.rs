@@ -15,6 +15,8 @@ pub(crate) struct Failure {
     code: u8,
     /// What is printed with `--json` beside the error.
     document: Option<Value>,
+    /// Only the exit code tells.
+    quiet: bool,
 }
 
 /// Exit codes that are not those of a client error. They are curl's, where curl has one.
@@ -40,7 +42,14 @@ impl Failure {
             message,
             code,
             document: None,
+            quiet: false,
         }
+    }
+
+    /// No line: only the exit code tells.
+    pub(crate) fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
     }
 
     /// The command line makes no sense.
@@ -87,7 +96,9 @@ impl Failure {
     /// Tells the user, and gives the exit code. The line goes to stderr also with `--json`.
     pub(crate) fn report(self, json: bool) -> ExitCode {
         let line = self.message.replace('\n', " ");
-        output::error_line(&line);
+        if !self.quiet {
+            output::error_line(&line);
+        }
         if json {
             let mut document = self.document.unwrap_or_else(|| json!({}));
             document["error"] = json!({

@@ -35,9 +35,12 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Get(args) => commands::get::run(args).await,
+        Command::Lookup(args) => commands::lookup::run(args).await,
         Command::Decode(args) => commands::decode::run(args),
         Command::Keygen(args) => commands::keygen::run(args),
         Command::Testbed(args) => commands::testbed::run(args).await,
+        Command::Demo(args) => commands::demo::run(args).await,
         Command::Completions(args) => commands::generate::completions(args),
         Command::Man => commands::generate::man(),
     }

@@ -27,6 +27,12 @@ impl Style {
         }
     }
 
+    /// For tests: no styles.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self { on: false }
+    }
+
     fn paint(self, code: &str, text: &str) -> String {
         match self.on {
             true => format!("\x1b[{code}m{text}\x1b[0m"),

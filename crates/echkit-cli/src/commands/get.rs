@@ -1,0 +1,230 @@
+//! `ech get`: fetch a URL over ECH.
+
+use std::path::PathBuf;
+
+use echkit::http::{HttpVersions, Response};
+use echkit::policy::{AddressFamily, Timeouts};
+use echkit::{Client, Report};
+use echkit_proto::config::EchConfigList;
+use serde_json::{Value, json};
+
+use super::network::with_scheme;
+use crate::cli::GetArgs;
+use crate::failure::Failure;
+use crate::input;
+use crate::output::{self, Style};
+use request::Request;
+
+mod body;
+mod overrides;
+pub(crate) mod report;
+mod request;
+
+pub(crate) async fn run(args: Box<GetArgs>) -> Result<(), Failure> {
+    let stdout_report = args.report.as_deref().is_some_and(|p| p.as_os_str() == "-");
+    if stdout_report && args.output.is_none() && !args.remote_name && !args.json {
+        return Err(Failure::usage("--report - needs -o FILE for the body"));
+    }
+    let silent = args.silent && !args.show_error && !args.json;
+    let ended = fetch(&args).await;
+    match ended {
+        Err(failure) if silent => Err(failure.quiet()),
+        ended => ended,
+    }
+}
+
+async fn fetch(args: &GetArgs) -> Result<(), Failure> {
+    let request = Request::from_args(args)?;
+    let client = client(args)?;
+    let url = with_scheme(&args.url);
+    let sent = client
+        .request(request.method, &url)
+        .headers(request.headers)
+        .body(request.body)
+        .send()
+        .await;
+    match sent {
+        Ok(response) => finish(args, response).await,
+        Err(error) => {
+            let report = error.report().cloned();
+            let failure = Failure::from(error);
+            tell(args, report.as_ref())?;
+            Err(failure.with_document(json!({ "report": report, "http": null })))
+        }
+    }
+}
+
+fn client(args: &GetArgs) -> Result<Client, Failure> {
+    let mut timeouts = Timeouts::default();
+    if args.max_time.is_some() {
+        timeouts.total = args.max_time;
+    }
+    if args.connect_timeout.is_some() {
+        timeouts.connect = args.connect_timeout;
+    }
+    let family = match (args.ipv4, args.ipv6) {
+        (true, _) => AddressFamily::V4,
+        (_, true) => AddressFamily::V6,
+        _ => AddressFamily::Any,
+    };
+    let versions = match (args.http1, args.http2) {
+        (true, _) => HttpVersions::Http1,
+        (_, true) => HttpVersions::Http2,
+        _ => HttpVersions::Any,
+    };
+    let mut builder = Client::builder()
+        .ech(args.ech)
+        .retry(!args.no_retry)
+        .timeouts(timeouts)
+        .family(family)
+        .http(versions)
+        .redirects(args.location.then_some(args.max_redirs))
+        .resolver(args.network.resolver()?)
+        .tls(args.network.tls()?);
+    if let Some(list) = &args.ech_config {
+        builder = builder.ech_config(config_list(list)?);
+    }
+    if let Some(name) = &args.outer_sni {
+        builder = builder.outer_sni(name)?;
+    }
+    for text in &args.resolve {
+        let fixed = overrides::resolve(text)?;
+        builder = builder.resolve(&fixed.host, fixed.port, fixed.addresses)?;
+    }
+    for text in &args.connect_to {
+        let to = overrides::connect_to(text)?;
+        builder = builder.connect_to(&to.host, to.port, &to.to_host, to.to_port)?;
+    }
+    Ok(builder.build()?)
+}
+
+/// The list given by hand; binary files are taken too.
+fn config_list(argument: &str) -> Result<EchConfigList, Failure> {
+    let bytes = input::text_or_file(argument)?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => EchConfigList::from_text(text).map_err(|error| error.to_string()),
+        Err(_) => EchConfigList::parse(&bytes).map_err(|error| error.to_string()),
+    }
+    .map_err(|error| Failure::usage(format!("--ech-config is not an ECHConfigList: {error}")))
+}
+
+async fn finish(args: &GetArgs, response: Response) -> Result<(), Failure> {
+    let head = Head::of(&response);
+    let mut response = response;
+    if args.json {
+        let read = body::collect(args.compressed, &mut response).await;
+        let report = response.report();
+        tell(args, Some(&report))?;
+        let mut document = json!({ "report": report, "http": head.json() });
+        let bytes = read.map_err(|failure| failure.with_document(document.clone()))?;
+        match &args.output {
+            Some(path) => write_file(path, &bytes)?,
+            None => put_body(&mut document["http"], &bytes),
+        }
+        return output::json(&document);
+    }
+    let written = write_out(args, &head, &mut response).await;
+    tell(args, Some(&response.report()))?;
+    written
+}
+
+async fn write_out(args: &GetArgs, head: &Head, response: &mut Response) -> Result<(), Failure> {
+    if args.include || args.head {
+        output::stdout(head.text().as_bytes())?;
+    }
+    let path = match (&args.output, args.remote_name) {
+        (Some(path), _) => Some(path.clone()),
+        (None, true) => Some(remote_name(response)?),
+        (None, false) => None,
+    };
+    body::write(args.compressed, response, path.as_deref()).await
+}
+
+/// The last part of the path, as curl's -O takes it.
+fn remote_name(response: &Response) -> Result<PathBuf, Failure> {
+    let name = response.url().path().rsplit('/').next().unwrap_or_default();
+    match name {
+        "" | "." | ".." => Err(Failure::usage(
+            "-O: the URL has no file name at its end; name the file with -o",
+        )),
+        name => Ok(PathBuf::from(name)),
+    }
+}
+
+fn write_file(path: &std::path::Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes)
+        .map_err(|error| Failure::write(format!("cannot write {}: {error}", path.display())))
+}
+
+/// The report for those who asked: as a file, and in words.
+fn tell(args: &GetArgs, report: Option<&Report>) -> Result<(), Failure> {
+    let Some(report) = report else { return Ok(()) };
+    if args.verbose > 0 {
+        for line in report::lines(report, Style::stderr()) {
+            output::note(&line);
+        }
+    }
+    if let Some(path) = &args.report {
+        let document = json!(report);
+        match path.as_os_str() == "-" {
+            true => output::json(&document)?,
+            false => write_file(path, format!("{document:#}\n").as_bytes())?,
+        }
+    }
+    Ok(())
+}
+
+fn put_body(http: &mut Value, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => http["body"] = json!(text),
+        Err(_) => http["body_base64"] = json!(data_encoding::BASE64.encode(bytes)),
+    }
+}
+
+/// The head of a response.
+struct Head {
+    status: http::StatusCode,
+    version: String,
+    headers: http::HeaderMap,
+}
+
+impl Head {
+    fn of(response: &Response) -> Self {
+        Self {
+            status: response.status(),
+            version: format!("{:?}", response.version()),
+            headers: response.headers().clone(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let mut headers = serde_json::Map::new();
+        for name in self.headers.keys() {
+            let values = self.headers.get_all(name).iter();
+            let mut values: Vec<Value> = values
+                .map(|v| json!(String::from_utf8_lossy(v.as_bytes())))
+                .collect();
+            let value = match values.len() {
+                1 => values.remove(0),
+                _ => Value::Array(values),
+            };
+            headers.insert(name.to_string(), value);
+        }
+        json!({
+            "status": self.status.as_u16(),
+            "version": self.version,
+            "headers": headers,
+        })
+    }
+
+    fn text(&self) -> String {
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        let mut out = format!("{} {} {reason}\r\n", self.version, self.status.as_u16());
+        for (name, value) in &self.headers {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            out.push_str(&format!("{name}: {value}\r\n"));
+        }
+        out.push_str("\r\n");
+        out
+    }
+}

@@ -1,0 +1,112 @@
+//! `ech lookup`: the HTTPS records of an origin, and what a client makes of them.
+
+use echkit::discover::{Discovery, DnsReport, Endpoint, RecordReport};
+use echkit::error::ErrorKind;
+use serde_json::{Value, json};
+
+use super::network;
+use crate::cli::LookupArgs;
+use crate::failure::Failure;
+use crate::output::{self, Style};
+
+pub(crate) async fn run(args: LookupArgs) -> Result<(), Failure> {
+    let origin = network::origin(&args.url)?;
+    let resolver = args.network.resolver()?;
+    let discovery = echkit::discover::discover(&resolver, &origin).await;
+    let document = document(&discovery);
+    if let Some(error) = &discovery.error {
+        return Err(Failure::of_kind(ErrorKind::Name, error.to_string()).with_document(document));
+    }
+    match args.json {
+        true => output::json(&document),
+        false => output::stdout(text(&discovery).as_bytes()),
+    }
+}
+
+fn document(discovery: &Discovery) -> Value {
+    json!({
+        "origin": discovery.origin.to_string(),
+        "dns": DnsReport::from(discovery),
+        "endpoints": discovery.endpoints.iter().map(endpoint_json).collect::<Vec<_>>(),
+        "ttl_s": discovery.ttl.map(|ttl| ttl.as_secs()),
+        "elapsed_ms": discovery.elapsed.as_micros() as f64 / 1000.0,
+    })
+}
+
+fn endpoint_json(endpoint: &Endpoint) -> Value {
+    json!({
+        "target": endpoint.target.to_string(),
+        "port": endpoint.port,
+        "addresses": endpoint.addresses,
+        "from_hints": endpoint.from_hints,
+        "ech": endpoint.ech_usable,
+    })
+}
+
+fn text(discovery: &Discovery) -> String {
+    let style = Style::stdout();
+    let report = DnsReport::from(discovery);
+    let mut out = format!("{}\n", style.bold(&discovery.origin.to_string()));
+    let seen = match report.protected {
+        true => "encrypted: the network did not see the name",
+        false => "not encrypted: the network saw the name",
+    };
+    out.push_str(&format!("resolver   {} ({seen})\n", report.resolver));
+    if let Some(name) = &report.query_name {
+        out.push_str(&format!("asked      {name} HTTPS: {}\n", report.https));
+    }
+    for alias in &report.aliases {
+        out.push_str(&format!("alias      {alias}\n"));
+    }
+    for record in &report.records {
+        record_text(record, style, &mut out);
+    }
+    for endpoint in &discovery.endpoints {
+        let addresses: Vec<String> = endpoint.addresses.iter().map(ToString::to_string).collect();
+        let ech = match endpoint.ech_usable {
+            true => style.good("ECH"),
+            false => "no ECH".to_owned(),
+        };
+        out.push_str(&format!(
+            "endpoint   {} port {}: {ech}, {}{}\n",
+            endpoint.target,
+            endpoint.port,
+            if endpoint.from_hints { "hints " } else { "" },
+            addresses.join(" "),
+        ));
+    }
+    if report.svcb_reliant {
+        out.push_str("           every record has ECH: a client stays with these\n");
+    }
+    for warning in &report.warnings {
+        out.push_str(&format!("warning    {warning}\n"));
+    }
+    out
+}
+
+fn record_text(record: &RecordReport, style: Style, out: &mut String) {
+    out.push_str(&format!("record     {} {}", record.priority, record.target));
+    if !record.alpn.is_empty() {
+        out.push_str(&format!(" alpn={}", record.alpn.join(",")));
+    }
+    if let Some(port) = record.port {
+        out.push_str(&format!(" port={port}"));
+    }
+    match &record.why_not {
+        Some(why) => out.push_str(&format!(" {}\n", style.bad(&format!("passed over: {why}")))),
+        None => out.push('\n'),
+    }
+    if let Some(ech) = &record.ech {
+        out.push_str(&format!("  ech      {}\n", style.dim(ech)));
+    }
+    for config in &record.configs {
+        let id = config
+            .config_id
+            .map_or("unknown".to_owned(), |id| id.to_string());
+        let verdict = match &config.why_not {
+            Some(why) => style.bad(&format!("passed over: {why}")),
+            None => style.good("usable"),
+        };
+        out.push_str(&format!("  config   id {id}: {verdict}\n"));
+    }
+}

@@ -1,0 +1,59 @@
+//! What commands that use the network share.
+
+use std::sync::Arc;
+
+use echkit::Origin;
+use echkit::dns::{Resolver, ResolverOptions};
+use echkit::tls::{ClientTls, ClientTlsBuilder, Trust};
+
+use crate::cli::NetworkArgs;
+use crate::failure::Failure;
+
+impl NetworkArgs {
+    /// Whom to trust.
+    pub(crate) fn trust(&self) -> Result<Trust, Failure> {
+        match &self.cacert {
+            Some(path) => Ok(Trust::ca_file(path)?),
+            None => Ok(Trust::system()),
+        }
+    }
+
+    /// TLS settings with that trust; `SSLKEYLOGFILE` is honoured.
+    pub(crate) fn tls(&self) -> Result<ClientTlsBuilder, Failure> {
+        Ok(ClientTls::builder()
+            .trust(self.trust()?)
+            .key_log(Arc::new(rustls::KeyLogFile::new())))
+    }
+
+    /// The resolver.
+    pub(crate) fn resolver(&self) -> Result<Resolver, Failure> {
+        let mut options = ResolverOptions::default();
+        if self.dns.starts_with("https://") {
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let verifier = self.trust()?.build(&provider)?;
+            let config = rustls::ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .map_err(|error| Failure::system(error.to_string()))?
+                .dangerous()
+                .with_custom_certificate_verifier(verifier)
+                .with_no_client_auth();
+            options.tls = Some(Arc::new(config));
+        }
+        Resolver::from_uri(&self.dns, &options)
+            .map_err(|error| Failure::usage(format!("--dns {}: {error}", self.dns)))
+    }
+}
+
+/// A URL; a bare host means `https`.
+pub(crate) fn with_scheme(url: &str) -> String {
+    match url.contains("://") {
+        true => url.to_owned(),
+        false => format!("https://{url}"),
+    }
+}
+
+/// The origin of a URL or host.
+pub(crate) fn origin(url: &str) -> Result<Origin, Failure> {
+    Origin::parse(&with_scheme(url))
+        .map_err(|error| Failure::of_kind(echkit::ErrorKind::Url, format!("{url}: {error}")))
+}
