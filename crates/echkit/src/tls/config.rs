@@ -102,6 +102,27 @@ impl ClientTls {
         Ok((connection, Guard::new(target.offering(), kem)))
     }
 
+    /// A rustls configuration with the same trust and without ECH: for resolvers, whose names are
+    /// not hidden.
+    ///
+    /// # Errors
+    ///
+    /// When the provider supports neither TLS 1.3 nor TLS 1.2.
+    pub fn plain_config(&self) -> Result<Arc<ClientConfig>, Error> {
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Cause::Setting {
+                setting: "cryptography",
+                reason: error.to_string(),
+            })?;
+        let mut config = builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&self.verifier))
+            .with_client_cert_resolver(Arc::clone(&self.client_certificate));
+        config.key_log = Arc::clone(&self.key_log);
+        Ok(Arc::new(config))
+    }
+
     /// The verifier that maps an outer SNI back to the public_name; the same one each time, or
     /// no session would ever be resumed.
     fn verifier_for(

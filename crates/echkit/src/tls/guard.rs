@@ -315,3 +315,6 @@ fn holds_name(bytes: &[u8], name: &str) -> bool {
         .windows(needle.len())
         .any(|window| window.eq_ignore_ascii_case(needle))
 }
+
+#[cfg(test)]
+mod tests;
