@@ -9,7 +9,7 @@ pub enum EchWord {
     Accepted,
     /// Offered, and not accepted; a server cannot tell a stale key from GREASE.
     NotAccepted,
-    /// Nothing was offered.
+    /// Nothing was offered, or the peer has no keys and did not look.
     NotOffered,
 }
 
@@ -59,7 +59,7 @@ impl Page {
             } else if line.starts_with("ECH attempt we interpret as GREASE") {
                 page.ech = EchWord::NotAccepted;
                 said = true;
-            } else if line.starts_with("ECH not attempted") {
+            } else if line == "ECH not attempted" || line == "ECH not configured" {
                 said = true;
             }
             for (prefix, resumed) in [("New, ", false), ("Reused, ", true)] {

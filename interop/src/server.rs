@@ -15,6 +15,8 @@ pub struct PeerServer {
     pub keys: Vec<PathBuf>,
     /// Key files that open hellos only.
     pub decrypt_only: Vec<PathBuf>,
+    /// Keys as `CONFIG:PRIVATE` in hex, sent in retry_configs (Go only): for those without a file.
+    pub raw_keys: Vec<String>,
     /// Take part in a group only that clients offer no share for: HelloRetryRequest.
     pub hello_retry: bool,
     /// Speak TLS 1.2 and nothing newer.
@@ -100,6 +102,9 @@ impl PeerServer {
                 arguments.extend([option.into(), file.into()]);
             }
         }
+        for key in &self.raw_keys {
+            arguments.extend(["-raw-key".into(), key.into()]);
+        }
         if self.hello_retry {
             arguments.extend(["-curves".into(), "p384".into()]);
         }
@@ -141,6 +146,22 @@ impl Running {
                 sent("ServerHello").saturating_sub(sent("EncryptedExtensions"))
             }
         }
+    }
+
+    /// The names that it answered for: those outside, and the inner ones that it opened.
+    pub fn names(&self) -> Vec<String> {
+        let output = self.process.output();
+        let said = |line: &str| match self.peer {
+            Peer::OpenSsl => {
+                let (_, name) = line.split_once("Hostname in TLS extension: \"")?;
+                Some(name.trim_end_matches('"').to_owned())
+            }
+            Peer::Go => {
+                let said: serde_json::Value = serde_json::from_str(line).ok()?;
+                Some(said.get("server_name")?.as_str()?.to_owned())
+            }
+        };
+        output.lines().filter_map(said).collect()
     }
 
     /// All that it printed, for the reader of a failure.

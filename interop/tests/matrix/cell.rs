@@ -14,23 +14,14 @@ pub(crate) type Outcome = Result<(), String>;
 /// The only reasons for which a cell may be left out.
 #[derive(Clone, Copy)]
 pub(crate) enum Skip {
-    /// Go's client has no GREASE.
-    GoSendsNoGrease,
     /// OpenSSL has no X-Wing for ECH.
     OpenSslLacksXWing,
-    /// Go's client offers TLS 1.3 alone as soon as it offers ECH.
-    GoOffersNoInnerTls12,
-    /// Go has no way to change the outer name.
-    GoHasNoOuterName,
 }
 
 impl fmt::Display for Skip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::GoSendsNoGrease => "skipped: Go never sends GREASE",
             Self::OpenSslLacksXWing => "skipped: OpenSSL 4.0 has no X-Wing for ECH",
-            Self::GoOffersNoInnerTls12 => "skipped: Go offers TLS 1.3 alone with ECH",
-            Self::GoHasNoOuterName => "skipped: Go always shows the public_name",
         })
     }
 }
@@ -79,6 +70,16 @@ pub(crate) mod suite {
     pub(crate) const P256: (u16, u16, u16) = (0x0010, 1, 1);
     pub(crate) const P384: (u16, u16, u16) = (0x0011, 2, 2);
     pub(crate) const P521: (u16, u16, u16) = (0x0012, 3, 2);
+    pub(crate) const X_WING: (u16, u16, u16) = (0x647a, 1, 1);
+
+    /// Those that both peers make keys for, by name.
+    pub(crate) const COMMON: [(&str, (u16, u16, u16)); 5] = [
+        ("x25519", X25519),
+        ("x25519_chacha20", X25519_CHACHA20),
+        ("p256", P256),
+        ("p384", P384),
+        ("p521", P521),
+    ];
 }
 
 type Run = Box<dyn FnOnce(&Lab) -> Outcome + Send>;

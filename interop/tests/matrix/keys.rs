@@ -9,13 +9,7 @@ use crate::cell::{Cell, Lab, Outcome, PEERS, hold, suite};
 
 pub(crate) fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
-    for (name, suite) in [
-        ("x25519", suite::X25519),
-        ("x25519_chacha20", suite::X25519_CHACHA20),
-        ("p256", suite::P256),
-        ("p384", suite::P384),
-        ("p521", suite::P521),
-    ] {
+    for (name, suite) in suite::COMMON {
         for peer in PEERS {
             cells.push(Cell::new(
                 format!("keys::{peer}_file_read_by_echkit::{name}"),

@@ -5,6 +5,7 @@
 
 mod cell;
 mod keys;
+mod our_client;
 mod peers_alone;
 
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let cells = || {
         let mut cells = peers_alone::cells();
         cells.extend(keys::cells());
+        cells.extend(our_client::cells());
         cells
     };
     let trials = if std::env::var("ECHKIT_INTEROP").is_ok_and(|value| value == "skip") {
