@@ -4,6 +4,8 @@ use core::fmt;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::config::EchConfigList;
+
 /// The number of a parameter in the registry of RFC 9460 §14.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SvcParamKey(pub u16);
@@ -301,14 +303,7 @@ fn arrays<const N: usize>(value: &[u8]) -> Option<Vec<[u8; N]>> {
 /// What is inside a config is for the config's own rules to judge: one that cannot be used is
 /// passed over, and does not spoil the record.
 fn check_ech_framing(list: &[u8]) -> Option<()> {
-    let (length, mut rest) = list.split_first_chunk::<2>()?;
-    if usize::from(u16::from_be_bytes(*length)) != rest.len() || rest.len() < 4 {
-        return None;
-    }
-    while !rest.is_empty() {
-        (_, _, rest) = take_param(rest)?;
-    }
-    Some(())
+    EchConfigList::parse(list).ok().map(drop)
 }
 
 /// What is wrong with SvcParams.

@@ -267,3 +267,6 @@ pub struct Malformed {
     /// What is wrong with it.
     pub error: RecordError,
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,9 +77,16 @@ impl Doh {
             response.negative_ttl = response.negative_ttl.map(|ttl| ttl.saturating_sub(age));
             accept(response)
         };
-        timeout(patience.total, all)
-            .await
-            .unwrap_or(Err(ExchangeError::Timeout))
+        match timeout(patience.total, all).await {
+            Ok(result) => result,
+            Err(_) => {
+                // The path may be dead without a word; the next question finds out anew.
+                if let Ok(mut connection) = self.connection.try_lock() {
+                    *connection = None;
+                }
+                Err(ExchangeError::Timeout)
+            }
+        }
     }
 
     /// Posts a query; a connection that was kept and is gone by now is replaced once.

@@ -1,0 +1,290 @@
+//! DNS over HTTPS: one connection, padded queries, and failures that end discovery.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{Reply, Script, https, v4};
+use echkit::discover::{DiscoverError, discover};
+use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions, Status};
+use echkit::origin::Origin;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+/// How the HTTP side behaves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Http {
+    Good,
+    Aged,
+    Status(u16),
+    WrongType,
+    Huge,
+    /// Closes each connection after one answer.
+    OneEach,
+}
+
+struct DohServer {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    script: Arc<Script>,
+    tls: Arc<ClientConfig>,
+}
+
+impl DohServer {
+    async fn start(script: Arc<Script>, http: Http, alpn: &'static [u8]) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let made = rcgen::generate_simple_self_signed(vec!["dns.test".to_owned()]).unwrap();
+        let key = made.signing_key.serialize_der().try_into().unwrap();
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&connections);
+        let shared = Arc::clone(&script);
+        tokio::spawn(async move {
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                counter.fetch_add(1, Ordering::SeqCst);
+                let (acceptor, script) = (acceptor.clone(), Arc::clone(&shared));
+                tokio::spawn(async move {
+                    let Ok(tls) = acceptor.accept(tcp).await else {
+                        return;
+                    };
+                    let done = Arc::new(tokio::sync::Notify::new());
+                    let served = Arc::clone(&done);
+                    let service = service_fn(move |request| {
+                        let (script, served) = (Arc::clone(&script), Arc::clone(&served));
+                        async move {
+                            let response = serve(request, &script, http).await;
+                            served.notify_one();
+                            Ok::<_, std::convert::Infallible>(response)
+                        }
+                    });
+                    let connection = http2::Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(tls), service);
+                    tokio::pin!(connection);
+                    tokio::select! {
+                        _ = connection.as_mut() => {}
+                        () = done.notified(), if http == Http::OneEach => {
+                            connection.as_mut().graceful_shutdown();
+                            let _ = connection.await;
+                        }
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            connections,
+            script,
+            tls: Arc::new(tls),
+        }
+    }
+
+    fn resolver(&self) -> Resolver {
+        self.resolver_with(Some(Arc::clone(&self.tls)), Duration::from_secs(20))
+    }
+
+    fn resolver_with(&self, tls: Option<Arc<ClientConfig>>, timeout: Duration) -> Resolver {
+        let options = ResolverOptions {
+            tls,
+            timeout,
+            ..ResolverOptions::default()
+        };
+        let uri = format!(
+            "https://dns.test:{}/dns-query#127.0.0.1",
+            self.address.port()
+        );
+        Resolver::from_uri(&uri, &options).unwrap()
+    }
+
+    async fn ask(&self, kind: RecordType) -> Result<echkit::dns::Answer, QueryError> {
+        self.resolver()
+            .query(&"a.test".parse().unwrap(), kind)
+            .await
+    }
+}
+
+async fn serve(request: Request<Incoming>, script: &Script, http: Http) -> Response<Full<Bytes>> {
+    assert_eq!(request.method(), Method::POST);
+    assert_eq!(request.uri().path(), "/dns-query");
+    let headers: HeaderMap = request.headers().clone();
+    assert_eq!(headers["content-type"], "application/dns-message");
+    assert_eq!(headers["accept"], "application/dns-message");
+    let query = request.into_body().collect().await.unwrap().to_bytes();
+    let Some(message) = script.answer(&query, true).pop() else {
+        std::future::pending().await
+    };
+    let mut response = Response::new(Full::from(message));
+    let headers = response.headers_mut();
+    headers.insert("content-type", "application/dns-message".parse().unwrap());
+    match http {
+        Http::Aged => {
+            headers.insert("age", "100".parse().unwrap());
+        }
+        Http::Status(status) => *response.status_mut() = StatusCode::from_u16(status).unwrap(),
+        Http::WrongType => {
+            headers.insert("content-type", "text/html".parse().unwrap());
+        }
+        Http::Huge => *response.body_mut() = Full::from(vec![0; 70_000]),
+        Http::Good | Http::OneEach => {}
+    }
+    response
+}
+
+fn zone() -> Arc<Script> {
+    Script::new([
+        ("a.test", RecordType::A, Reply::Records(vec![v4(1)])),
+        (
+            "a.test",
+            RecordType::HTTPS,
+            Reply::Records(vec![https("1 . alpn=h2")]),
+        ),
+    ])
+}
+
+#[tokio::test]
+async fn queries_are_padded_have_id_zero_and_share_a_connection() {
+    let server = DohServer::start(zone(), Http::Good, b"h2").await;
+    let resolver = server.resolver();
+    assert!(resolver.is_protected() && resolver.looked_up_name().is_none());
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let resolver = resolver.clone();
+        let name = "a.test".parse().unwrap();
+        running.spawn(async move { resolver.query(&name, RecordType::A).await.unwrap() });
+    }
+    while let Some(answer) = running.join_next().await {
+        let answer = answer.unwrap();
+        assert!(answer.protected);
+        assert_eq!(answer.rdata, [v4(1)]);
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    for asked in server.script.asked.lock().unwrap().iter() {
+        assert_eq!(asked.message[..2], [0, 0]);
+        assert_eq!(asked.message.len() % 128, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_is_replaced() {
+    let server = DohServer::start(zone(), Http::OneEach, b"h2").await;
+    let resolver = server.resolver();
+    for _ in 0..5 {
+        let answer = resolver
+            .query(&"a.test".parse().unwrap(), RecordType::A)
+            .await
+            .unwrap();
+        assert_eq!(answer.rdata, [v4(1)]);
+    }
+    assert!(server.connections.load(Ordering::SeqCst) > 1);
+}
+
+#[tokio::test]
+async fn what_a_cache_has_kept_has_aged() {
+    let server = DohServer::start(zone(), Http::Aged, b"h2").await;
+    let answer = server.ask(RecordType::A).await.unwrap();
+    assert_eq!(
+        answer.ttl,
+        Duration::from_secs(u64::from(common::TTL) - 100)
+    );
+    let none = server.ask(RecordType::AAAA).await.unwrap();
+    assert_eq!((none.status, none.ttl), (Status::NoData, Duration::ZERO));
+}
+
+#[tokio::test]
+async fn http_failures_are_no_answers() {
+    for http in [
+        Http::Status(500),
+        Http::Status(404),
+        Http::WrongType,
+        Http::Huge,
+    ] {
+        let server = DohServer::start(zone(), http, b"h2").await;
+        let error = server.ask(RecordType::A).await.unwrap_err();
+        let expected = match http {
+            Http::WrongType => matches!(error, QueryError::Malformed { .. }),
+            _ => matches!(error, QueryError::Transport { .. }),
+        };
+        assert!(expected, "{http:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_trusted_or_lacks_http2_is_not_asked() {
+    let server = DohServer::start(zone(), Http::Good, b"h2").await;
+    let other = DohServer::start(zone(), Http::Good, b"h2").await;
+    let resolver = server.resolver_with(Some(Arc::clone(&other.tls)), Duration::from_secs(20));
+    let error = resolver
+        .query(&"a.test".parse().unwrap(), RecordType::A)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
+    let old = DohServer::start(zone(), Http::Good, b"http/1.1").await;
+    let error = old.ask(RecordType::A).await.unwrap_err();
+    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
+    for server in [server, old] {
+        assert!(server.script.asked.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn discovery_over_https_is_protected() {
+    let server = DohServer::start(zone(), Http::Good, b"h2").await;
+    let origin = Origin::parse("https://a.test").unwrap();
+    let found = discover(&server.resolver(), &origin).await;
+    assert!(found.protected && found.error.is_none(), "{found:?}");
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn over_a_protected_resolver_a_failed_https_lookup_is_the_end() {
+    for reply in [
+        Reply::Rcode(2),
+        Reply::Silence,
+        Reply::CutShort,
+        Reply::AlwaysTruncated,
+    ] {
+        let script = Script::new([
+            ("a.test", RecordType::A, Reply::Records(vec![v4(1)])),
+            ("a.test", RecordType::HTTPS, reply.clone()),
+        ]);
+        let server = DohServer::start(script, Http::Good, b"h2").await;
+        let tls = Some(Arc::clone(&server.tls));
+        let resolver = server.resolver_with(tls, Duration::from_secs(2));
+        let origin = Origin::parse("https://a.test").unwrap();
+        let found = discover(&resolver, &origin).await;
+        assert!(found.endpoints.is_empty(), "{reply:?}");
+        assert_eq!(found.https.as_str(), "failed");
+        assert!(
+            matches!(found.error, Some(DiscoverError::HttpsLookup { .. })),
+            "{found:?}"
+        );
+    }
+}
