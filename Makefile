@@ -29,7 +29,7 @@ bench: prepare ## benchmarks, with their ratio to stock rustls in the same run
 	cargo bench --locked --workspace --bench '*'
 
 fuzz: prepare ## feed every parser MUTATIONS (1000000) mutated inputs
-	ECHKIT_MUTATIONS=$(MUTATIONS) cargo test --locked --release --workspace --test mutations -- --nocapture
+	ECHKIT_MUTATIONS=$(MUTATIONS) cargo test --locked --release --workspace --test 'mutations*' -- --nocapture
 
 interop: peers ## the matrix against OpenSSL 4 and Go, both directions, cell by cell
 	cargo test --locked --package echkit-interop -- --nocapture

@@ -1,0 +1,182 @@
+//! The real binary: what it prints, and how it ends.
+#![allow(clippy::unwrap_used)]
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn ech(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ech"));
+    command
+        .args(arguments)
+        .env_remove("ECHKIT_DNS")
+        .env_remove("ECHKIT_LOG")
+        .env_remove("SSL_CERT_FILE")
+        .stdin(Stdio::null());
+    command
+}
+
+fn with_stdin(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = command(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("{error}: {}", String::from_utf8_lossy(&output.stdout));
+    })
+}
+
+/// The exit code and the one line on stderr.
+fn failure(output: &Output) -> (i32, String) {
+    let line = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(line.trim_end().lines().count(), 1, "one line: {line}");
+    (output.status.code().unwrap(), line)
+}
+
+#[test]
+fn a_key_is_made_once_and_decoded_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key.pem");
+    let path = path.to_str().unwrap();
+
+    let made = ech(&[
+        "keygen",
+        "public.example",
+        "-o",
+        path,
+        "--json",
+        "--config-id",
+        "9",
+    ]);
+    assert!(made.status.success());
+    let made = json(&made);
+    assert_eq!(made["config_id"], 9);
+    assert_eq!(made["file"], path);
+    assert_eq!(made["pem"], Value::Null, "the key is in the file only");
+
+    let from_file = json(&ech(&["decode", "--json", &format!("@{path}")]));
+    assert_eq!(from_file["private_key"], true);
+    assert_eq!(from_file["ech"], made["ech"]);
+    let list = made["ech"].as_str().unwrap();
+    let from_text = json(&with_stdin(&["decode", "--json"], list.as_bytes()));
+    assert_eq!(from_text["configs"], from_file["configs"]);
+    assert_eq!(from_text["configs"][0]["public_name"], "public.example");
+
+    let before = std::fs::read(path).unwrap();
+    let (code, line) = failure(&ech(&["keygen", "public.example", "-o", path]));
+    assert_eq!(code, 23);
+    assert!(line.contains(path) && line.contains("--force"), "{line}");
+    assert_eq!(std::fs::read(path).unwrap(), before, "nothing was lost");
+    assert!(
+        ech(&["keygen", "public.example", "-o", path, "--force"])
+            .status
+            .success()
+    );
+    assert_ne!(std::fs::read(path).unwrap(), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_private_key_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key.pem");
+    let text = path.to_str().unwrap();
+    for more in [&[][..], &["--force"]] {
+        let arguments = [&["keygen", "public.example", "-o", text], more].concat();
+        assert!(ech(&arguments).status.success());
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+}
+
+#[test]
+fn every_form_is_decoded() {
+    const LIST: &str = "AEX+DQBBFQAgACA/EHh3GXREvy6G2AMi15EnVVYAqqjWHCfGlPIUT4dpCAAEAAEAAQASY2xvdWRmbGFyZS1lY2guY29tAAA=";
+    let record = format!("1 . alpn=h2 ech={LIST}");
+    let decoded = json(&ech(&["decode", "--json", &record]));
+    assert_eq!(decoded["kind"], "https_record");
+    assert_eq!(decoded["alpn"], serde_json::json!(["h2"]));
+    assert_eq!(decoded["ech_config_list"]["configs"][0]["config_id"], 21);
+    let zone = format!("example.com. 300 IN HTTPS {record}");
+    assert_eq!(json(&ech(&["decode", "--json", &zone])), decoded);
+    let text = ech(&["decode", LIST]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(
+        text.contains("cloudflare-ech.com") && text.contains("x25519"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_cannot_be_decoded_is_named() {
+    for (arguments, code, part) in [
+        (
+            &["decode", "garbage!"][..],
+            61,
+            "neither base64, hexadecimal nor PEM",
+        ),
+        (&["decode", "AEX+DQ=="], 61, "cut short"),
+        (
+            &["decode", "--kind", "hello", "0100"],
+            61,
+            "not a ClientHello",
+        ),
+        (&["decode", "1 . nonsense=%"], 61, "not an HTTPS record"),
+        (&["decode", "@/no/such/file"], 26, "/no/such/file"),
+        (&["decode", ""], 61, "nothing to decode"),
+    ] {
+        let (got, line) = failure(&ech(arguments));
+        assert_eq!(got, code, "{arguments:?}: {line}");
+        assert!(line.contains(part), "{arguments:?}: {line}");
+    }
+}
+
+#[test]
+fn usage_errors_end_with_2() {
+    for arguments in [
+        &["keygen", "10.0.0.1"][..],
+        &["keygen", "public.example", "--kem", "rot13"],
+        &["get", "https://a.example", "--ech", "maybe"],
+        &["get", "https://a.example", "--dns", "carrier-pigeon://loft"],
+        &["get", "https://a.example", "--resolve", "nonsense"],
+        &["get", "https://a.example", "--ech-config", "nonsense"],
+        &["get", "https://a.example", "--report", "-"],
+        &["nonsense"],
+    ] {
+        let output = ech(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn json_is_printed_on_failure_too() {
+    let output = ech(&["decode", "--json", "garbage!"]);
+    let document = json(&output);
+    assert_eq!(document["error"]["kind"], "content");
+    assert_eq!(document["error"]["exit_code"], 61);
+    assert_eq!(output.status.code(), Some(61));
+}
+
+#[test]
+fn completions_and_the_manual_page_name_the_commands() {
+    let bash = String::from_utf8(ech(&["completions", "bash"]).stdout).unwrap();
+    assert!(bash.contains("keygen") && bash.contains("--outer-sni"));
+    let man = String::from_utf8(ech(&["man"]).stdout).unwrap();
+    assert!(man.contains("keygen") && man.contains(".TH"));
+}

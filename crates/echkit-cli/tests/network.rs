@@ -1,0 +1,281 @@
+//! The real binary against the testbed and against servers that are no servers.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use echkit_testbed::Testbed;
+use serde_json::Value;
+
+struct Bed {
+    testbed: Testbed,
+    dir: tempfile::TempDir,
+}
+
+impl Bed {
+    async fn start(cases: &[&str]) -> Self {
+        let testbed = Testbed::builder()
+            .only(cases.to_vec())
+            .start()
+            .await
+            .unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ca.pem"), testbed.ca_pem()).unwrap();
+        Self { testbed, dir }
+    }
+
+    fn url(&self, case: &str) -> String {
+        self.testbed.url(case).unwrap().to_owned()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// `ech` with the testbed's resolver and CA.
+    async fn ech(&self, arguments: &[&str]) -> Ended {
+        let dns = self.testbed.dns_uri();
+        let ca = self.path("ca.pem");
+        let more = ["--dns", &dns, "--cacert", ca.to_str().unwrap()];
+        run(&[arguments, &more].concat()).await
+    }
+}
+
+struct Ended {
+    code: i32,
+    stdout: Vec<u8>,
+    stderr: String,
+}
+
+impl Ended {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| {
+            panic!(
+                "{error}: {} {}",
+                String::from_utf8_lossy(&self.stdout),
+                self.stderr
+            );
+        })
+    }
+}
+
+async fn run(arguments: &[&str]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ech"));
+    command
+        .args(arguments)
+        .env_remove("ECHKIT_DNS")
+        .env_remove("SSL_CERT_FILE")
+        .stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output());
+    let output = output.await.unwrap().unwrap();
+    Ended {
+        code: output.status.code().unwrap(),
+        stdout: output.stdout,
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn get_prints_the_documented_report() {
+    let bed = Bed::start(&["nominal"]).await;
+    let url = format!("{}?format=json", bed.url("nominal"));
+    let ended = bed.ech(&["get", &url, "--json", "--ech", "require"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let document = ended.json();
+    let report = &document["report"];
+    for (part, keys) in [
+        (
+            "",
+            "version origin url dns ech attempts tls timings_ms bytes error",
+        ),
+        (
+            "dns",
+            "resolver protected query_name aliases https records svcb_reliant",
+        ),
+        (
+            "ech",
+            "mode status source config_id public_name suite inner_sni outer_sni outer_alpn \
+             retries retry_configs warnings",
+        ),
+        (
+            "tls",
+            "version cipher_suite group alpn resumed hello_retry certificate",
+        ),
+        ("timings_ms", "dns tcp tls first_byte total"),
+        ("bytes", "sent received"),
+    ] {
+        let value = if part.is_empty() {
+            report
+        } else {
+            &report[part]
+        };
+        for key in keys.split_ascii_whitespace() {
+            assert!(value.get(key).is_some(), "{part}.{key} is missing");
+        }
+    }
+    assert_eq!(report["ech"]["status"], "accepted");
+    assert_eq!(report["ech"]["inner_sni"], "nominal.ech.test");
+    assert_eq!(report["ech"]["outer_sni"], "public.ech.test");
+    assert_eq!(report["ech"]["suite"], "x25519,hkdf-sha256,aes-128-gcm");
+    assert_eq!(report["dns"]["protected"], false);
+    assert_eq!(document["http"]["status"], 200);
+    let page: Value = serde_json::from_str(document["http"]["body"].as_str().unwrap()).unwrap();
+    assert_eq!(page["ech"]["status"], "accepted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_goes_where_it_is_told_to() {
+    let bed = Bed::start(&["nominal"]).await;
+    let url = format!("{}page.html", bed.url("nominal"));
+    let file = bed.path("body");
+    let report = bed.path("report.json");
+    let ended = bed
+        .ech(&[
+            "get",
+            &url,
+            "-o",
+            file.to_str().unwrap(),
+            "--report",
+            report.to_str().unwrap(),
+            "-v",
+        ])
+        .await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stdout.is_empty());
+    assert!(ended.stderr.contains("accepted"), "{}", ended.stderr);
+    assert!(std::fs::read_to_string(&file).unwrap().contains("<html"));
+    let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    assert_eq!(report["ech"]["status"], "accepted");
+
+    let ended = bed
+        .ech(&["get", &url, "-X", "POST", "-d", "a=1", "-d", "b=2", "-i"])
+        .await;
+    assert!(String::from_utf8_lossy(&ended.stdout).starts_with("HTTP/2.0 200"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lookup_shows_records_and_configs() {
+    let bed = Bed::start(&["nominal"]).await;
+    let ended = bed.ech(&["lookup", &bed.url("nominal"), "--json"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let document = ended.json();
+    assert_eq!(document["dns"]["https"], "found");
+    assert_eq!(
+        document["dns"]["records"][0]["configs"][0]["why_not"],
+        Value::Null
+    );
+    assert_eq!(document["endpoints"][0]["ech"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_failure_is_one_line_and_its_code() {
+    let bed = Bed::start(&["nominal", "no-ech"]).await;
+    let closed = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let no_tls = TcpListener::bind("127.0.0.1:0").unwrap();
+    let no_tls_port = no_tls.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in no_tls.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 512]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let nominal = bed.url("nominal");
+    let no_ech = bed.url("no-ech");
+    let missing = bed.path("missing").to_str().unwrap().to_owned();
+    for (arguments, code, part) in [
+        (
+            vec!["get", "https://nosuch.ech.test/"],
+            6,
+            "nosuch.ech.test",
+        ),
+        (vec!["get", "https://"], 3, "https://"),
+        (vec!["get", "gopher://a.example/"], 3, "gopher"),
+        (
+            vec!["get", &format!("https://127.0.0.1:{closed}/")],
+            7,
+            "127.0.0.1",
+        ),
+        (
+            vec!["get", &format!("https://127.0.0.1:{no_tls_port}/")],
+            35,
+            "TLS",
+        ),
+        (
+            vec!["get", &no_ech, "--ech", "require"],
+            101,
+            "no-ech.ech.test",
+        ),
+        (
+            vec!["get", &nominal, "--ech-config", &format!("@{missing}")],
+            26,
+            "missing",
+        ),
+        (
+            vec!["get", &nominal, "--ech-config", "AAAA"],
+            2,
+            "ECHConfigList",
+        ),
+    ] {
+        let ended = bed.ech(&arguments).await;
+        assert_eq!(ended.code, code, "{arguments:?}: {}", ended.stderr);
+        assert_eq!(
+            ended.stderr.trim_end().lines().count(),
+            1,
+            "{}",
+            ended.stderr
+        );
+        assert!(
+            ended.stderr.contains(part),
+            "{arguments:?}: {}",
+            ended.stderr
+        );
+    }
+
+    // Another CA, and none at all.
+    let other = Testbed::builder().only(["no-ech"]).start().await.unwrap();
+    let other_ca = bed.path("other.pem");
+    std::fs::write(&other_ca, other.ca_pem()).unwrap();
+    let dns = bed.testbed.dns_uri();
+    for (ca, code) in [(other_ca.to_str().unwrap(), 60), (missing.as_str(), 77)] {
+        let ended = run(&["get", &nominal, "--dns", &dns, "--cacert", ca]).await;
+        assert_eq!(ended.code, code, "{}", ended.stderr);
+        assert_eq!(
+            ended.stderr.trim_end().lines().count(),
+            1,
+            "{}",
+            ended.stderr
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_get_still_prints_its_report() {
+    let bed = Bed::start(&["no-ech"]).await;
+    let url = bed.url("no-ech");
+    let ended = bed.ech(&["get", &url, "--ech", "require", "--json"]).await;
+    let document = ended.json();
+    assert_eq!(ended.code, 101);
+    assert_eq!(document["error"]["exit_code"], 101);
+    assert_eq!(document["http"], Value::Null);
+    assert_eq!(document["report"]["dns"]["https"], "found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn demo_ends_well() {
+    let ended = run(&["demo"]).await;
+    let text = String::from_utf8_lossy(&ended.stdout);
+    assert_eq!(ended.code, 0, "{text}{}", ended.stderr);
+    assert!(
+        text.contains("FOUND") && text.contains("not found"),
+        "{text}"
+    );
+    let document = run(&["demo", "--json"]).await.json();
+    assert_eq!(document["problems"], serde_json::json!([]));
+    assert_eq!(document["scenes"][1]["eavesdropper"]["name_found"], false);
+}
