@@ -16,5 +16,5 @@ mod run;
 
 pub use connector::{Connection, Connector, ConnectorBuilder, Stream};
 pub use handshake::{HandshakeError, handshake};
-pub(crate) use run::Wanted;
 pub(crate) use record::Recorder;
+pub(crate) use run::Wanted;

@@ -12,8 +12,8 @@ mod outer_sni;
 mod sessions;
 mod trust;
 
-pub use config::{ClientTls, ClientTlsBuilder, EchOffer, TlsTarget};
 pub(crate) use config::default_provider;
+pub use config::{ClientTls, ClientTlsBuilder, EchOffer, TlsTarget};
 pub use guard::{Guard, GuardError, Offering, SeenHello};
 pub use guarded::{ByteCounts, Guarded};
 pub use outer_sni::OuterName;

@@ -3,10 +3,10 @@
 
 mod lab;
 
-use lab::{HIDDEN, PUBLIC, Pki, Relay, ech_key, hello_retry_provider, list, provider, serve};
 use echkit::error::Cause;
 use echkit::report::{AttemptResult, EchSource, EchStatus, Report};
 use echkit::{Client, EchMode, Error, ErrorKind};
+use lab::{HIDDEN, PUBLIC, Pki, Relay, ech_key, hello_retry_provider, list, provider, serve};
 
 /// A client whose connections to the hidden name go to the relay.
 fn client(pki: &Pki, relay: &Relay, mode: EchMode, offer: bool) -> Client {

@@ -70,7 +70,7 @@ pub(super) async fn attempt(
     setting: &Setting<'_>,
     candidate: &Candidate,
     ech: EchReport,
-) -> Result<Won, Fault> {
+) -> Result<Won, Box<Fault>> {
     let mut state = State {
         setting,
         address: candidate.address,
@@ -106,6 +106,16 @@ struct State<'a> {
     /// ECH was securely disabled by an authenticated server.
     disabled: bool,
     tls12_tried: bool,
+}
+
+/// What follows a failed handshake.
+enum Then {
+    /// Another connection, which was prepared.
+    Again,
+    /// The end, for this reason.
+    Stop(Cause),
+    /// The end, for the reason that the handshake failed for.
+    Fail,
 }
 
 enum Failure {
@@ -222,33 +232,30 @@ impl State<'_> {
     }
 
     /// Prepares the next connection, or ends the candidate.
-    fn after(&mut self, attempt: Attempt<'_>, failure: Failure) -> Result<(), Fault> {
+    fn after(&mut self, attempt: Attempt<'_>, failure: Failure) -> Result<(), Box<Fault>> {
         let (cause, reach) = match failure {
             Failure::Tcp(cause) => (cause, Reach::Address),
             Failure::Setting(cause) => (cause, Reach::Final),
             Failure::Tls(error) => match self.after_handshake(&error) {
-                Ok(()) => {
+                Then::Again => {
                     attempt.failed(Self::describe_fault(&error));
                     return Ok(());
                 }
-                Err(reach_and_cause) => match reach_and_cause {
-                    Some((cause, reach)) => (cause, reach),
-                    None => self.cause(*error),
-                },
+                Then::Stop(cause) => (cause, Reach::Final),
+                Then::Fail => self.cause(*error),
             },
         };
         attempt.failed(&cause);
-        Err(Fault {
+        Err(Box::new(Fault {
             cause,
             reach,
             ech: self.ech.clone(),
-        })
+        }))
     }
 
-    /// `Ok` when there is another connection to make; `Err(None)` when the error says it all.
-    fn after_handshake(&mut self, error: &HandshakeError) -> Result<(), Option<(Cause, Reach)>> {
+    fn after_handshake(&mut self, error: &HandshakeError) -> Then {
         if let Some(configs) = rejection(&error.fault) {
-            return self.after_rejection(configs.as_deref()).map_err(Some);
+            return self.after_rejection(configs.as_deref());
         }
         match (&self.offer, &error.fault) {
             // rustls 0.23.46 was about to show a ticket; it is spent, and the next hello has none.
@@ -259,7 +266,7 @@ impl State<'_> {
                      HelloRetryRequest; connected again without it"
                         .to_owned(),
                 );
-                Ok(())
+                Then::Again
             }
             // GREASE implies TLS 1.3 in rustls; the server may know no more than TLS 1.2.
             (Offer::Grease, HandshakeFault::Tls(tls))
@@ -273,14 +280,14 @@ impl State<'_> {
                      it and with TLS 1.2 allowed"
                         .to_owned(),
                 );
-                Ok(())
+                Then::Again
             }
-            _ => Err(None),
+            _ => Then::Fail,
         }
     }
 
     /// RFC 9849 §6.1.6, for a rejection that was authenticated.
-    fn after_rejection(&mut self, configs: Option<&[u8]>) -> Result<(), (Cause, Reach)> {
+    fn after_rejection(&mut self, configs: Option<&[u8]>) -> Then {
         self.ech.retry_configs = configs.map(|list| data_encoding::BASE64.encode(list));
         match retry::after_rejection(self.setting.policy, self.ech.retries, configs) {
             Next::Retry(chosen) => {
@@ -289,7 +296,7 @@ impl State<'_> {
                     chosen,
                     source: EchSource::Retry,
                 };
-                Ok(())
+                Then::Again
             }
             Next::Grease(reason) => {
                 self.ech.retries += 1;
@@ -297,7 +304,7 @@ impl State<'_> {
                     "the server rejected ECH and {reason}; connected again with GREASE"
                 ));
                 self.offer = Offer::Grease;
-                Ok(())
+                Then::Again
             }
             Next::WithoutEch => {
                 self.ech
@@ -305,11 +312,11 @@ impl State<'_> {
                     .push("the server has switched ECH off; connected again without it".to_owned());
                 self.disabled = true;
                 self.offer = Offer::None;
-                Ok(())
+                Then::Again
             }
             Next::Stop { reason, required } => {
                 let public_name = self.ech.public_name.clone().unwrap_or_default();
-                let cause = match required {
+                Then::Stop(match required {
                     true => Cause::EchRequired {
                         origin: self.setting.origin.clone(),
                         reason: format!(
@@ -322,8 +329,7 @@ impl State<'_> {
                         public_name,
                         reason,
                     },
-                };
-                Err((cause, Reach::Final))
+                })
             }
         }
     }

@@ -68,7 +68,7 @@ pub(super) async fn run(
 
     if located.origin.scheme == Scheme::Http {
         let stream = plain(shared, &located, wanted.deadline, recorder).await?;
-        return Ok((Stream::Plain(stream), located.origin));
+        return Ok((Stream::Plain(Box::new(stream)), located.origin));
     }
 
     let candidates = plan::candidates(mode, shared.policy.family, manual, &discovery.endpoints);
@@ -150,7 +150,7 @@ pub(super) async fn run(
 ///
 /// After an endpoint with ECH has answered, only others with ECH may be tried: an answer that is
 /// not an authenticated one is never a reason to drop ECH (RFC 9849 §6.1.6, §8.1.1).
-fn may_try(candidate: &Candidate, failures: &[(&Candidate, Fault)]) -> bool {
+fn may_try(candidate: &Candidate, failures: &[(&Candidate, Box<Fault>)]) -> bool {
     failures.iter().all(|(failed, fault)| match fault.reach {
         Reach::Address => true,
         Reach::Endpoint => {
@@ -276,15 +276,15 @@ mod tests {
         }
     }
 
-    fn fault(reach: Reach) -> Fault {
-        Fault {
+    fn fault(reach: Reach) -> Box<Fault> {
+        Box::new(Fault {
             cause: Cause::Name {
                 host: String::new(),
                 reason: String::new(),
             },
             reach,
             ech: Report::new("", EchMode::Prefer).ech,
-        }
+        })
     }
 
     #[test]
