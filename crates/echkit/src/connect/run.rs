@@ -259,7 +259,7 @@ mod tests {
 
     fn candidate(endpoint: usize, ech: bool) -> Candidate {
         let key = KeyParams::new("public.example")
-            .and_then(|params| Ok(EchKey::generate(&params)))
+            .map(|params| EchKey::generate(&params))
             .expect("a valid name")
             .expect("a fresh key");
         let list = EchConfigList::from(key.config().clone());
