@@ -51,6 +51,7 @@ pub mod origin;
 pub mod policy;
 pub mod report;
 pub mod tls;
+pub mod server;
 
 pub use self::http::{Client, Response};
 pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,53 @@
+//! The server side of ECH (RFC 9849 §7) on stock rustls.
+//!
+//! A [`Handshake`] reads the first ClientHello before rustls does, and gives rustls what it shall
+//! see: the hello as it came, or the ClientHelloInner. rustls then negotiates as always; the few
+//! messages that ECH changes are changed through the crypto provider of [`provider()`], in the
+//! transcript and on the wire alike. Afterwards a plain [`rustls::ServerConnection`] goes on.
+//!
+//! [`Acceptor`] does this for anything that tokio reads and writes:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use echkit::server::{self, Acceptor, EchKeys, EchOutcome};
+//! use echkit_proto::key::{EchKey, KeyParams};
+//!
+//! # async fn serve(
+//! #     certs: Vec<rustls::pki_types::CertificateDer<'static>>,
+//! #     key: rustls::pki_types::PrivateKeyDer<'static>,
+//! #     tcp: tokio::net::TcpStream,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! let config = rustls::ServerConfig::builder_with_provider(server::provider())
+//!     .with_safe_default_protocol_versions()?
+//!     .with_no_client_auth()
+//!     .with_single_cert(certs, key)?;
+//! let keys = EchKeys::new(vec![EchKey::generate(&KeyParams::new("public.example")?)?])?;
+//! let acceptor = Acceptor::new(Arc::new(config), keys)?;
+//! let accepted = acceptor.accept(tcp).await?;
+//! if let EchOutcome::Accepted { .. } = accepted.outcome {
+//!     // accepted.stream belongs to the site that the inner hello names.
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod acceptor;
+mod aead;
+mod handshake;
+mod hash;
+mod interpose;
+mod judge;
+mod keys;
+mod outcome;
+mod provider;
+mod settings;
+mod wire;
+
+pub use acceptor::{AcceptError, Accepted, Acceptor};
+pub use handshake::{Handshake, HandshakeError};
+pub use judge::Misbehaviour;
+pub use keys::{EchKeyHandle, EchKeys, EchKeysError, MAX_RETRY_EXTENSION, MAX_SAME_ID};
+pub use outcome::{EchOutcome, RejectReason};
+pub use provider::provider;
+pub use settings::{EchServer, SetupError};
