@@ -14,14 +14,23 @@ pub(crate) type Outcome = Result<(), String>;
 /// The only reasons for which a cell may be left out.
 #[derive(Clone, Copy)]
 pub(crate) enum Skip {
+    /// Go's client has no GREASE.
+    GoSendsNoGrease,
     /// OpenSSL has no X-Wing for ECH.
     OpenSslLacksXWing,
+    /// Go's client offers TLS 1.3 alone as soon as it offers ECH.
+    GoOffersNoInnerTls12,
+    /// Go has no way to change the outer name.
+    GoHasNoOuterName,
 }
 
 impl fmt::Display for Skip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::GoSendsNoGrease => "skipped: Go never sends GREASE",
             Self::OpenSslLacksXWing => "skipped: OpenSSL 4.0 has no X-Wing for ECH",
+            Self::GoOffersNoInnerTls12 => "skipped: Go offers TLS 1.3 alone with ECH",
+            Self::GoHasNoOuterName => "skipped: Go always shows the public_name",
         })
     }
 }

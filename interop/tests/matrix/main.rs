@@ -6,6 +6,7 @@
 mod cell;
 mod keys;
 mod our_client;
+mod our_server;
 mod peers_alone;
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         let mut cells = peers_alone::cells();
         cells.extend(keys::cells());
         cells.extend(our_client::cells());
+        cells.extend(our_server::cells());
         cells
     };
     let trials = if std::env::var("ECHKIT_INTEROP").is_ok_and(|value| value == "skip") {
