@@ -35,6 +35,7 @@
 //! - [`http`]: requests, responses, redirects.
 //! - [`tls`]: trust, client certificates, and the guard that reads each hello before it is sent.
 //! - [`dns`] and [`discover`]: resolvers, and endpoints from HTTPS records (RFC 9460, RFC 9848).
+//! - [`server`]: accept connections with ECH, on stock rustls.
 //! - [`policy`], [`report`], [`error`](mod@error): what is wanted, what happened, what went wrong.
 //!
 //! # What is not hidden

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use echkit::server::{self, Acceptor, EchKeyHandle, EchKeys};
 use echkit::tls::{ClientTls, ClientTlsBuilder, Trust};
 use echkit_proto::config::EchConfigList;
 use echkit_proto::key::{EchKey, KeyParams};
@@ -111,6 +112,42 @@ pub async fn serve(config: ServerConfig) -> SocketAddr {
             tokio::spawn(async move {
                 if let Ok(stream) = acceptor.accept(tcp).await {
                     answer(stream).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+/// An ECH server that sends a HelloRetryRequest or does not.
+pub async fn serve_ech(pki: &Pki, names: &[&str], hello_retry: bool, keys: EchKeys) -> SocketAddr {
+    serve_ech_by_turns(pki, names, &[hello_retry], EchKeyHandle::new(keys)).await
+}
+
+/// A server that sends a HelloRetryRequest, or does not, by turns; the last turn stays.
+pub async fn serve_ech_by_turns(
+    pki: &Pki,
+    names: &[&str],
+    hello_retry: &[bool],
+    keys: EchKeyHandle,
+) -> SocketAddr {
+    let plain = pki.server_with(names, (*server::provider()).clone(), rustls::ALL_VERSIONS);
+    let mut provider = (*server::provider()).clone();
+    provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::SECP384R1];
+    let asking = pki.server_with(names, provider, rustls::ALL_VERSIONS);
+    let acceptors =
+        [plain, asking].map(|config| Acceptor::new(Arc::new(config), keys.clone()).unwrap());
+    let turns = hello_retry.to_vec();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut turn = 0;
+        while let Ok((tcp, _)) = listener.accept().await {
+            let acceptor = acceptors[usize::from(turns[turn.min(turns.len() - 1)])].clone();
+            turn += 1;
+            tokio::spawn(async move {
+                if let Ok(accepted) = acceptor.accept(tcp).await {
+                    answer(accepted.stream).await;
                 }
             });
         }
