@@ -1,0 +1,411 @@
+//! Settings as values: what a context says at the moment of a connection.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use echkit::tls::{Guard, Offering};
+use echkit_proto::config::{Chosen, EchConfigList};
+use echkit_proto::hpke::{Kem, Suite};
+use pkcs8::EncryptedPrivateKeyInfoRef;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use rustls::client::{
+    ClientSessionStore, EchConfig, EchGreaseConfig, EchMode, ResolvesClientCert, Resumption,
+};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    ClientConfig, ClientConnection, KeyLog, NamedGroup, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, EchConfigListBytes, PrivateKeyDer, ServerName};
+
+use crate::failure::ssl_error;
+use crate::trust::TrustStore;
+use crate::verifier::Verifier;
+
+/// A certificate chain with its private key.
+#[pyclass(frozen, module = "echkit._echkit")]
+pub(crate) struct Identity {
+    key: Arc<CertifiedKey>,
+}
+
+#[pymethods]
+impl Identity {
+    /// From PEM texts, and the password of an encrypted key.
+    #[new]
+    fn new(certificates: &[u8], key: &[u8], password: Option<&[u8]>) -> PyResult<Self> {
+        let refused = |text: String| ssl_error("PEM_LIB", &format!("PEM lib: {text}"));
+        let chain = CertificateDer::pem_slice_iter(certificates)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| refused(error.to_string()))?;
+        let key = private_key(key, password).map_err(refused)?;
+        let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
+            .map_err(|error| refused(error.to_string()))?;
+        Ok(Self {
+            key: Arc::new(certified),
+        })
+    }
+
+    /// The kind of key: one identity of each kind can be loaded.
+    #[getter]
+    fn kind(&self) -> String {
+        format!("{:?}", self.key.key.algorithm())
+    }
+}
+
+fn private_key(pem: &[u8], password: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, String> {
+    let text = String::from_utf8_lossy(pem);
+    if text.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(
+            "the key is encrypted in the legacy form of PEM, which derives its key \
+                    with MD5; convert it with `openssl pkcs8 -topk8`"
+                .to_owned(),
+        );
+    }
+    const LABEL: &str = "ENCRYPTED PRIVATE KEY";
+    let (begin, end) = (
+        format!("-----BEGIN {LABEL}-----"),
+        format!("-----END {LABEL}-----"),
+    );
+    if let Some(start) = text.find(&begin) {
+        let password = password.ok_or("the key is encrypted and there is no password")?;
+        let body = &text[start + begin.len()..];
+        let body = &body[..body.find(&end).ok_or("the end of the key is missing")?];
+        let der = data_encoding::BASE64
+            .decode(body.split_whitespace().collect::<String>().as_bytes())
+            .map_err(|error| error.to_string())?;
+        let plain = EncryptedPrivateKeyInfoRef::try_from(der.as_slice())
+            .and_then(|info| info.decrypt(password))
+            .map_err(|error| error.to_string())?;
+        return PrivateKeyDer::try_from(plain.as_bytes().to_vec()).map_err(str::to_owned);
+    }
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| error.to_string())
+}
+
+/// Offers the identities that fit.
+struct Identities(Vec<Arc<CertifiedKey>>);
+
+impl Identities {
+    fn find(&self, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0
+            .iter()
+            .find(|key| key.key.choose_scheme(schemes).is_some())
+            .cloned()
+    }
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identities({})", self.0.len())
+    }
+}
+
+impl ResolvesClientCert for Identities {
+    fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.find(schemes)
+    }
+
+    fn has_certs(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
+impl ResolvesServerCert for Identities {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.find(hello.signature_schemes())
+    }
+}
+
+/// Appends secrets to a file, in the format of `SSLKEYLOGFILE`.
+#[derive(Debug)]
+struct KeyLogTo(Mutex<File>);
+
+impl KeyLog for KeyLogTo {
+    fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+        let line = format!("{label} {} {}\n", hex(client_random), hex(secret));
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A log that cannot be written must not end connections.
+        let _ = file.write_all(line.as_bytes());
+    }
+}
+
+/// Everything that a context says about its connections, read once.
+#[pyclass(frozen, module = "echkit._echkit")]
+pub(crate) struct Settings {
+    pub(crate) provider: Arc<CryptoProvider>,
+    pub(crate) verifier: Arc<Verifier>,
+    identities: Arc<Identities>,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    pub(crate) alpn: Vec<Vec<u8>>,
+    key_log: Option<Arc<dyn KeyLog>>,
+    server: Option<Arc<ServerConfig>>,
+    ech: Option<Chosen>,
+    grease: bool,
+    /// `OP_IGNORE_UNEXPECTED_EOF`.
+    pub(crate) ragged_eof_is_eof: bool,
+}
+
+#[pymethods]
+impl Settings {
+    #[new]
+    #[pyo3(signature = (*, server_side, trust, verify_mode, check_hostname, flags, identities,
+                        versions, ciphers, curve, alpn, keylog, tickets, client_order,
+                        ignore_eof, ech_configs, grease))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        server_side: bool,
+        trust: Py<TrustStore>,
+        verify_mode: u8,
+        check_hostname: bool,
+        flags: u64,
+        identities: Vec<PyRef<'_, Identity>>,
+        versions: (bool, bool),
+        ciphers: Option<Vec<u16>>,
+        curve: Option<&str>,
+        alpn: Vec<Vec<u8>>,
+        keylog: Option<std::path::PathBuf>,
+        tickets: usize,
+        client_order: bool,
+        ignore_eof: bool,
+        ech_configs: Vec<Vec<u8>>,
+        grease: bool,
+    ) -> PyResult<Self> {
+        let mut provider = aws_lc_rs::default_provider();
+        if let Some(ids) = ciphers {
+            provider
+                .cipher_suites
+                .retain(|suite| suite.tls13().is_some() || ids.contains(&u16::from(suite.suite())));
+        }
+        if let Some(name) = curve {
+            provider.kx_groups = vec![group(name)?];
+        }
+        let provider = Arc::new(provider);
+        let mut enabled = Vec::new();
+        if versions.1 {
+            enabled.push(&TLS13);
+        }
+        if versions.0 && provider.cipher_suites.iter().any(|s| s.tls13().is_none()) {
+            enabled.push(&TLS12);
+        }
+        if enabled.is_empty() {
+            return Err(ssl_error(
+                "NO_PROTOCOLS_AVAILABLE",
+                "no protocols available: neither TLS 1.2 nor TLS 1.3 is left by versions, options \
+                 and ciphers",
+            ));
+        }
+        let hints = match server_side {
+            true => trust.get().hints(),
+            false => Vec::new(),
+        };
+        let verifier = Arc::new(Verifier {
+            trust,
+            provider: Arc::clone(&provider),
+            flags,
+            anyone: verify_mode == 0,
+            mandatory: verify_mode == 2,
+            check_hostname,
+            hints,
+        });
+        let key_log = match keylog {
+            Some(path) => {
+                let file = OpenOptions::new().append(true).create(true).open(path)?;
+                Some(Arc::new(KeyLogTo(Mutex::new(file))) as Arc<dyn KeyLog>)
+            }
+            None => None,
+        };
+        let mut settings = Self {
+            provider,
+            verifier,
+            identities: Arc::new(Identities(
+                identities.iter().map(|i| Arc::clone(&i.key)).collect(),
+            )),
+            versions: enabled,
+            alpn,
+            key_log,
+            server: None,
+            ech: choose(&ech_configs)?,
+            grease,
+            ragged_eof_is_eof: ignore_eof,
+        };
+        if server_side {
+            settings.server = Some(settings.server_config(tickets, client_order)?);
+        }
+        Ok(settings)
+    }
+}
+
+impl Settings {
+    fn server_config(&self, tickets: usize, client_order: bool) -> PyResult<Arc<ServerConfig>> {
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&self.versions)
+            .map_err(|error| ssl_error("NO_PROTOCOLS_AVAILABLE", &error.to_string()))?
+            .with_client_cert_verifier(Arc::clone(&self.verifier) as _)
+            .with_cert_resolver(Arc::clone(&self.identities) as _);
+        config.alpn_protocols.clone_from(&self.alpn);
+        config.ignore_client_order = !client_order;
+        config.send_tls13_tickets = tickets;
+        if tickets == 0 {
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        } else {
+            config.ticketer = aws_lc_rs::Ticketer::new()
+                .map_err(|error| ssl_error("TLS_ERROR", &error.to_string()))?;
+        }
+        if let Some(key_log) = &self.key_log {
+            config.key_log = Arc::clone(key_log);
+        }
+        Ok(Arc::new(config))
+    }
+
+    /// The server's configuration; without application protocols where the client shares none,
+    /// because Python's servers go on without (RFC 7301 §3.2 would end the handshake).
+    pub(crate) fn server(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+        let config = self.server.as_ref()?;
+        let shared = match hello.alpn() {
+            Some(mut offered) => offered.any(|p| self.alpn.iter().any(|own| own == p)),
+            None => true,
+        };
+        if shared || self.alpn.is_empty() {
+            return Some(Arc::clone(config));
+        }
+        let mut config = ServerConfig::clone(config);
+        config.alpn_protocols.clear();
+        Some(Arc::new(config))
+    }
+
+    /// The config that is offered, if any.
+    pub(crate) fn ech(&self) -> Option<&Chosen> {
+        self.ech.as_ref()
+    }
+
+    pub(crate) fn greases(&self) -> bool {
+        self.grease && self.ech.is_none()
+    }
+
+    /// What a client's hellos have to pass before they are sent.
+    pub(crate) fn guard(&self, name: &ServerName<'_>) -> Guard {
+        match &self.ech {
+            Some(chosen) => Guard::new(
+                Offering::Hidden {
+                    name: match name {
+                        ServerName::DnsName(name) => Some(name.as_ref().to_owned()),
+                        _ => None,
+                    },
+                    outer: chosen.contents().public_name.to_string(),
+                },
+                Some(chosen.suite_id().kem),
+            ),
+            None => Guard::new(Offering::Open, None),
+        }
+    }
+
+    /// Makes a client's connection.
+    pub(crate) fn client(
+        &self,
+        name: ServerName<'static>,
+        sessions: Arc<dyn ClientSessionStore>,
+    ) -> Result<ClientConnection, rustls::Error> {
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider));
+        let builder = match &self.ech {
+            Some(chosen) => {
+                let list = EchConfigListBytes::from(chosen.single_list());
+                let config = EchConfig::new(list, &[chosen.suite])?;
+                builder.with_ech(EchMode::Enable(config))?
+            }
+            None if self.grease => builder.with_ech(EchMode::Grease(grease()?))?,
+            None => builder.with_protocol_versions(&self.versions)?,
+        };
+        let mut config = builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&self.verifier) as _)
+            .with_client_cert_resolver(Arc::clone(&self.identities) as _);
+        config.alpn_protocols.clone_from(&self.alpn);
+        config.resumption = Resumption::store(sessions);
+        if let Some(key_log) = &self.key_log {
+            config.key_log = Arc::clone(key_log);
+        }
+        ClientConnection::new(Arc::new(config), name)
+    }
+}
+
+/// GREASE with a suite at random (RFC 9849 §6.2), of those under X25519, as browsers send them:
+/// some servers end the handshake over a longer `enc`.
+fn grease() -> Result<EchGreaseConfig, rustls::Error> {
+    let suites: Vec<_> = echkit_proto::hpke::suites()
+        .iter()
+        .copied()
+        .filter(|suite| Suite::from(suite.suite()).kem == Kem::X25519)
+        .collect();
+    let suite = suites[rand::random_range(0..suites.len())];
+    let (key, _) = suite.generate_key_pair()?;
+    Ok(EchGreaseConfig::new(suite, key))
+}
+
+/// The first usable config of the lists, in the order in which they were given.
+fn choose(lists: &[Vec<u8>]) -> PyResult<Option<Chosen>> {
+    for list in lists {
+        if let Some(chosen) = parse_list(list)?.select().chosen {
+            return Ok(Some(chosen));
+        }
+    }
+    Ok(None)
+}
+
+fn parse_list(list: &[u8]) -> PyResult<EchConfigList> {
+    EchConfigList::parse(list)
+        .map_err(|error| ssl_error("BAD_ECHCONFIG", &format!("bad ECHConfigList: {error}")))
+}
+
+/// Checks an ECHConfigList, binary or as text, and returns it in binary form.
+#[pyfunction]
+pub(crate) fn ech_config_list(list: &[u8]) -> PyResult<Vec<u8>> {
+    let parsed = match std::str::from_utf8(list) {
+        Ok(text) if !list.starts_with(&[0]) => EchConfigList::from_text(text)
+            .map_err(|error| ssl_error("BAD_ECHCONFIG", &error.to_string()))?,
+        _ => parse_list(list)?,
+    };
+    let selection = parsed.select();
+    if selection.chosen.is_none() {
+        let why: Vec<String> = selection
+            .verdicts
+            .iter()
+            .filter_map(|v| v.why_not.as_ref().map(ToString::to_string))
+            .collect();
+        return Err(ssl_error(
+            "NO_SUITABLE_ECHCONFIG",
+            &format!("no suitable ECHConfig: {}", why.join("; ")),
+        ));
+    }
+    Ok(parsed.encode())
+}
+
+fn group(name: &str) -> PyResult<&'static dyn SupportedKxGroup> {
+    let wanted = match name.to_ascii_lowercase().as_str() {
+        "prime256v1" | "secp256r1" | "p-256" => NamedGroup::secp256r1,
+        "secp384r1" | "p-384" => NamedGroup::secp384r1,
+        "x25519" => NamedGroup::X25519,
+        _ => {
+            return Err(PyValueError::new_err(format!(
+                "the curve {name} is not supported: prime256v1, secp384r1 and X25519 are"
+            )));
+        }
+    };
+    aws_lc_rs::ALL_KX_GROUPS
+        .iter()
+        .find(|group| group.name() == wanted)
+        .copied()
+        .ok_or_else(|| PyValueError::new_err(format!("the curve {name} is not supported")))
+}
+
+/// Whether a curve can be used; raises `ValueError` where not.
+#[pyfunction]
+pub(crate) fn check_curve(name: &str) -> PyResult<()> {
+    group(name).map(|_| ())
+}

@@ -1,0 +1,328 @@
+//! Failures, and the exceptions of the standard `ssl` module that they become.
+//!
+//! `reason`, `verify_code` and `verify_message` are OpenSSL's, because programs compare them.
+
+use std::io;
+
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+use rustls_pki_types::ServerName;
+
+mod ssl {
+    pyo3::import_exception!(_ssl, SSLError);
+    pyo3::import_exception!(_ssl, SSLZeroReturnError);
+    pyo3::import_exception!(_ssl, SSLWantReadError);
+    pyo3::import_exception!(_ssl, SSLWantWriteError);
+    pyo3::import_exception!(_ssl, SSLEOFError);
+    pyo3::import_exception!(_ssl, SSLCertVerificationError);
+}
+
+// `SSL_ERROR_*` of the standard module.
+const ERROR_SSL: i32 = 1;
+const ERROR_WANT_READ: i32 = 2;
+const ERROR_WANT_WRITE: i32 = 3;
+const ERROR_ZERO_RETURN: i32 = 6;
+const ERROR_EOF: i32 = 8;
+
+/// Why a certificate was refused: OpenSSL's number and words.
+#[derive(Clone, Debug)]
+pub(crate) struct VerifyFailure {
+    pub(crate) code: i32,
+    pub(crate) message: String,
+    /// What rustls is told, which decides about the alert.
+    pub(crate) error: CertificateError,
+}
+
+macro_rules! failures {
+    ($($name:ident = $code:literal, $error:ident;)*) => {
+        impl VerifyFailure {
+            $(pub(crate) const $name: Self = Self {
+                code: $code,
+                message: String::new(),
+                error: CertificateError::$error,
+            };)*
+        }
+    };
+}
+
+failures! {
+    NO_CRL = 3, UnknownRevocationStatus;
+    BAD_SIGNATURE = 7, BadSignature;
+    NOT_YET_VALID = 9, NotValidYet;
+    EXPIRED = 10, Expired;
+    CRL_EXPIRED = 12, ExpiredRevocationList;
+    SELF_SIGNED = 18, UnknownIssuer;
+    SELF_SIGNED_IN_CHAIN = 19, UnknownIssuer;
+    UNKNOWN_ISSUER = 20, UnknownIssuer;
+    REVOKED = 23, Revoked;
+    INVALID_PURPOSE = 26, InvalidPurpose;
+    UNHANDLED_EXTENSION = 34, UnhandledCriticalExtension;
+}
+
+impl VerifyFailure {
+    pub(crate) fn from_webpki(error: webpki::Error, name: Option<&ServerName<'_>>) -> Self {
+        use webpki::Error as E;
+        match error {
+            E::CertExpired { .. } => Self::EXPIRED,
+            E::CertNotValidYet { .. } => Self::NOT_YET_VALID,
+            E::UnknownIssuer => Self::UNKNOWN_ISSUER,
+            E::CertRevoked => Self::REVOKED,
+            E::UnknownRevocationStatus => Self::NO_CRL,
+            E::CrlExpired { .. } => Self::CRL_EXPIRED,
+            E::InvalidSignatureForPublicKey => Self::BAD_SIGNATURE,
+            E::RequiredEkuNotFoundContext(_) => Self::INVALID_PURPOSE,
+            E::UnsupportedCriticalExtension => Self::UNHANDLED_EXTENSION,
+            E::CertNotValidForName(_) => Self::for_name(name),
+            other => Self {
+                code: 1,
+                message: format!("certificate refused: {other}"),
+                error: CertificateError::BadEncoding,
+            },
+        }
+    }
+
+    fn for_name(name: Option<&ServerName<'_>>) -> Self {
+        let (code, what) = match name {
+            Some(ServerName::IpAddress(_)) => (64, "IP address"),
+            _ => (62, "Hostname"),
+        };
+        let name = name.map(|n| n.to_str().into_owned()).unwrap_or_default();
+        Self {
+            code,
+            message: format!("{what} mismatch, certificate is not valid for '{name}'."),
+            error: CertificateError::NotValidForName,
+        }
+    }
+
+    fn text(&self) -> &str {
+        if !self.message.is_empty() {
+            return &self.message;
+        }
+        match self.code {
+            3 => "unable to get certificate CRL",
+            7 => "certificate signature failure",
+            9 => "certificate is not yet valid",
+            10 => "certificate has expired",
+            12 => "CRL has expired",
+            18 => "self-signed certificate",
+            19 => "self-signed certificate in certificate chain",
+            20 => "unable to get local issuer certificate",
+            23 => "certificate revoked",
+            26 => "unsuitable certificate purpose",
+            34 => "unhandled critical extension",
+            _ => "unspecified certificate verification error",
+        }
+    }
+
+    pub(crate) fn into_py(self) -> PyErr {
+        let text = self.text().to_owned();
+        let message =
+            format!("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {text} (echkit)");
+        let error = ssl::SSLCertVerificationError::new_err((ERROR_SSL, message));
+        with_attributes(error, "CERTIFICATE_VERIFY_FAILED", |value| {
+            value.setattr("verify_code", self.code)?;
+            value.setattr("verify_message", text)
+        })
+    }
+}
+
+/// What ended an operation.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// More bytes from the peer are needed.
+    WantRead,
+    /// The peer has to take bytes first.
+    WantWrite,
+    /// The peer's last word was close_notify.
+    Closed,
+    /// The stream ended without close_notify.
+    Eof,
+    /// A time-out of the named operation.
+    TimedOut(&'static str),
+    /// The operating system's error.
+    Io(io::Error),
+    /// A certificate was refused.
+    Certificate(VerifyFailure),
+    /// The TLS stack's error.
+    Tls(Error),
+    /// Anything else: OpenSSL's reason, and words.
+    Other(&'static str, String),
+    /// An exception that is on its way already.
+    Python(PyErr),
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
+}
+
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::WantRead => ssl::SSLWantReadError::new_err((
+                ERROR_WANT_READ,
+                "The operation did not complete (read)",
+            )),
+            Failure::WantWrite => ssl::SSLWantWriteError::new_err((
+                ERROR_WANT_WRITE,
+                "The operation did not complete (write)",
+            )),
+            Failure::Closed => ssl::SSLZeroReturnError::new_err((
+                ERROR_ZERO_RETURN,
+                "TLS/SSL connection has been closed (EOF)",
+            )),
+            Failure::Eof => with_attributes(
+                ssl::SSLEOFError::new_err((
+                    ERROR_EOF,
+                    "[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol \
+                     (echkit)",
+                )),
+                "UNEXPECTED_EOF_WHILE_READING",
+                |_| Ok(()),
+            ),
+            Failure::TimedOut(operation) => pyo3::exceptions::PyTimeoutError::new_err(format!(
+                "The {operation} operation timed out"
+            )),
+            Failure::Io(error) => os_error(&error),
+            Failure::Certificate(failure) => failure.into_py(),
+            Failure::Tls(error) => tls_error(&error),
+            Failure::Other(reason, text) => ssl_error(reason, &text),
+            Failure::Python(error) => error,
+        }
+    }
+}
+
+/// `OSError(errno, text)`, which Python turns into the subclass that fits.
+fn os_error(error: &io::Error) -> PyErr {
+    match error.raw_os_error() {
+        Some(number) => {
+            let text = error.to_string();
+            let text = text.split(" (os error").next().unwrap_or_default();
+            PyOSError::new_err((number, text.to_owned()))
+        }
+        None => PyOSError::new_err(error.to_string()),
+    }
+}
+
+/// An `SSLError` with `library` and `reason`.
+pub(crate) fn ssl_error(reason: &str, text: &str) -> PyErr {
+    let message = format!("[SSL: {reason}] {text} (echkit)");
+    let error = ssl::SSLError::new_err((ERROR_SSL, message));
+    with_attributes(error, reason, |_| Ok(()))
+}
+
+fn with_attributes(
+    error: PyErr,
+    reason: &str,
+    more: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<()>,
+) -> PyErr {
+    Python::attach(|py| {
+        let set = || {
+            let value = error.value(py);
+            value.setattr("library", "SSL")?;
+            value.setattr("reason", reason)?;
+            more(value)
+        };
+        match set() {
+            Ok(()) => error,
+            Err(other) => other,
+        }
+    })
+}
+
+fn tls_error(error: &Error) -> PyErr {
+    let (reason, text) = reason(error);
+    ssl_error(&reason, &text)
+}
+
+/// OpenSSL's reason for what rustls met, and words for it.
+fn reason(error: &Error) -> (String, String) {
+    let fixed = |reason: &str, text: &str| (reason.to_owned(), text.to_owned());
+    match error {
+        Error::AlertReceived(alert) => alert_reason(*alert),
+        Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
+            fixed("NO_SHARED_CIPHER", "no shared cipher")
+        }
+        Error::PeerIncompatible(PeerIncompatible::NoSignatureSchemesInCommon) => fixed(
+            "NO_SUITABLE_SIGNATURE_ALGORITHM",
+            "no suitable signature algorithm",
+        ),
+        Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => {
+            fixed("NO_SUITABLE_KEY_SHARE", "no suitable key share")
+        }
+        Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::SupportedVersionsExtensionRequired,
+        ) => fixed("UNSUPPORTED_PROTOCOL", "unsupported protocol"),
+        Error::PeerIncompatible(PeerIncompatible::ServerRejectedEncryptedClientHello(_)) => fixed(
+            "ECH_REQUIRED",
+            "ech required: the server rejected the offer of Encrypted Client Hello",
+        ),
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => fixed("WRONG_VERSION_NUMBER", "wrong version number"),
+        Error::NoCertificatesPresented => fixed(
+            "PEER_DID_NOT_RETURN_A_CERTIFICATE",
+            "peer did not return a certificate",
+        ),
+        Error::DecryptError => fixed(
+            "DECRYPTION_FAILED_OR_BAD_RECORD_MAC",
+            "decryption failed or bad record mac",
+        ),
+        Error::NoApplicationProtocol => fixed("NO_APPLICATION_PROTOCOL", "no application protocol"),
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            ("UNEXPECTED_MESSAGE".to_owned(), error.to_string())
+        }
+        Error::InvalidMessage(_) => ("BAD_PACKET".to_owned(), error.to_string()),
+        other => ("TLS_ERROR".to_owned(), other.to_string()),
+    }
+}
+
+/// OpenSSL's name of an alert that the peer sent, such as `TLSV1_ALERT_UNKNOWN_CA`.
+fn alert_reason(alert: AlertDescription) -> (String, String) {
+    use AlertDescription as A;
+    let name = match alert {
+        A::UnexpectedMessage => "SSLV3_ALERT_UNEXPECTED_MESSAGE",
+        A::BadRecordMac => "SSLV3_ALERT_BAD_RECORD_MAC",
+        A::RecordOverflow => "TLSV1_ALERT_RECORD_OVERFLOW",
+        A::HandshakeFailure => "SSLV3_ALERT_HANDSHAKE_FAILURE",
+        A::NoCertificate => "SSLV3_ALERT_NO_CERTIFICATE",
+        A::BadCertificate => "SSLV3_ALERT_BAD_CERTIFICATE",
+        A::UnsupportedCertificate => "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+        A::CertificateRevoked => "SSLV3_ALERT_CERTIFICATE_REVOKED",
+        A::CertificateExpired => "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+        A::CertificateUnknown => "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+        A::IllegalParameter => "SSLV3_ALERT_ILLEGAL_PARAMETER",
+        A::UnknownCA => "TLSV1_ALERT_UNKNOWN_CA",
+        A::AccessDenied => "TLSV1_ALERT_ACCESS_DENIED",
+        A::DecodeError => "TLSV1_ALERT_DECODE_ERROR",
+        A::DecryptError => "TLSV1_ALERT_DECRYPT_ERROR",
+        A::ProtocolVersion => "TLSV1_ALERT_PROTOCOL_VERSION",
+        A::InsufficientSecurity => "TLSV1_ALERT_INSUFFICIENT_SECURITY",
+        A::InternalError => "TLSV1_ALERT_INTERNAL_ERROR",
+        A::InappropriateFallback => "TLSV1_ALERT_INAPPROPRIATE_FALLBACK",
+        A::UserCanceled => "TLSV1_ALERT_USER_CANCELLED",
+        A::NoRenegotiation => "TLSV1_ALERT_NO_RENEGOTIATION",
+        A::MissingExtension => "TLSV13_ALERT_MISSING_EXTENSION",
+        A::UnsupportedExtension => "TLSV1_UNSUPPORTED_EXTENSION",
+        A::UnrecognisedName => "TLSV1_UNRECOGNIZED_NAME",
+        A::BadCertificateStatusResponse => "TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE",
+        A::UnknownPSKIdentity => "TLSV1_ALERT_UNKNOWN_PSK_IDENTITY",
+        A::CertificateRequired => "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+        A::NoApplicationProtocol => "TLSV1_ALERT_NO_APPLICATION_PROTOCOL",
+        A::EncryptedClientHelloRequired => "ECH_REQUIRED",
+        other => {
+            let number = u8::from(other);
+            return (
+                "TLSV1_ALERT_UNKNOWN".to_owned(),
+                format!("alert number {number}"),
+            );
+        }
+    };
+    (name.to_owned(), name.to_ascii_lowercase().replace('_', " "))
+}

@@ -1,0 +1,173 @@
+//! The verifiers that rustls asks, over a [`TrustStore`].
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use crate::failure::VerifyFailure;
+use crate::trust::{Question, Role, TrustStore};
+
+thread_local! {
+    /// What the last verification on this thread said. rustls has no room for OpenSSL's words in
+    /// its errors, so that whoever called into rustls picks them up here.
+    static LAST: RefCell<Option<VerifyFailure>> = const { RefCell::new(None) };
+    /// The name inside of the offer that is being worked on: another name that rustls asks about
+    /// is the public_name of a rejection.
+    static INNER_NAME: RefCell<Option<ServerName<'static>>> = const { RefCell::new(None) };
+}
+
+/// Runs `work`, which calls into rustls, and returns what a verifier had to say.
+pub(crate) fn observing<T>(
+    inner_name: Option<&ServerName<'static>>,
+    work: impl FnOnce() -> T,
+) -> (T, Option<VerifyFailure>) {
+    LAST.set(None);
+    INNER_NAME.set(inner_name.cloned());
+    let value = work();
+    INNER_NAME.set(None);
+    (value, LAST.take())
+}
+
+/// How peers are verified.
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    pub(crate) trust: Py<TrustStore>,
+    pub(crate) provider: Arc<CryptoProvider>,
+    pub(crate) flags: u64,
+    /// `CERT_NONE`: whoever the peer is.
+    pub(crate) anyone: bool,
+    /// `CERT_REQUIRED` at a server.
+    pub(crate) mandatory: bool,
+    pub(crate) check_hostname: bool,
+    pub(crate) hints: Vec<DistinguishedName>,
+}
+
+impl Verifier {
+    pub(crate) fn judge(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: Option<&ServerName<'_>>,
+        role: Role,
+        now: UnixTime,
+    ) -> Result<Vec<CertificateDer<'static>>, VerifyFailure> {
+        self.trust.get().verify(
+            &Question {
+                end_entity,
+                intermediates,
+                name,
+                now,
+                role,
+                flags: self.flags,
+            },
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+}
+
+fn remember(failure: VerifyFailure) -> Error {
+    let error = Error::InvalidCertificate(failure.error.clone());
+    LAST.set(Some(failure));
+    error
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.anyone {
+            return Ok(ServerCertVerified::assertion());
+        }
+        // A rejection has to be authenticated for the public_name (RFC 9849 §6.1.6), whatever
+        // check_hostname says about the name inside.
+        let public_name = INNER_NAME.with_borrow(|n| n.as_ref().is_some_and(|n| n != server_name));
+        let name = (self.check_hostname || public_name).then_some(server_name);
+        self.judge(end_entity, intermediates, name, Role::Server, now)
+            .map(|_| ServerCertVerified::assertion())
+            .map_err(remember)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    fn offer_client_auth(&self) -> bool {
+        !self.anyone
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.hints
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.judge(end_entity, intermediates, None, Role::Client, now)
+            .map(|_| ClientCertVerified::assertion())
+            .map_err(remember)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        ServerCertVerifier::verify_tls12_signature(self, message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        ServerCertVerifier::verify_tls13_signature(self, message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ServerCertVerifier::supported_verify_schemes(self)
+    }
+}

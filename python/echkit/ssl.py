@@ -1,0 +1,580 @@
+"""A superset of the standard :mod:`ssl` whose connections are made by rustls and can do ECH.
+
+Contexts are real ``ssl.SSLContext`` objects, so that libraries accept them. Every setter still
+goes through the standard class, which validates; what a connection uses is read when it is
+wrapped. What rustls does not have raises instead of being ignored.
+
+Differences from the standard module that no setting changes: TLS 1.2 and 1.3 only; names are
+matched against ``subjectAltName`` alone; certificates and keys are those that webpki takes (no
+RSA below 2048 bits, no SHA-1); a minimum version below TLS 1.2, ``post_handshake_auth = True``,
+``VERIFY_ALLOW_PROXY_CERTS`` and options that rustls always satisfies change nothing.
+"""
+
+from __future__ import annotations
+
+import collections as _collections
+import enum as _enum
+import operator as _operator
+import os as _os
+import re as _re
+import ssl as _std
+import threading as _threading
+import types as _types
+import typing as _typing
+
+from . import _echkit
+
+# Everything that the standard module has, private names too: this module takes its place.
+globals().update(
+    {
+        name: value
+        for name, value in vars(_std).items()
+        if not (name.startswith("__") and name.endswith("__"))
+    }
+)
+
+_ssl = _std._ssl  # type: ignore[attr-defined]
+SSLError = _std.SSLError
+SSLSession = _echkit.SSLSession  # type: ignore[misc]
+
+HAS_ECH = True
+HAS_PSK = False
+CHANNEL_BINDING_TYPES: list[str] = []
+
+OP_ECH_GREASE = _std.Options(1 << 37)
+OP_ECH_TRIALDECRYPT = _std.Options(1 << 38)
+OP_ECH_IGNORE_CID = _std.Options(1 << 39)
+OP_ECH_GREASE_RETRY_CONFIG = _std.Options(1 << 40)
+# OpenSSL below 4 has no such bits, so that they are kept here.
+_ECH_OPTIONS = 0b1111 << 37
+_NOT_SUPPORTED = OP_ECH_IGNORE_CID | OP_ECH_GREASE_RETRY_CONFIG | OP_ECH_TRIALDECRYPT
+
+
+class ECHStatus(_enum.IntEnum):
+    """What became of Encrypted Client Hello, with OpenSSL's numbers."""
+
+    ECH_STATUS_BACKEND = 4
+    ECH_STATUS_GREASE_ECH = 3
+    ECH_STATUS_GREASE = 2
+    ECH_STATUS_SUCCESS = 1
+    ECH_STATUS_FAILED = 0
+    ECH_STATUS_BAD_CALL = -100
+    ECH_STATUS_NOT_TRIED = -101
+    ECH_STATUS_BAD_NAME = -102
+    ECH_STATUS_NOT_CONFIGURED = -103
+    ECH_STATUS_FAILED_ECH = -105
+    ECH_STATUS_FAILED_ECH_BAD_NAME = -106
+
+
+ECH_STATUS_BACKEND = ECHStatus.ECH_STATUS_BACKEND
+ECH_STATUS_GREASE_ECH = ECHStatus.ECH_STATUS_GREASE_ECH
+ECH_STATUS_GREASE = ECHStatus.ECH_STATUS_GREASE
+ECH_STATUS_SUCCESS = ECHStatus.ECH_STATUS_SUCCESS
+ECH_STATUS_FAILED = ECHStatus.ECH_STATUS_FAILED
+ECH_STATUS_BAD_CALL = ECHStatus.ECH_STATUS_BAD_CALL
+ECH_STATUS_NOT_TRIED = ECHStatus.ECH_STATUS_NOT_TRIED
+ECH_STATUS_BAD_NAME = ECHStatus.ECH_STATUS_BAD_NAME
+ECH_STATUS_NOT_CONFIGURED = ECHStatus.ECH_STATUS_NOT_CONFIGURED
+ECH_STATUS_FAILED_ECH = ECHStatus.ECH_STATUS_FAILED_ECH
+ECH_STATUS_FAILED_ECH_BAD_NAME = ECHStatus.ECH_STATUS_FAILED_ECH_BAD_NAME
+
+_CERTIFICATE_BLOCK = _re.compile(
+    rb"-----BEGIN (?:X509 |TRUSTED )?(CERTIFICATE|CRL|X509 CRL)-----"
+)
+
+
+class _Cache:
+    """A bounded table of what was made from values, the least recently used going first."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._table: _collections.OrderedDict[_typing.Any, _typing.Any] = (
+            _collections.OrderedDict()
+        )
+        self._lock = _threading.Lock()
+
+    def get(self, key: _typing.Any, make: _typing.Callable[[], _typing.Any]) -> _typing.Any:
+        with self._lock:
+            if key in self._table:
+                self._table.move_to_end(key)
+                return self._table[key]
+        value = make()
+        with self._lock:
+            self._table[key] = value
+            while len(self._table) > self._size:
+                self._table.popitem(last=False)
+        return value
+
+    def __contains__(self, key: _typing.Any) -> bool:
+        with self._lock:
+            return key in self._table
+
+
+_Items = tuple[tuple[bytes, ...], tuple[bytes, ...]]
+_files = _Cache(64)
+_folders = _Cache(16)
+_stores = _Cache(64)
+_settings = _Cache(128)
+_identities = _Cache(64)
+
+
+def _fingerprint(path: str) -> tuple[_typing.Any, ...]:
+    found = _os.stat(path)
+    return (path, found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _items_of_text(text: bytes) -> _Items:
+    certificates, crls = _echkit.pem_items(text)
+    return tuple(certificates), tuple(crls)
+
+
+def _items_of_file(path: str) -> _Items:
+    return _typing.cast(
+        _Items, _files.get(_fingerprint(path), lambda: _items_of_text(_read(path)))
+    )
+
+
+def _items_of_folder(path: str) -> _Items:
+    """The certificates under OpenSSL's hashed names."""
+
+    def make() -> _Items:
+        certificates: list[bytes] = []
+        crls: list[bytes] = []
+        for name in sorted(_os.listdir(path)):
+            if not _re.fullmatch(r"[0-9a-f]{8}\.r?[0-9]+", name):
+                continue
+            try:
+                found = _items_of_file(_os.path.join(path, name))
+            except OSError:
+                continue
+            certificates += found[0]
+            crls += found[1]
+        return tuple(dict.fromkeys(certificates)), tuple(dict.fromkeys(crls))
+
+    try:
+        return _typing.cast(_Items, _folders.get(_fingerprint(path), make))
+    except OSError:
+        return (), ()
+
+
+class SSLObject(_std.SSLObject):
+    """The standard ``SSLObject`` with the names of Encrypted Client Hello."""
+
+    def get_ech_status(self) -> ECHStatus:
+        """What became of Encrypted Client Hello on this connection."""
+        return ECHStatus(self._sslobj.get_ech_status()[0])  # type: ignore[attr-defined]
+
+    def get_ech_retry_config(self) -> bytes | None:
+        """The server's ECHConfigList after an authenticated rejection."""
+        retry: bytes | None = self._sslobj.get_ech_retry_config()  # type: ignore[attr-defined]
+        return retry
+
+    @property
+    def outer_server_hostname(self) -> str | None:
+        """The server name that was sent in the clear, read back from the bytes sent."""
+        name: str | None = self._sslobj.get_ech_status()[2]  # type: ignore[attr-defined]
+        return name
+
+
+class SSLSocket(_std.SSLSocket):
+    """The standard ``SSLSocket`` with the names of Encrypted Client Hello."""
+
+    def get_ech_status(self) -> ECHStatus:
+        """What became of Encrypted Client Hello on this connection."""
+        if self._sslobj is None:  # type: ignore[attr-defined]
+            return ECHStatus.ECH_STATUS_NOT_TRIED
+        return ECHStatus(self._sslobj.get_ech_status()[0])  # type: ignore[attr-defined]
+
+    def get_ech_retry_config(self) -> bytes | None:
+        """The server's ECHConfigList after an authenticated rejection."""
+        if self._sslobj is None:  # type: ignore[attr-defined]
+            return None
+        retry: bytes | None = self._sslobj.get_ech_retry_config()  # type: ignore[attr-defined]
+        return retry
+
+    @property
+    def outer_server_hostname(self) -> str | None:
+        """The server name that was sent in the clear, read back from the bytes sent."""
+        if self._sslobj is None:  # type: ignore[attr-defined]
+            return None
+        name: str | None = self._sslobj.get_ech_status()[2]  # type: ignore[attr-defined]
+        return name
+
+
+_Base = _std.SSLContext
+
+
+class SSLContext(_std.SSLContext):
+    """An ``ssl.SSLContext`` whose connections are made by rustls."""
+
+    sslsocket_class = SSLSocket
+    sslobject_class = SSLObject
+
+    def __init__(self, *args: _typing.Any, **kwargs: _typing.Any) -> None:
+        self._certificates: dict[bytes, None] = {}
+        self._crls: dict[bytes, None] = {}
+        self._ca_folders: list[str] = []
+        self._identities: dict[str, tuple[_typing.Any, _typing.Any]] = {}
+        self._ciphers: tuple[int, ...] | None = None
+        self._curve: str | None = None
+        self._alpn: tuple[bytes, ...] = ()
+        self._ech_options = 0
+        self._ech_configs: list[bytes] = []
+        self._stats = _echkit.Stats()
+
+    # Settings that rustls has, recorded.
+
+    def _set_alpn_protocols(self, protocols: _typing.Any) -> None:
+        super()._set_alpn_protocols(protocols)  # type: ignore[misc]
+        wire = bytes(protocols)
+        names = []
+        while wire:
+            names.append(wire[1 : 1 + wire[0]])
+            wire = wire[1 + wire[0] :]
+        self._alpn = tuple(names)
+
+    def set_ciphers(self, ciphers: str) -> None:
+        """Choose ciphers of TLS 1.2 as OpenSSL names them; rustls' own are what is left."""
+        super().set_ciphers(ciphers)
+        self._ciphers = tuple(suite["id"] & 0xFFFF for suite in self.get_ciphers())
+
+    def set_ecdh_curve(self, name: _typing.Any) -> None:
+        """Choose the one group to agree on keys with."""
+        super().set_ecdh_curve(name)
+        text = name.decode() if isinstance(name, bytes) else name
+        _echkit.check_curve(text)
+        self._curve = text
+
+    def load_cert_chain(
+        self, certfile: _typing.Any, keyfile: _typing.Any = None, password: _typing.Any = None
+    ) -> None:
+        """Load a certificate chain and its key; a password callable is asked once."""
+        secret = [password]
+        if callable(password):
+            answer = password
+
+            def ask() -> _typing.Any:
+                secret[0] = answer()
+                return secret[0]
+
+            secret[0] = None
+            password = ask
+        super().load_cert_chain(certfile, keyfile, password)
+        given = secret[0].encode() if isinstance(secret[0], str) else secret[0]
+        given = None if given is None else bytes(given)
+        chain = _os.fsdecode(certfile)
+        key = chain if keyfile is None else _os.fsdecode(keyfile)
+        value = (_read(chain), _read(key), given)
+        identity = _identities.get(value, lambda: _echkit.Identity(*value))
+        self._identities[identity.kind] = (value, identity)
+
+    def load_verify_locations(
+        self,
+        cafile: _typing.Any = None,
+        capath: _typing.Any = None,
+        cadata: _typing.Any = None,
+    ) -> None:
+        """Load certificates to trust. A file that has not changed is not parsed again."""
+        known = False
+        if isinstance(cafile, (str, bytes)) and capath is None and cadata is None:
+            try:
+                known = _fingerprint(_os.fsdecode(cafile)) in _files
+            except OSError:
+                pass
+        if not known:
+            super().load_verify_locations(cafile, capath, cadata)
+        if cafile is not None:
+            self._trust(_items_of_file(_os.fsdecode(cafile)))
+        if capath is not None:
+            self._ca_folders.append(_os.fsdecode(capath))
+        if isinstance(cadata, str):
+            self._trust(_items_of_text(cadata.encode("ascii")))
+        elif cadata is not None:
+            self._trust((tuple(_echkit.der_items(bytes(cadata))), ()))
+
+    def set_default_verify_paths(self) -> None:
+        """Trust what OpenSSL would: ``SSL_CERT_FILE``, ``SSL_CERT_DIR`` or its own paths."""
+        paths = _std.get_default_verify_paths()
+        for file in (paths.cafile,):
+            if file is not None:
+                try:
+                    self._trust(_items_of_file(file))
+                except OSError:
+                    pass
+        if paths.capath is not None:
+            self._ca_folders.append(paths.capath)
+
+    def _trust(self, items: _Items) -> None:
+        self._certificates.update(dict.fromkeys(items[0]))
+        self._crls.update(dict.fromkeys(items[1]))
+
+    def cert_store_stats(self) -> dict[str, int]:
+        """How many certificates and revocation lists were loaded."""
+        return {
+            "x509": len(self._certificates),
+            "crl": len(self._crls),
+            "x509_ca": sum(map(_echkit.is_ca, self._certificates)),
+        }
+
+    def get_ca_certs(self, binary_form: bool = False) -> list[_typing.Any]:  # type: ignore[override]
+        """The loaded certificates that may sign others; those of folders are not among them."""
+        found = [cert for cert in self._certificates if _echkit.is_ca(cert)]
+        return found if binary_form else [_echkit.describe(cert) for cert in found]
+
+    def session_stats(self) -> dict[str, int]:
+        """Counts of this context's connections."""
+        counts = dict.fromkeys(super().session_stats(), 0)
+        counts.update(self._stats.counts())
+        return counts
+
+    # Settings that are kept here.
+
+    @property
+    def options(self) -> _std.Options:  # type: ignore[override]
+        """The options, with those of Encrypted Client Hello."""
+        kept = _Base.options.__get__(self)  # type: ignore[attr-defined]
+        return _std.Options(kept | self._ech_options)
+
+    @options.setter
+    def options(self, value: int) -> None:
+        value = _operator.index(value)
+        ech = value & _ECH_OPTIONS if value >= 0 else 0
+        if ech & _NOT_SUPPORTED:
+            raise NotImplementedError(
+                "of the ECH options only OP_ECH_GREASE is supported: rustls has no such setting"
+            )
+        _Base.options.__set__(self, value ^ ech)  # type: ignore[attr-defined]
+        self._ech_options = ech
+
+    @property
+    def maximum_version(self) -> _std.TLSVersion:  # type: ignore[override]
+        """The highest version; below TLS 1.2 there is nothing in rustls."""
+        return _std.TLSVersion(_Base.maximum_version.__get__(self))  # type: ignore[attr-defined]
+
+    @maximum_version.setter
+    def maximum_version(self, value: int) -> None:
+        if value not in (TLSVersion.MAXIMUM_SUPPORTED, TLSVersion.TLSv1_2, TLSVersion.TLSv1_3):
+            raise ValueError("rustls speaks TLS 1.2 and 1.3 only: no lower maximum is possible")
+        _Base.maximum_version.__set__(self, value)  # type: ignore[attr-defined]
+
+    @property
+    def hostname_checks_common_name(self) -> bool:
+        """Always false: names are looked for in ``subjectAltName`` alone."""
+        return False
+
+    @hostname_checks_common_name.setter
+    def hostname_checks_common_name(self, value: bool) -> None:
+        if value:
+            raise NotImplementedError("webpki does not look for names in the common name")
+
+    # Settings that rustls does not have.
+
+    def load_dh_params(self, path: _typing.Any) -> None:
+        """Raise: rustls has no Diffie-Hellman over finite fields."""
+        super().load_dh_params(path)
+        raise NotImplementedError("rustls has no Diffie-Hellman over finite fields")
+
+    @property
+    def _msg_callback(self) -> None:
+        return None
+
+    @_msg_callback.setter
+    def _msg_callback(self, callback: _typing.Any) -> None:
+        if callback is None:
+            return
+        if not callable(callback):
+            raise TypeError(f"{callback} is not callable.")
+        raise NotImplementedError("rustls does not show its handshake messages")
+
+    def set_psk_client_callback(self, callback: _typing.Any) -> None:
+        """Raise: rustls has no external pre-shared keys."""
+        if callback is not None:
+            raise NotImplementedError("rustls has no external pre-shared keys")
+
+    def set_psk_server_callback(
+        self, callback: _typing.Any, identity_hint: _typing.Any = None
+    ) -> None:
+        """Raise: rustls has no external pre-shared keys."""
+        if callback is not None:
+            raise NotImplementedError("rustls has no external pre-shared keys")
+
+    # Encrypted Client Hello.
+
+    def set_ech_config(self, config: bytes | str) -> None:
+        """Offer ECH with this ECHConfigList, binary or base64; may be called repeatedly.
+
+        The first usable config of the lists in the order of the calls is offered. Raises
+        ``SSLError`` when the list holds none that is usable.
+        """
+        raw = config.encode() if isinstance(config, str) else bytes(config)
+        self._ech_configs.append(bytes(_echkit.ech_config_list(raw)))
+
+    def set_outer_server_hostname(self, server_hostname: str) -> None:
+        """Raise: only the public_name of the config can stand outside, so far."""
+        raise NotImplementedError("another outer server name than the public_name is not built yet")
+
+    def load_ech_keys(self, path: str) -> None:
+        """Raise: servers of this module do not open Encrypted Client Hello, so far."""
+        raise NotImplementedError("servers of echkit.ssl do not open ECH yet")
+
+    def set_outer_alpn_protocols(self, protocols: _typing.Any) -> None:
+        """Raise: rustls offers the same protocols outside as inside."""
+        raise NotImplementedError("rustls offers the same protocols outside as inside")
+
+    # Connections.
+
+    def _connection_settings(self, server_side: bool) -> _typing.Any:
+        flags = int(self.verify_flags)
+        unknown = flags & ~sum(_std.VerifyFlags)
+        if unknown:
+            raise ValueError(f"unknown verify_flags {unknown:#x}")
+        options = int(self.options)
+        certificates = list(self._certificates)
+        crls = list(self._crls)
+        for folder in self._ca_folders:
+            found = _items_of_folder(folder)
+            certificates += found[0]
+            crls += found[1]
+        trust = (tuple(certificates), tuple(crls))
+        low, high = self.minimum_version, self.maximum_version
+        versions = (
+            low <= TLSVersion.TLSv1_2
+            and (high >= TLSVersion.TLSv1_2 or high == TLSVersion.MAXIMUM_SUPPORTED)
+            and not options & OP_NO_TLSv1_2,
+            (low <= TLSVersion.TLSv1_3)
+            and (high >= TLSVersion.TLSv1_3 or high == TLSVersion.MAXIMUM_SUPPORTED)
+            and not options & OP_NO_TLSv1_3,
+        )
+        if self.protocol in (PROTOCOL_TLSv1, PROTOCOL_TLSv1_1):
+            versions = (False, False)
+        elif self.protocol == PROTOCOL_TLSv1_2:
+            versions = (versions[0], False)
+        grease = bool(options & OP_ECH_GREASE)
+        if not server_side and (grease or self._ech_configs) and not versions[1]:
+            raise ssl_error("Encrypted Client Hello needs TLS 1.3, which the settings exclude")
+        tickets = self.num_tickets
+        values = {
+            "server_side": server_side,
+            "verify_mode": int(self.verify_mode),
+            "check_hostname": self.check_hostname,
+            "flags": flags,
+            "versions": versions,
+            "ciphers": self._ciphers,
+            "curve": self._curve,
+            "alpn": self._alpn,
+            "keylog": self.keylog_filename,
+            "tickets": 0 if options & OP_NO_TICKET else tickets,
+            "client_order": not options & OP_CIPHER_SERVER_PREFERENCE,
+            "ignore_eof": bool(options & getattr(_std, "OP_IGNORE_UNEXPECTED_EOF", 0)),
+            "ech_configs": tuple(self._ech_configs),
+            "grease": grease,
+        }
+        identities = [value for value, _ in self._identities.values()]
+        key = (tuple(values.values()), trust, tuple(identities))
+
+        def make() -> _typing.Any:
+            store = _stores.get(trust, lambda: _echkit.TrustStore(*map(list, trust)))
+            lists = {name: list(v) for name, v in values.items() if name in _LISTS and v is not None}
+            return _echkit.Settings(
+                trust=store,
+                identities=[identity for _, identity in self._identities.values()],
+                **{**values, **lists},
+            )
+
+        return _settings.get(key, make)
+
+    def _wrap_socket(
+        self,
+        sock: _typing.Any,
+        server_side: bool,
+        server_hostname: str | None = None,
+        *,
+        owner: _typing.Any = None,
+        session: _typing.Any = None,
+    ) -> _typing.Any:
+        self._check_side(server_side)
+        return _echkit.SslObject(
+            self._connection_settings(server_side),
+            self,
+            self._stats,
+            server_side=server_side,
+            server_hostname=server_hostname,
+            sock=sock,
+            owner=owner,
+            session=session,
+        )
+
+    def _wrap_bio(
+        self,
+        incoming: _typing.Any,
+        outgoing: _typing.Any,
+        server_side: bool,
+        server_hostname: str | None = None,
+        *,
+        owner: _typing.Any = None,
+        session: _typing.Any = None,
+    ) -> _typing.Any:
+        self._check_side(server_side)
+        if self.check_hostname and server_hostname is None:
+            raise ValueError("check_hostname requires server_hostname")
+        return _echkit.SslObject(
+            self._connection_settings(server_side),
+            self,
+            self._stats,
+            server_side=server_side,
+            server_hostname=server_hostname,
+            incoming=incoming,
+            outgoing=outgoing,
+            owner=owner,
+            session=session,
+        )
+
+    def _check_side(self, server_side: bool) -> None:
+        if server_side and self.protocol == PROTOCOL_TLS_CLIENT:
+            raise ssl_error("Cannot create a server socket with a PROTOCOL_TLS_CLIENT context")
+        if not server_side and self.protocol == PROTOCOL_TLS_SERVER:
+            raise ssl_error("Cannot create a client socket with a PROTOCOL_TLS_SERVER context")
+
+
+_LISTS = {"ciphers", "alpn", "ech_configs"}
+
+
+def ssl_error(text: str) -> _std.SSLError:
+    """An ``SSLError`` of this module's own."""
+    error = _std.SSLError(_std.SSL_ERROR_SSL, text)
+    error.library = "SSL"
+    error.reason = text
+    return error
+
+
+def _rehomed(name: str) -> None:
+    """The standard module's function of that name, making this module's contexts."""
+    function = getattr(_std, name, None)
+    if isinstance(function, _types.FunctionType):
+        copy = _types.FunctionType(
+            function.__code__,
+            globals(),
+            function.__name__,
+            function.__defaults__,
+            function.__closure__,
+        )
+        copy.__kwdefaults__ = function.__kwdefaults__
+        copy.__doc__ = function.__doc__
+        globals()[name] = copy
+
+
+for _name in (
+    "create_default_context",
+    "_create_unverified_context",
+    "wrap_socket",
+    "get_server_certificate",
+):
+    _rehomed(_name)
+_create_stdlib_context = globals()["_create_unverified_context"]
+_create_default_https_context = globals()["create_default_context"]
+del _name

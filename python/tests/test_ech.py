@@ -1,0 +1,203 @@
+"""Encrypted Client Hello through ``echkit.ssl`` against OpenSSL 4, built for the interop matrix."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import time
+
+import pytest
+
+import echkit.ssl as ssl
+
+_CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+OPENSSL = _CACHE / "echkit-interop/openssl-4.0.3/bin/openssl"
+HIDDEN, PUBLIC = "secret.example", "public.example"
+
+pytestmark = pytest.mark.skipif(not OPENSSL.exists(), reason="`make peers` has not built OpenSSL 4")
+
+
+def openssl(*args, cwd):
+    subprocess.run([str(OPENSSL), *args], cwd=cwd, check=True, capture_output=True)
+
+
+def ech_config(path):
+    text = path.read_text()
+    body = text.split("-----BEGIN ECHCONFIG-----")[1].split("-----END ECHCONFIG-----")[0]
+    return "".join(body.split())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A CA, a certificate for each name, and two ECH keys."""
+    home = tmp_path_factory.mktemp("ech")
+    (home / "empty.cnf").write_text("[req]\ndistinguished_name=dn\n[dn]\n")
+    new = ["req", "-config", "empty.cnf", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    new += ["-nodes", "-x509", "-days", "2"]
+    openssl(
+        *new, "-subj", "/CN=Test CA", "-addext", "basicConstraints=critical,CA:TRUE",
+        "-keyout", "ca.key", "-out", "ca.pem", cwd=home,
+    )
+    for name in (HIDDEN, PUBLIC):
+        openssl(
+            *new, "-CA", "ca.pem", "-CAkey", "ca.key", "-subj", f"/CN={name}",
+            "-addext", f"subjectAltName=DNS:{name}",
+            "-addext", "basicConstraints=critical,CA:FALSE",
+            "-keyout", f"{name}.key", "-out", f"{name}.pem", cwd=home,
+        )
+    for name in ("good", "stale"):
+        openssl("ech", "-public_name", PUBLIC, "-out", f"{name}.pem", cwd=home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    """The address of an `openssl s_server` with the key `good`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        str(OPENSSL), "s_server", "-accept", f"127.0.0.1:{port}", "-tls1_3", "-www",
+        "-cert", f"{PUBLIC}.pem", "-key", f"{PUBLIC}.key",
+        "-cert2", f"{HIDDEN}.pem", "-key2", f"{HIDDEN}.key",
+        "-servername", HIDDEN, "-ech_key", "good.pem",
+    ]
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    for _ in range(600):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    yield ("127.0.0.1", port)
+    process.kill()
+    process.wait()
+
+
+class Tap:
+    """Passes bytes on between a client and a server, and keeps what the client said."""
+
+    def __init__(self, address):
+        self.address = address
+        self.sent = b""
+
+    def bio(self, context, name):
+        """Shakes hands over memory, so that every byte passes through here."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_hostname=name)
+        with socket.create_connection(self.address, timeout=30) as wire:
+            while True:
+                try:
+                    tls.do_handshake()
+                    done = True
+                except ssl.SSLWantReadError:
+                    done = False
+                said = outgoing.read()
+                self.sent += said
+                wire.sendall(said)
+                if done:
+                    return tls
+                incoming.write(wire.recv(65536))
+
+
+def context(folder):
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.load_verify_locations(str(folder / "ca.pem"))
+    return made
+
+
+def connect(made, address, name=HIDDEN):
+    plain = socket.create_connection(address, timeout=30)
+    return made.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
+
+
+def test_an_accepted_offer_hides_the_name_from_the_wire(folder, server):
+    made = context(folder)
+    made.set_ech_config(ech_config(folder / "good.pem"))
+    tap = Tap(server)
+    tls = tap.bio(made, HIDDEN)
+    assert tls.get_ech_status() == ssl.ECH_STATUS_SUCCESS
+    assert tls.outer_server_hostname == PUBLIC
+    assert HIDDEN.encode() not in tap.sent
+    assert PUBLIC.encode() in tap.sent
+
+
+def test_the_server_says_that_ech_succeeded(folder, server):
+    made = context(folder)
+    made.set_ech_config(ech_config(folder / "good.pem"))
+    made.check_hostname = False
+    with connect(made, server) as sock:
+        assert sock.get_ech_status() == ssl.ECH_STATUS_NOT_TRIED
+        sock.do_handshake()
+        assert sock.get_ech_status().name == "ECH_STATUS_SUCCESS"
+        assert (sock.server_hostname, sock.outer_server_hostname) == (HIDDEN, PUBLIC)
+        assert (("commonName", HIDDEN),) in sock.getpeercert()["subject"]
+        sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        page = b""
+        while data := sock.recv(65536):
+            page += data
+    assert b"ECH success" in page or b"success" in page.lower(), page
+
+
+def test_a_stale_config_is_replaced_by_the_servers_own(folder, server):
+    made = context(folder)
+    made.set_ech_config(ech_config(folder / "stale.pem"))
+    with connect(made, server) as sock:
+        with pytest.raises(ssl.SSLError) as caught:
+            sock.do_handshake()
+        assert caught.value.reason == "ECH_REQUIRED"
+        assert sock.get_ech_status() == ssl.ECH_STATUS_FAILED_ECH
+        retry = sock._sslobj.get_ech_retry_config()
+    again = context(folder)
+    again.set_ech_config(retry)
+    with connect(again, server) as sock:
+        sock.do_handshake()
+        assert sock.get_ech_status() == ssl.ECH_STATUS_SUCCESS
+
+
+@pytest.mark.parametrize("check_hostname", [True, False])
+def test_retry_configs_under_a_wrong_public_name_are_kept_back(folder, server, check_hostname):
+    openssl("ech", "-public_name", "other.example", "-out", "other.pem", cwd=folder)
+    made = context(folder)
+    made.check_hostname = check_hostname
+    made.set_ech_config(ech_config(folder / "other.pem"))
+    with connect(made, server) as sock:
+        with pytest.raises(ssl.SSLCertVerificationError) as caught:
+            sock.do_handshake()
+        assert caught.value.verify_code == 62
+        assert sock.get_ech_status() == ssl.ECH_STATUS_FAILED_ECH_BAD_NAME
+        assert sock._sslobj.get_ech_retry_config() is None
+
+
+def test_cert_none_never_gets_retry_configs(folder, server):
+    made = context(folder)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_NONE
+    made.set_ech_config(ech_config(folder / "stale.pem"))
+    with connect(made, server) as sock:
+        with pytest.raises(ssl.SSLError):
+            sock.do_handshake()
+        assert sock.get_ech_status() == ssl.ECH_STATUS_FAILED_ECH_BAD_NAME
+        assert sock._sslobj.get_ech_retry_config() is None
+
+
+def test_grease_and_nothing_have_their_own_numbers(folder, server):
+    made = context(folder)
+    with connect(made, server) as sock:
+        sock.do_handshake()
+        assert sock.get_ech_status() == ssl.ECH_STATUS_NOT_CONFIGURED
+    made.options |= ssl.OP_ECH_GREASE
+    assert made.options & ssl.OP_ECH_GREASE
+    with connect(made, server) as sock:
+        sock.do_handshake()
+        assert sock.get_ech_status() == ssl.ECH_STATUS_GREASE
+
+
+def test_unusable_lists_raise():
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with pytest.raises(ssl.SSLError):
+        made.set_ech_config(b"\x00\x04\xfe\x0c\x00\x00")
+    with pytest.raises(ssl.SSLError):
+        made.set_ech_config(b"\x00\x05\xfe\x0d")
