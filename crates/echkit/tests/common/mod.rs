@@ -31,17 +31,17 @@ pub enum Reply {
     /// Other delegations.
     Referral,
     /// Truncated over UDP, and this over TCP.
-    Truncated(Box<Reply>),
+    Truncated(Box<Self>),
     /// Truncated, over TCP too.
     AlwaysTruncated,
     /// Garbage, a forged id, another question: and then this.
-    AfterNoise(Box<Reply>),
+    AfterNoise(Box<Self>),
     /// The right id and question, and a record that is cut short.
     CutShort,
     /// FORMERR to whoever uses EDNS, else this.
-    WithoutEdns(Box<Reply>),
+    WithoutEdns(Box<Self>),
     /// Silence this many times, then this.
-    AfterSilence(usize, Box<Reply>),
+    AfterSilence(usize, Box<Self>),
 }
 
 /// A question as it arrived.
