@@ -79,6 +79,7 @@ pub(super) async fn attempt(
         resume: true,
         disabled: false,
         tls12_tried: false,
+        reached: false,
     };
     loop {
         let attempt = setting.recorder.attempt(candidate.address);
@@ -106,6 +107,8 @@ struct State<'a> {
     /// ECH was securely disabled by an authenticated server.
     disabled: bool,
     tls12_tried: bool,
+    /// A connection to the address was made, at which a real offer was sent.
+    reached: bool,
 }
 
 /// What follows a failed handshake.
@@ -146,6 +149,7 @@ impl State<'_> {
             })
         })?;
         let connected = Instant::now();
+        self.reached |= self.offer.is_real();
 
         let (connection, guard) = setting
             .tls
@@ -234,6 +238,8 @@ impl State<'_> {
     /// Prepares the next connection, or ends the candidate.
     fn after(&mut self, attempt: Attempt<'_>, failure: Failure) -> Result<(), Box<Fault>> {
         let (cause, reach) = match failure {
+            // A server that was reached before, and led here, is not out of reach.
+            Failure::Tcp(cause) if self.reached => (cause, Reach::Endpoint),
             Failure::Tcp(cause) => (cause, Reach::Address),
             Failure::Setting(cause) => (cause, Reach::Final),
             Failure::Tls(error) => match self.after_handshake(&error) {

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use echkit_proto::hpke::{Suite, suites};
 use rand::Rng;
 use rustls::client::EchGreaseConfig;
-use rustls::crypto::hpke::HpkePublicKey;
+use rustls::crypto::hpke::{Hpke, HpkePublicKey};
 
 /// Keys to encapsulate to, one for each suite.
 ///
@@ -16,7 +16,10 @@ static PLACEHOLDERS: Mutex<Option<HashMap<Suite, HpkePublicKey>>> = Mutex::new(N
 /// A GREASE configuration with a suite picked at random among those that real offers use.
 pub(super) fn random() -> Result<(EchGreaseConfig, Suite), rustls::Error> {
     let all = suites();
-    let suite = all[rand::rng().random_range(0..all.len())];
+    with(all[rand::rng().random_range(0..all.len())])
+}
+
+fn with(suite: &'static dyn Hpke) -> Result<(EchGreaseConfig, Suite), rustls::Error> {
     let id = Suite::from(suite.suite());
     let mut guard = PLACEHOLDERS
         .lock()
@@ -31,4 +34,39 @@ pub(super) fn random() -> Result<(EchGreaseConfig, Suite), rustls::Error> {
         }
     };
     Ok((EchGreaseConfig::new(suite, key), id))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use echkit_proto::hello::{ClientHello, EchExtension};
+    use rustls::client::{ClientConnection, EchMode};
+    use rustls::{ClientConfig, RootCertStore};
+
+    use super::*;
+
+    #[test]
+    fn every_suite_makes_a_hello_that_looks_like_an_offer() {
+        for hpke in suites() {
+            let (grease, suite) = with(*hpke).unwrap();
+            let provider = Arc::new(super::super::default_provider());
+            let config = ClientConfig::builder_with_provider(provider)
+                .with_ech(EchMode::Grease(grease))
+                .unwrap()
+                .with_root_certificates(RootCertStore::empty())
+                .with_no_client_auth();
+            let name = "site.test".try_into().unwrap();
+            let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
+            let mut bytes = Vec::new();
+            connection.write_tls(&mut bytes).unwrap();
+            let hello = ClientHello::parse(&bytes[5..]).unwrap();
+            let Some(EchExtension::Outer(ech)) = hello.ech().unwrap() else {
+                panic!("{suite}");
+            };
+            assert_eq!(ech.suite, suite.sym);
+            assert!(!ech.enc.is_empty() && ech.payload.len() > 128, "{suite}");
+        }
+    }
 }
