@@ -10,8 +10,8 @@ use echkit::report::{EchSource, EchStatus, Report};
 use echkit::server::{EchKeyHandle, EchKeys};
 use echkit::{Client, EchMode, Error, ErrorKind};
 use echkit_proto::config::EchConfig;
-use echkit_proto::hpke::Kem;
-use echkit_proto::key::EchKey;
+use echkit_proto::hpke::{Aead, Kdf, Kem, SymmetricSuite};
+use echkit_proto::key::{EchKey, KeyParams};
 use lab::{HIDDEN, PUBLIC, Pki, Relay, ech_key, list, serve_ech as serve, serve_ech_by_turns};
 
 const BOTH: [EchMode; 2] = [EchMode::Prefer, EchMode::Require];
@@ -259,4 +259,35 @@ async fn a_ticket_is_not_shown_after_a_rejecting_hello_retry_request() {
     let stopped = &relay.captured()[1];
     let len = usize::from(u16::from_be_bytes([stopped[3], stopped[4]]));
     assert_eq!(stopped.len(), 5 + len);
+}
+
+/// On a worker of tokio, whose stack is small: post-quantum keys are large.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn keys_of_every_kem_and_symmetric_suite_are_used() {
+    for kem in Kem::ALL {
+        for (kdf, aead) in [
+            (Kdf::HKDF_SHA256, Aead::AES_128_GCM),
+            (Kdf::HKDF_SHA384, Aead::CHACHA20_POLY1305),
+            (Kdf::HKDF_SHA512, Aead::AES_256_GCM),
+        ] {
+            let params = KeyParams {
+                kem,
+                suites: vec![SymmetricSuite::new(kdf, aead)],
+                ..KeyParams::new(PUBLIC).unwrap()
+            };
+            let key = EchKey::generate(&params).unwrap();
+            let work = async move {
+                let pki = Pki::new();
+                let keys = EchKeys::new(vec![key.clone()]).unwrap();
+                let server = serve(&pki, &[HIDDEN, PUBLIC], true, keys).await;
+                let Setup { client, relay } = setup(&pki, server, EchMode::Require, &key).await;
+                let report = fetch(&client).await.unwrap();
+                relay.assert_hidden(HIDDEN);
+                report
+            };
+            let report = tokio::spawn(work).await.unwrap();
+            assert_eq!(report.ech.status, EchStatus::Accepted);
+            assert_eq!(report.ech.suite, Some(format!("{kem},{kdf},{aead}")));
+        }
+    }
 }
