@@ -51,8 +51,8 @@ pub mod http;
 pub mod origin;
 pub mod policy;
 pub mod report;
-pub mod tls;
 pub mod server;
+pub mod tls;
 
 pub use self::http::{Client, Response};
 pub use error::{Error, ErrorKind, Result};
