@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz interop peers prepare prepare-peers
+.PHONY: help demo test lint bench fuzz interop peers prepare prepare-peers wheel test-python
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -30,6 +30,15 @@ bench: prepare ## benchmarks, with their ratio to stock rustls in the same run
 
 fuzz: prepare ## feed every parser MUTATIONS (1000000) mutated inputs
 	ECHKIT_MUTATIONS=$(MUTATIONS) cargo test --locked --release --workspace --test 'mutations*' -- --nocapture
+
+wheel: prepare ## build the Python wheel into dist/
+	@env=$$(scripts/python-env); rm -f dist/*.whl; cd python && \
+	"$$env/bin/maturin" build --quiet --release --locked --out ../dist
+
+test-python: wheel ## install the wheel into a fresh environment and test it there, test_ssl included
+	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
+	cd python/tests && "$$env/bin/python" -m pytest -q . && \
+	"$$env/bin/python" stdlib_ssl.py 2>/dev/null | grep -v '^ '
 
 interop: peers ## the matrix against OpenSSL 4 and Go, both directions, cell by cell
 	cargo test --locked --package echkit-interop -- --nocapture
