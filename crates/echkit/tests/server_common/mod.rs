@@ -18,6 +18,7 @@ pub const SECRET: &str = "secret.example";
 pub const PUBLIC: &str = "public.example";
 
 /// A certificate for every name of the tests, trusted by itself.
+#[derive(Debug)]
 pub struct Pki {
     pub cert: CertificateDer<'static>,
     pub key: PrivateKeyDer<'static>,

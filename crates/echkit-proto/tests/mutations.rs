@@ -1,0 +1,170 @@
+//! Mutated hellos: no panic, and no more work than the input is long.
+//!
+//! `ECHKIT_MUTATIONS` sets how many; each is made from its number alone, so that a failure names
+//! what to run again.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use echkit_proto::hello::record::{HelloObserver, HelloReader, wrap_handshake};
+use echkit_proto::hello::{ClientHello, EchExtension};
+use echkit_proto::inner::{decode_checked, decode_inner};
+use echkit_proto::key::{EchKey, KeyParams};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use rustls::client::EchConfig;
+use rustls::pki_types::EchConfigListBytes;
+
+fn count() -> u64 {
+    let text = std::env::var("ECHKIT_MUTATIONS");
+    text.map_or(5_000, |n| n.parse().expect("ECHKIT_MUTATIONS is a number"))
+}
+
+/// The outer hello of a stock client, and the encoded inner hello that it carries.
+fn sample() -> (ClientHello, Vec<u8>) {
+    let key = EchKey::generate(&KeyParams::new("public.example").unwrap()).unwrap();
+    let list = echkit_proto::config::EchConfigList::from_configs(vec![key.config().clone()]);
+    let offer = EchConfig::new(
+        EchConfigListBytes::from(list.unwrap().encode()),
+        rustls::crypto::aws_lc_rs::hpke::ALL_SUPPORTED_SUITES,
+    );
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_ech(offer.unwrap().into())
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let name = "secret.example".try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut wire = Vec::new();
+    client.write_tls(&mut wire).unwrap();
+    let (_, hello) = HelloReader::default().read(&wire).unwrap();
+    let outer = ClientHello::parse(hello.unwrap()).unwrap();
+    let Ok(Some(EchExtension::Outer(ech))) = outer.ech() else {
+        panic!("no offer");
+    };
+    let mut opener = key.setup_opener(ech.suite, ech.enc).unwrap();
+    let encoded = opener
+        .open(&outer.outer_aad().unwrap(), ech.payload)
+        .unwrap();
+    (outer, encoded)
+}
+
+/// Flips, overwrites, cuts, repeats or inserts, one to four times.
+fn mutate(bytes: &[u8], rng: &mut StdRng) -> Vec<u8> {
+    let mut out = bytes.to_vec();
+    for _ in 0..rng.random_range(1..=4) {
+        if out.is_empty() {
+            out.push(rng.random());
+        }
+        let at = rng.random_range(0..out.len());
+        match rng.random_range(0..6) {
+            0 => out[at] ^= 1 << rng.random_range(0..8),
+            1 => out[at] = rng.random(),
+            2 => out[at] = [0, 1, 0xff, 0xfd, 0xfe][rng.random_range(0..5)],
+            3 => out.truncate(at),
+            4 => {
+                let end = rng.random_range(at..=out.len().min(at + 64));
+                let piece = out[at..end].to_vec();
+                out.splice(at..at, piece);
+            }
+            _ => {
+                out.drain(at..(at + rng.random_range(1..=16)).min(out.len()));
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn mutated_hellos_are_mapped_or_refused() {
+    let (outer, _) = sample();
+    let mut mapped = 0;
+    for seed in 0..count() {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut bytes = mutate(outer.bytes(), &mut rng);
+        // Half of them keep a true length, so that what lies deeper is reached.
+        if seed % 2 == 0 && bytes.len() >= 4 {
+            let len = bytes.len() as u32 - 4;
+            bytes[1..4].copy_from_slice(&len.to_be_bytes()[1..]);
+        }
+        let Ok(hello) = ClientHello::parse(bytes) else {
+            continue;
+        };
+        mapped += 1;
+        for extension in hello.extensions() {
+            assert!(extension.body.end <= hello.bytes().len(), "seed {seed}");
+        }
+        let aad = hello.outer_aad();
+        if let Ok(Some(EchExtension::Outer(ech))) = hello.ech() {
+            let aad = aad.unwrap();
+            assert_eq!(aad.len(), hello.bytes().len() - 4, "seed {seed}");
+            assert_eq!(
+                ech.payload,
+                &hello.bytes()[ech.payload_range],
+                "seed {seed}"
+            );
+        }
+        let _ = (
+            hello.server_name(),
+            hello.alpn(),
+            hello.supported_versions(),
+        );
+        let _ = (hello.key_share_groups(), hello.cipher_suites().count());
+    }
+    assert!(mapped > count() / 50, "only {mapped} were well-formed");
+}
+
+#[test]
+fn mutated_inner_hellos_are_decoded_or_refused() {
+    let (outer, encoded) = sample();
+    let mut decoded = 0;
+    for seed in 0..count() {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let bytes = mutate(&encoded, &mut rng);
+        let result = decode_inner(&bytes, &outer);
+        if let Ok(inner) = &result {
+            decoded += 1;
+            // RFC 9849 §10.12.4: no amplification.
+            assert!(inner.bytes().len() <= bytes.len() + outer.bytes().len());
+            assert_eq!(inner.session_id(), outer.session_id(), "seed {seed}");
+        }
+        assert!(result.is_ok() || decode_checked(&bytes, &outer).is_err());
+    }
+    assert!(decoded > count() / 100, "only {decoded} were well-formed");
+}
+
+#[test]
+fn mutated_records_are_read_or_refused() {
+    let (outer, _) = sample();
+    let mut whole = 0;
+    for seed in 0..count() {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let wire = wrap_handshake(outer.bytes(), rng.random_range(1..2000));
+        let wire = mutate(&wire, &mut rng);
+        let mut reader = HelloReader::default();
+        let mut at = 0;
+        while at < wire.len() {
+            let end = (at + rng.random_range(1..700)).min(wire.len());
+            match reader.read(&wire[at..end]) {
+                Ok((taken, None)) => {
+                    // Every byte is taken once: the work is linear in the input.
+                    assert_eq!(taken, end - at, "seed {seed}");
+                    at = end;
+                }
+                Ok((taken, Some(message))) => {
+                    assert!(taken <= end - at && message.len() <= wire.len());
+                    whole += 1;
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let mut observer = HelloObserver::default();
+        let found: usize = wire.chunks(100).map(|c| observer.feed(c).len()).sum();
+        assert!(found <= wire.len() / 4);
+    }
+    assert!(whole > count() / 50, "only {whole} were read whole");
+}

@@ -1,0 +1,180 @@
+//! The acceptor on streams: time, size, keys that change, alerts on the wire.
+
+#![allow(clippy::unwrap_used)]
+
+mod server_common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use echkit::server::{AcceptError, Acceptor, EchKeys, EchOutcome, HandshakeError, SetupError};
+use rustls::client::EchStatus;
+use server_common::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio_rustls::TlsConnector;
+
+#[test]
+fn a_config_with_another_provider_is_refused() {
+    let pki = Pki::new();
+    let foreign = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = Arc::new(pki.server_with(foreign));
+    let error = Acceptor::new(config, EchKeys::default()).unwrap_err();
+    assert_eq!(error, SetupError::Provider);
+}
+
+#[tokio::test]
+async fn data_flows_both_ways_after_acceptance() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let acceptor = Acceptor::from(server(pki.server(), vec![key.clone()]));
+    let (near, far) = duplex(700);
+    let serve = tokio::spawn(async move {
+        let mut accepted = acceptor.accept(far).await.unwrap();
+        let mut asked = [0; 4];
+        accepted.stream.read_exact(&mut asked).await.unwrap();
+        accepted.stream.write_all(b"pong").await.unwrap();
+        accepted.stream.shutdown().await.unwrap();
+        (accepted.outcome, asked)
+    });
+    let connector = TlsConnector::from(Arc::new(pki.client(offer(&key))));
+    let mut client = connector
+        .connect(SECRET.try_into().unwrap(), near)
+        .await
+        .unwrap();
+    assert_eq!(client.get_ref().1.ech_status(), EchStatus::Accepted);
+    client.write_all(b"ping").await.unwrap();
+    let mut got = Vec::new();
+    client.read_to_end(&mut got).await.unwrap();
+    let (outcome, asked) = serve.await.unwrap();
+    assert_eq!((&asked, &got[..]), (b"ping", &b"pong"[..]));
+    assert!(matches!(outcome, EchOutcome::Accepted { .. }));
+}
+
+#[tokio::test]
+async fn rejected_clients_end_with_ech_required() {
+    let (pki, stale) = (Pki::new(), ech_key(1));
+    let acceptor = Acceptor::from(server(pki.server(), vec![ech_key(2)]));
+    let (near, far) = duplex(10_000);
+    let serve = tokio::spawn(async move { acceptor.accept(far).await.unwrap_err() });
+    let connector = TlsConnector::from(Arc::new(pki.client(offer(&stale))));
+    connector
+        .connect(SECRET.try_into().unwrap(), near)
+        .await
+        .unwrap_err();
+    let AcceptError::Finishing { outcome, source } = serve.await.unwrap() else {
+        panic!("the client must not finish");
+    };
+    assert!(matches!(
+        *outcome,
+        EchOutcome::Rejected {
+            retry_configs: true,
+            ..
+        }
+    ));
+    assert!(
+        source.to_string().contains("EncryptedClientHelloRequired"),
+        "{source}"
+    );
+}
+
+#[tokio::test]
+async fn the_alert_is_on_the_wire_before_the_end() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let acceptor = Acceptor::from(server(pki.server(), vec![key]));
+    let (mut near, far) = duplex(10_000);
+    near.write_all(&[22, 3, 1, 0, 0]).await.unwrap();
+    let error = acceptor.accept(far).await.unwrap_err();
+    assert!(matches!(
+        error,
+        AcceptError::Handshake(HandshakeError::Records(_))
+    ));
+    let mut got = Vec::new();
+    near.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, [21, 3, 3, 0, 2, 2, 10]);
+}
+
+#[tokio::test]
+async fn a_truncated_record_is_no_connection() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let acceptor = Acceptor::from(server(pki.server(), vec![key.clone()]));
+    let mut wire = Vec::new();
+    connect(pki.client(offer(&key)), SECRET)
+        .write_tls(&mut wire)
+        .unwrap();
+    for len in [0, 3, 100, wire.len() - 1] {
+        let (mut near, far) = duplex(10_000);
+        near.write_all(&wire[..len]).await.unwrap();
+        near.shutdown().await.unwrap();
+        let AcceptError::Io(error) = acceptor.accept(far).await.unwrap_err() else {
+            panic!("cut at {len}");
+        };
+        assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+    }
+}
+
+#[tokio::test]
+async fn clients_that_dawdle_are_dropped() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let acceptor = Acceptor::from(server(pki.server(), vec![key.clone()]))
+        .with_timeout(Duration::from_millis(50));
+    let mut wire = Vec::new();
+    connect(pki.client(offer(&key)), SECRET)
+        .write_tls(&mut wire)
+        .unwrap();
+    // Silent after nothing, after half a hello, and after the whole of it.
+    for len in [0, wire.len() / 2, wire.len()] {
+        let (mut near, far) = duplex(10_000);
+        near.write_all(&wire[..len]).await.unwrap();
+        let error = acceptor.accept(far).await.unwrap_err();
+        assert!(matches!(error, AcceptError::Timeout(_)), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_change_under_load_without_one_failed_connection() {
+    let pki = Arc::new(Pki::new());
+    let keys: Vec<_> = (0..20).map(ech_key).collect();
+    let acceptor = Acceptor::from(server(pki.server(), vec![keys[0].clone()]));
+    let mut clients = tokio::task::JoinSet::new();
+    for (round, key) in keys.iter().enumerate() {
+        // The one before stays good for those who still have it.
+        let retired = keys[..round].last().cloned().into_iter().collect();
+        let set = EchKeys::new(vec![key.clone()])
+            .unwrap()
+            .with_retired(retired)
+            .unwrap();
+        acceptor.keys().store(set);
+        for old in [false, true] {
+            let used = if old {
+                &keys[round.saturating_sub(1)]
+            } else {
+                key
+            };
+            let config = Arc::new(pki.client(offer(used)));
+            let mut group = tokio::task::JoinSet::new();
+            for _ in 0..5 {
+                let (acceptor, config) = (acceptor.clone(), config.clone());
+                group.spawn(async move {
+                    let (near, far) = duplex(4000);
+                    let client = TlsConnector::from(config);
+                    let (accepted, connected) = tokio::join!(
+                        acceptor.accept(far),
+                        client.connect(SECRET.try_into().unwrap(), near)
+                    );
+                    let accepted = accepted.unwrap();
+                    connected.unwrap();
+                    assert!(matches!(accepted.outcome, EchOutcome::Accepted { .. }));
+                });
+            }
+            // Within a round all are joined before the keys go; the next round overlaps none.
+            match old {
+                true => while group.join_next().await.transpose().unwrap().is_some() {},
+                false => {
+                    clients.spawn(async move {
+                        while group.join_next().await.transpose().unwrap().is_some() {}
+                    });
+                }
+            }
+        }
+    }
+    while clients.join_next().await.transpose().unwrap().is_some() {}
+}
