@@ -107,8 +107,7 @@ impl Handshake {
             }
             Err(error) => {
                 if let Some(alert) = error.alert_to_send() {
-                    self.output
-                        .extend_from_slice(&[ALERT, 3, 3, 0, 2, 2, alert.into()]);
+                    self.output.extend(alert_record(alert));
                 }
                 Err(error)
             }
@@ -342,8 +341,13 @@ impl Handshake {
         conn: &mut ServerConnection,
         result: Result<(), HandshakeError>,
     ) -> Result<(), HandshakeError> {
-        if result.is_err() {
+        if let Err(error) = &result {
+            let before = self.output.len();
             drain(conn, &mut self.output)?;
+            if self.output.len() == before {
+                self.output
+                    .extend(missing_alert(conn, error).into_iter().flatten());
+            }
         }
         result
     }
@@ -355,6 +359,9 @@ impl Changing {
         let result = feed(&mut self.conn, Some(&self.shared), bytes);
         let mut records = Vec::new();
         drain(&mut self.conn, &mut records)?;
+        if let (Err(error), true) = (&result, records.is_empty()) {
+            records.extend(missing_alert(&self.conn, error).into_iter().flatten());
+        }
         let mut state = self.shared.lock();
         // Nothing of a failed change leaves, and nothing that the transcript did not see.
         if state.failed {
@@ -393,6 +400,28 @@ impl Changing {
 /// A hello as records for rustls.
 fn inner_records(hello: &ClientHello) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(wrap_handshake(hello.bytes(), MAX_PLAINTEXT))
+}
+
+/// A fatal alert in the plain.
+fn alert_record(alert: AlertDescription) -> [u8; 7] {
+    [ALERT, 3, 3, 0, 2, 2, alert.into()]
+}
+
+/// rustls ends a few handshakes without a word, for instance when a handshake message announces
+/// too many bytes. Before there are keys, the word is ours.
+fn missing_alert(conn: &ServerConnection, error: &HandshakeError) -> Option<[u8; 7]> {
+    let HandshakeError::Tls(error) = error else {
+        return None;
+    };
+    if conn.negotiated_cipher_suite().is_some() {
+        return None;
+    }
+    match error {
+        // The client has had the last word.
+        rustls::Error::AlertReceived(_) => None,
+        rustls::Error::InvalidMessage(_) => Some(alert_record(AlertDescription::DecodeError)),
+        _ => Some(alert_record(AlertDescription::HandshakeFailure)),
+    }
 }
 
 fn connection(config: &Arc<ServerConfig>) -> Result<ServerConnection, HandshakeError> {
