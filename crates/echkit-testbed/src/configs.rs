@@ -110,8 +110,7 @@ impl Keys {
         for (config_id, spec) in (1..).zip(specs) {
             let key = generate(spec, config_id).map_err(|reason| Error::Key {
                 case: case.to_owned(),
-                key: spec.label.to_owned(),
-                reason,
+                reason: format!("{}: {reason}", spec.label),
             })?;
             by_label.insert(spec.label, key);
         }
@@ -122,6 +121,12 @@ impl Keys {
         self.by_label
             .get(label)
             .ok_or_else(|| format!("there is no key `{label}`"))
+    }
+
+    /// The keys that the server has.
+    pub(crate) fn held(&self, specs: &[KeySpec]) -> Result<Vec<EchKey>, String> {
+        let held = specs.iter().filter(|spec| !spec.lost);
+        held.map(|spec| self.key(spec.label).cloned()).collect()
     }
 
     /// The bytes of an `ech` SvcParam.
@@ -168,7 +173,7 @@ impl Keys {
     }
 }
 
-fn generate(spec: &KeySpec, config_id: u8) -> Result<EchKey, String> {
+pub(crate) fn generate(spec: &KeySpec, config_id: u8) -> Result<EchKey, String> {
     let mut params = KeyParams::new(&in_zone(PUBLIC)).map_err(|e| e.to_string())?;
     params.config_id = Some(config_id);
     params.kem = spec.kem;

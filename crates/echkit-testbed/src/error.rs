@@ -63,13 +63,11 @@ pub enum Error {
         reason: String,
     },
 
-    /// An ECH key could not be made.
-    #[error("cannot make the ECH key `{key}` of case `{case}`: {reason}")]
+    /// ECH keys could not be made.
+    #[error("cannot make the ECH keys of case `{case}`: {reason}")]
     Key {
         /// The case.
         case: String,
-        /// The key's label in the table.
-        key: String,
         /// What went wrong.
         reason: String,
     },

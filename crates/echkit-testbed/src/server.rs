@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use echkit::server::{Acceptor, EchKeyHandle, EchKeys, EchOutcome};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert, StoresServerSessions};
 use rustls::sign::CertifiedKey;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,8 +19,8 @@ use tokio_rustls::server::TlsStream;
 
 use crate::ca::{Ca, Validity};
 use crate::capture::{Recorded, Recorder};
-use crate::case::{Ech, Groups, PublicCertificate, ServerSpec, ServerWord, Spec, Versions};
-use crate::configs::{Keys, PUBLIC};
+use crate::case::{Ech, Groups, PublicCertificate, ServerWord, Spec, Versions};
+use crate::configs::{self, KeySpec, Keys, PUBLIC};
 use crate::error::Error;
 use crate::page::{self, PageEch, PageTls, Visit};
 use crate::sessions::Tickets;
@@ -28,9 +29,10 @@ use crate::zone::in_zone;
 /// A server, configured and not yet listening.
 #[derive(Clone)]
 pub(crate) struct CaseServer {
-    case: Arc<str>,
-    about: Arc<str>,
-    front: Front,
+    spec: Arc<Spec>,
+    front: Arc<RwLock<Front>>,
+    certificates: Arc<ByName>,
+    sessions: Arc<dyn StoresServerSessions>,
     recorder: Recorder,
 }
 
@@ -39,6 +41,8 @@ pub(crate) struct CaseServer {
 enum Front {
     /// Stock rustls, which ignores ECH.
     Plain(TlsAcceptor),
+    /// The acceptor of `echkit`.
+    Ech(Box<Acceptor>),
 }
 
 impl CaseServer {
@@ -49,14 +53,63 @@ impl CaseServer {
         recorder: Recorder,
         tickets: &Tickets,
     ) -> Result<Self, Error> {
-        let config = Arc::new(tls_config(spec, authorities, tickets)?);
-        let front = Front::Plain(config.into());
+        let provider = provider(spec.server.ech, spec.server.groups);
+        let certificates = Arc::new(certificates(spec, authorities, &provider)?);
+        let sessions = tickets.store();
+        let config = tls_config(spec, provider, certificates.clone(), sessions.clone())?;
+        let held = keys.held(&spec.keys).map_err(key_error(spec.name))?;
+        let held = EchKeys::new(held).map_err(key_error(spec.name))?;
+        let front = front(spec, config, held.into())?;
         Ok(Self {
-            case: spec.name.into(),
-            about: spec.about.into(),
-            front,
+            spec: Arc::new(spec.clone()),
+            front: Arc::new(RwLock::new(front)),
+            certificates,
+            sessions,
             recorder,
         })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.spec.name
+    }
+
+    /// Forgets the ECH keys and makes a new one, which only its retry_configs tell of.
+    pub(crate) fn rotate(&self) -> Result<(), Error> {
+        if let Front::Ech(acceptor) = self.front() {
+            let failed = key_error(self.spec.name);
+            let old = acceptor.keys().load();
+            let id = old
+                .keys()
+                .first()
+                .map_or(0, |key| key.config_id().wrapping_add(1));
+            let key = configs::generate(&KeySpec::new("rotated"), id).map_err(failed)?;
+            let keys = EchKeys::new(vec![key]);
+            acceptor
+                .keys()
+                .store(keys.map_err(key_error(self.spec.name))?);
+        }
+        Ok(())
+    }
+
+    /// From now on asks for a key share of P-384, which clients send only when asked.
+    pub(crate) fn demand_hello_retry(&self) -> Result<(), Error> {
+        let provider = provider(self.spec.server.ech, Groups::P384);
+        let (certificates, sessions) = (self.certificates.clone(), self.sessions.clone());
+        let config = tls_config(&self.spec, provider, certificates, sessions)?;
+        let keys = match self.front() {
+            Front::Plain(_) => EchKeyHandle::default(),
+            Front::Ech(acceptor) => acceptor.keys().clone(),
+        };
+        *self.front.write().unwrap_or_else(PoisonError::into_inner) =
+            front(&self.spec, config, keys)?;
+        Ok(())
+    }
+
+    fn front(&self) -> Front {
+        self.front
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Serves until aborted; its connections end with it.
@@ -75,8 +128,13 @@ impl CaseServer {
 
     async fn connection(self, tcp: TcpStream, client: SocketAddr) {
         let _ = tcp.set_nodelay(true);
-        let io = self.recorder.record(&self.case, client, tcp);
-        match self.front.accept(io).await {
+        let io = self.recorder.record(self.spec.name, client, tcp);
+        if self.spec.server.ech == Ech::NewKeyEachTime
+            && let Err(error) = self.rotate()
+        {
+            tracing::error!(case = %self.spec.name, %error, "no new key");
+        }
+        match self.front().accept(io).await {
             Ok((stream, ech)) => {
                 let visit = Arc::new(self.visit(ech, stream.get_ref().1));
                 let service = service_fn(move |request| page::answer(request, visit.clone()));
@@ -86,15 +144,15 @@ impl CaseServer {
                     .await;
             }
             // Many cases are meant to end here; the client has its alert.
-            Err(error) => tracing::debug!(case = %self.case, %error, "handshake failed"),
+            Err(error) => tracing::debug!(case = %self.spec.name, %error, "handshake failed"),
         }
     }
 
     fn visit(&self, ech: PageEch, tls: &ServerConnection) -> Visit {
         let kind = tls.handshake_kind();
         Visit {
-            case: self.case.to_string(),
-            about: self.about.to_string(),
+            case: self.spec.name.to_owned(),
+            about: self.spec.about.to_owned(),
             ech,
             tls: PageTls {
                 version: tls.protocol_version().map(|v| match v {
@@ -131,6 +189,35 @@ impl Front {
                 let sni = stream.get_ref().1.server_name().map(str::to_owned);
                 Ok((stream, PageEch::without(ServerWord::Off, sni)))
             }
+            Self::Ech(acceptor) => {
+                let accepted = acceptor.accept(io).await?;
+                let sni = accepted.stream.get_ref().1.server_name().map(str::to_owned);
+                let ech = match accepted.outcome {
+                    EchOutcome::Accepted {
+                        config_id,
+                        suite,
+                        inner_sni,
+                        outer_sni,
+                    } => PageEch {
+                        status: ServerWord::Accepted,
+                        inner_sni,
+                        outer_sni,
+                        config_id: Some(config_id),
+                        suite: Some(suite.to_string()),
+                        retry_configs: false,
+                    },
+                    EchOutcome::Rejected {
+                        outer_sni,
+                        retry_configs,
+                        ..
+                    } => PageEch {
+                        retry_configs,
+                        ..PageEch::without(ServerWord::Rejected, outer_sni)
+                    },
+                    _ => PageEch::without(ServerWord::NotOffered, sni),
+                };
+                Ok((accepted.stream, ech))
+            }
         }
     }
 }
@@ -153,38 +240,24 @@ impl Authorities {
     }
 }
 
+fn front(spec: &Spec, config: ServerConfig, keys: EchKeyHandle) -> Result<Front, Error> {
+    let config = Arc::new(config);
+    Ok(match spec.server.ech {
+        Ech::Off => Front::Plain(config.into()),
+        Ech::Keys | Ech::NewKeyEachTime => {
+            let acceptor = Acceptor::new(config, keys).map_err(key_error(spec.name))?;
+            Front::Ech(Box::new(acceptor))
+        }
+    })
+}
+
 fn tls_config(
     spec: &Spec,
-    authorities: &Authorities,
-    tickets: &Tickets,
+    provider: CryptoProvider,
+    certificates: Arc<ByName>,
+    sessions: Arc<dyn StoresServerSessions>,
 ) -> Result<ServerConfig, Error> {
-    let ServerSpec {
-        public_certificate,
-        versions,
-        groups,
-        alpn,
-        ..
-    } = spec.server;
-    let mut provider = provider(spec.server.ech);
-    match groups {
-        Groups::All => {}
-        Groups::P384 => provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::SECP384R1],
-    }
-
-    let (host, public) = (in_zone(spec.name), in_zone(PUBLIC));
-    let Authorities { trusted, stranger } = authorities;
-    let other = in_zone("other");
-    let (issuer, name, validity) = match public_certificate {
-        PublicCertificate::Good => (trusted, &public, Validity::Current),
-        PublicCertificate::OtherName => (trusted, &other, Validity::Current),
-        PublicCertificate::OtherRoot => (stranger, &public, Validity::Current),
-        PublicCertificate::Expired => (trusted, &public, Validity::Expired),
-    };
-    let public_certificate = issuer.server_certificate(&[name], validity, &provider)?;
-    let certificate = trusted.server_certificate(&[&host], Validity::Current, &provider)?;
-    let certificates = ByName([(host, certificate), (public, public_certificate)].into());
-
-    let versions: &[_] = match versions {
+    let versions: &[_] = match spec.server.versions {
         Versions::All => rustls::ALL_VERSIONS,
         Versions::Tls12 => &[&rustls::version::TLS12],
     };
@@ -195,14 +268,53 @@ fn tls_config(
             source,
         })?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(certificates));
-    config.session_storage = tickets.store();
-    config.alpn_protocols = alpn.iter().map(|id| id.as_bytes().to_vec()).collect();
+        .with_cert_resolver(certificates);
+    config.session_storage = sessions;
+    config.alpn_protocols = spec
+        .server
+        .alpn
+        .iter()
+        .map(|id| id.as_bytes().to_vec())
+        .collect();
     Ok(config)
 }
 
-fn provider(_ech: Ech) -> CryptoProvider {
-    rustls::crypto::aws_lc_rs::default_provider()
+fn provider(ech: Ech, groups: Groups) -> CryptoProvider {
+    let mut provider = match ech {
+        Ech::Off => rustls::crypto::aws_lc_rs::default_provider(),
+        Ech::Keys | Ech::NewKeyEachTime => (*echkit::server::provider()).clone(),
+    };
+    if groups == Groups::P384 {
+        provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::SECP384R1];
+    }
+    provider
+}
+
+fn certificates(
+    spec: &Spec,
+    authorities: &Authorities,
+    provider: &CryptoProvider,
+) -> Result<ByName, Error> {
+    let (host, public, other) = (in_zone(spec.name), in_zone(PUBLIC), in_zone("other"));
+    let Authorities { trusted, stranger } = authorities;
+    let (issuer, name, validity) = match spec.server.public_certificate {
+        PublicCertificate::Good => (trusted, &public, Validity::Current),
+        PublicCertificate::OtherName => (trusted, &other, Validity::Current),
+        PublicCertificate::OtherRoot => (stranger, &public, Validity::Current),
+        PublicCertificate::Expired => (trusted, &public, Validity::Expired),
+    };
+    let public_certificate = issuer.server_certificate(&[name], validity, provider)?;
+    let certificate = trusted.server_certificate(&[&host], Validity::Current, provider)?;
+    Ok(ByName(
+        [(host, certificate), (public, public_certificate)].into(),
+    ))
+}
+
+fn key_error<E: std::fmt::Display>(case: &str) -> impl Fn(E) -> Error + '_ {
+    move |error| Error::Key {
+        case: case.to_owned(),
+        reason: error.to_string(),
+    }
 }
 
 /// Certificates by the name asked for; a stranger's name gets none, hence an alert.

@@ -74,6 +74,7 @@ impl Builder {
         let (closed, closed_port) = ports::closed(self.port(2)?)?;
         let mut cases = Vec::with_capacity(chosen.len());
         let mut faults = Faults::new();
+        let mut servers = Vec::new();
         for (index, spec) in chosen {
             let port = self.port(index + usize::from(FIRST_SERVER))?;
             let (listeners, port) =
@@ -84,6 +85,7 @@ impl Builder {
             for listener in listeners {
                 tasks.spawn(server.clone().serve(listener));
             }
+            servers.push(server);
             if let Some(fault) = spec.fault {
                 for name in [
                     case.host.clone(),
@@ -101,7 +103,7 @@ impl Builder {
             .await
             .map_err(wrong_zone("all"))?;
         let (udp, tcp, dns) = ports::udp_and_tcp(self.port(0)?, "DNS").await?;
-        let dns_server = DnsServer(authority.serve(udp, tcp));
+        let dns_server = authority.serve(udp, tcp);
         let (listener, doh) = ports::tcp(self.port(1)?, "DNS over HTTPS").await?;
         tasks.spawn(doh::serve(listener, doh_tls(&authorities)?, authority));
 
@@ -113,6 +115,7 @@ impl Builder {
             doh,
             recorder,
             tickets,
+            servers,
             tasks,
             dns_server,
             _closed: closed,
@@ -155,7 +158,6 @@ impl Builder {
 }
 
 /// An ECH internet on loopback. Everything ends when this is dropped.
-#[derive(Debug)]
 pub struct Testbed {
     cases: Vec<Case>,
     ca_pem: String,
@@ -164,8 +166,9 @@ pub struct Testbed {
     doh: SocketAddr,
     recorder: Recorder,
     tickets: Tickets,
+    servers: Vec<CaseServer>,
     tasks: JoinSet<()>,
-    dns_server: DnsServer,
+    dns_server: Server<Authority>,
     // Bound and never listening, so that connections are refused and nobody else takes the port.
     _closed: TcpSocket,
 }
@@ -243,6 +246,38 @@ impl Testbed {
         self.ca_der.clone()
     }
 
+    /// Replaces the ECH keys of a case's server by a new one. The record in the DNS stays, and is
+    /// stale from now on. Does nothing for servers without ECH.
+    ///
+    /// # Errors
+    ///
+    /// When the case is not served, or no key can be made.
+    pub fn rotate(&self, name: &str) -> Result<(), Error> {
+        self.server(name)?.rotate()
+    }
+
+    /// Has a case's server ask for another key share, by HelloRetryRequest, from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the case is not served.
+    pub fn demand_hello_retry(&self, name: &str) -> Result<(), Error> {
+        self.server(name)?.demand_hello_retry()
+    }
+
+    fn server(&self, name: &str) -> Result<&CaseServer, Error> {
+        let server = self.servers.iter().find(|server| server.name() == name);
+        server.ok_or_else(|| Error::UnknownCase {
+            name: name.to_owned(),
+            nearest: self
+                .servers
+                .iter()
+                .map(CaseServer::name)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+    }
+
     /// What clients have sent to the cases' servers, oldest first: up to 64 KiB of each of the
     /// last 1024 connections.
     pub fn captures(&self) -> Vec<Capture> {
@@ -264,7 +299,7 @@ impl Testbed {
     pub async fn shutdown(mut self) {
         self.tasks.shutdown().await;
         // A connection that its client keeps open ends with the drop.
-        let graceful = self.dns_server.0.shutdown_gracefully();
+        let graceful = self.dns_server.shutdown_gracefully();
         let _ = tokio::time::timeout(Duration::from_secs(1), graceful).await;
     }
 
@@ -360,18 +395,19 @@ fn doh_tls(authorities: &Authorities) -> Result<tokio_rustls::TlsAcceptor, Error
     Ok(Arc::new(config).into())
 }
 
-/// `Server` of hickory, which has no `Debug`.
-struct DnsServer(Server<Authority>);
-
-impl std::fmt::Debug for DnsServer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DnsServer").finish_non_exhaustive()
-    }
-}
-
 fn wrong_zone(case: &str) -> impl Fn(String) -> Error + '_ {
     move |reason| Error::Zone {
         case: case.to_owned(),
         reason,
+    }
+}
+
+impl std::fmt::Debug for Testbed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Testbed")
+            .field("dns", &self.dns)
+            .field("doh", &self.doh)
+            .field("cases", &self.cases.len())
+            .finish_non_exhaustive()
     }
 }
