@@ -67,7 +67,7 @@ fn mutated_first_flights_end_in_a_connection_an_alert_or_waiting() {
                 let last_word =
                     matches!(error, HandshakeError::Tls(rustls::Error::AlertReceived(_)));
                 // In the plain, or as a record under the handshake keys.
-                let sealed = output.iter().any(|byte| *byte == 23);
+                let sealed = has_sealed_record(&output);
                 assert!(
                     alert_in(&output).is_some() || sealed || last_word,
                     "seed {seed}: silence after {error:?}: {output:?}"

@@ -134,47 +134,42 @@ async fn keys_change_under_load_without_one_failed_connection() {
     let pki = Arc::new(Pki::new());
     let keys: Vec<_> = (0..20).map(ech_key).collect();
     let acceptor = Acceptor::from(server(pki.server(), vec![keys[0].clone()]));
-    let mut clients = tokio::task::JoinSet::new();
+    // The handshakes of a round may still run when the keys change once, not when they change
+    // twice: by then a key is gone.
+    let mut before = tokio::task::JoinSet::new();
     for (round, key) in keys.iter().enumerate() {
         // The one before stays good for those who still have it.
         let retired = keys[..round].last().cloned().into_iter().collect();
-        let set = EchKeys::new(vec![key.clone()])
-            .unwrap()
-            .with_retired(retired)
-            .unwrap();
-        acceptor.keys().store(set);
-        for old in [false, true] {
-            let used = if old {
-                &keys[round.saturating_sub(1)]
-            } else {
-                key
-            };
-            let config = Arc::new(pki.client(offer(used)));
-            let mut group = tokio::task::JoinSet::new();
-            for _ in 0..5 {
-                let (acceptor, config) = (acceptor.clone(), config.clone());
-                group.spawn(async move {
-                    let (near, far) = duplex(4000);
-                    let client = TlsConnector::from(config);
-                    let (accepted, connected) = tokio::join!(
-                        acceptor.accept(far),
-                        client.connect(SECRET.try_into().unwrap(), near)
-                    );
-                    let accepted = accepted.unwrap();
-                    connected.unwrap();
-                    assert!(matches!(accepted.outcome, EchOutcome::Accepted { .. }));
-                });
-            }
-            // Within a round all are joined before the keys go; the next round overlaps none.
-            match old {
-                true => while group.join_next().await.transpose().unwrap().is_some() {},
-                false => {
-                    clients.spawn(async move {
-                        while group.join_next().await.transpose().unwrap().is_some() {}
-                    });
-                }
-            }
+        let set = EchKeys::new(vec![key.clone()]).unwrap();
+        acceptor.keys().store(set.with_retired(retired).unwrap());
+        let mut now = tokio::task::JoinSet::new();
+        let old = &keys[round.saturating_sub(1)];
+        for used in [key, old, key, old, key, key] {
+            let (acceptor, config) = (acceptor.clone(), Arc::new(pki.client(offer(used))));
+            let current = std::ptr::eq(used, key);
+            let group = if current { &mut now } else { &mut before };
+            group.spawn(async move {
+                let (near, far) = duplex(4000);
+                let client = TlsConnector::from(config);
+                let (accepted, connected) = tokio::join!(
+                    acceptor.accept(far),
+                    client.connect(SECRET.try_into().unwrap(), near)
+                );
+                connected.unwrap();
+                let outcome = accepted.unwrap().outcome;
+                assert!(
+                    matches!(outcome, EchOutcome::Accepted { .. }),
+                    "{outcome:?}"
+                );
+            });
         }
+        // Let some of them get under way before the keys change.
+        while let Some(done) = before.join_next().await {
+            done.unwrap();
+        }
+        before = now;
     }
-    while clients.join_next().await.transpose().unwrap().is_some() {}
+    while let Some(done) = before.join_next().await {
+        done.unwrap();
+    }
 }

@@ -1,6 +1,11 @@
 //! A rustls client and our handshake joined in memory.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::result_large_err
+)]
 
 use std::sync::Arc;
 
@@ -135,7 +140,7 @@ pub struct Joined {
 pub enum Failed {
     /// The front layer refused; the bytes are what it sent (the alert last).
     Front(HandshakeError, Vec<u8>),
-    Client(rustls::Error, EchOutcome, ServerConnection),
+    Client(rustls::Error, EchOutcome, Box<ServerConnection>),
     Server(rustls::Error),
 }
 
@@ -176,7 +181,7 @@ pub fn join_through(
     }
     let (mut conn, outcome) = handshake.finish().expect("the handshake is done");
     if let Some(error) = early {
-        return Err(Failed::Client(error, outcome, conn));
+        return Err(Failed::Client(error, outcome, Box::new(conn)));
     }
     loop {
         let mut bytes = Vec::new();
@@ -190,7 +195,7 @@ pub fn join_through(
                 client.write_tls(&mut bytes).unwrap();
             }
             let _ = deliver_to_server(&mut conn, &bytes);
-            return Err(Failed::Client(error, outcome, conn));
+            return Err(Failed::Client(error, outcome, Box::new(conn)));
         }
         let mut bytes = Vec::new();
         while client.wants_write() {
@@ -233,6 +238,17 @@ pub fn alert_in(output: &[u8]) -> Option<u8> {
         [21, 3, _, 0, 2, 2, code] => Some(*code),
         _ => None,
     }
+}
+
+/// Whether `output` is whole records and one of them is encrypted.
+pub fn has_sealed_record(mut output: &[u8]) -> bool {
+    let mut sealed = false;
+    while let Some(header) = output.get(..5) {
+        sealed |= header[0] == 23;
+        let len = 5 + usize::from(u16::from_be_bytes([header[3], header[4]]));
+        output = output.get(len..).expect("whole records");
+    }
+    sealed
 }
 
 pub fn contains(haystack: &[u8], needle: &str) -> bool {
