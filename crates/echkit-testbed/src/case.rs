@@ -199,8 +199,15 @@ impl Expected {
     }
 
     pub(crate) const fn hello_retry(self) -> Self {
+        self.with_hello_retry(true)
+    }
+
+    /// The same with or without a HelloRetryRequest: a client that has met the server before sends
+    /// the key share that it asked for.
+    #[must_use]
+    pub const fn with_hello_retry(self, hello_retry: bool) -> Self {
         Self {
-            hello_retry: true,
+            hello_retry,
             ..self
         }
     }

@@ -118,7 +118,6 @@ fn without() -> Vec<Spec> {
             .expect(
                 Expected {
                     status: EchStatus::Disabled,
-                    source: crate::case::Source::Dns,
                     ..grease_ignored
                 },
                 Expected::broken(exit::ECH_REQUIRED, EchStatus::Rejected),
