@@ -201,7 +201,7 @@ impl Bench {
         let offer = match client {
             Client::Stock => {
                 let config = Arc::clone(&self.stock_client);
-                return ClientEnd::Stock(ClientConnection::new(config, name).unwrap());
+                return ClientEnd::Stock(Box::new(ClientConnection::new(config, name).unwrap()));
             }
             Client::Plain => EchOffer::None,
             Client::Grease => EchOffer::Grease,
@@ -237,14 +237,14 @@ fn timed<T>(total: &mut Duration, run: impl FnOnce() -> T) -> T {
 }
 
 enum ClientEnd {
-    Stock(ClientConnection),
+    Stock(Box<ClientConnection>),
     Ours(Box<(ClientConnection, echkit::tls::Guard)>),
 }
 
 impl ClientEnd {
     fn output(&mut self) -> Vec<u8> {
         match self {
-            Self::Stock(connection) => written(connection.into()),
+            Self::Stock(connection) => written((&mut **connection).into()),
             Self::Ours(ours) => {
                 let (connection, guard) = ours.as_mut();
                 let mut bytes = Vec::new();
