@@ -19,9 +19,7 @@ use echkit_proto::key::{EchKey, KeyParams};
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
-};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
 const NAME: &str = "secret.example";
 const PUBLIC: &str = "public.example";
@@ -57,7 +55,10 @@ fn main() {
     }
     let stock = best[0];
     println!("minimum of {rounds} batches of {BATCH} handshakes, microseconds");
-    println!("{:<24}{:>10}{:>9}{:>10}{:>9}", "", "client", "ratio", "server", "ratio");
+    println!(
+        "{:<24}{:>10}{:>9}{:>10}{:>9}",
+        "", "client", "ratio", "server", "ratio"
+    );
     for ((name, ..), cost) in variants.iter().zip(&best) {
         println!(
             "{name:<24}{:>10.1}{:>8.2}x{:>10.1}{:>8.2}x",
@@ -80,8 +81,14 @@ struct Cost {
 }
 
 impl Cost {
-    const ZERO: Self = Self { client: Duration::ZERO, server: Duration::ZERO };
-    const MAX: Self = Self { client: Duration::MAX, server: Duration::MAX };
+    const ZERO: Self = Self {
+        client: Duration::ZERO,
+        server: Duration::ZERO,
+    };
+    const MAX: Self = Self {
+        client: Duration::MAX,
+        server: Duration::MAX,
+    };
 
     fn add(&mut self, other: Self) {
         self.client += other.client;
@@ -89,7 +96,10 @@ impl Cost {
     }
 
     fn per(self, count: u32) -> Self {
-        Self { client: self.client / count, server: self.server / count }
+        Self {
+            client: self.client / count,
+            server: self.server / count,
+        }
     }
 
     fn take_less(&mut self, other: Self) {
@@ -125,9 +135,9 @@ struct Bench {
 /// X25519 and AES-128-GCM, nothing else to choose from.
 fn narrowed(mut provider: CryptoProvider) -> Arc<CryptoProvider> {
     provider.kx_groups = vec![aws_lc_rs::kx_group::X25519];
-    provider.cipher_suites.retain(|suite| {
-        suite.suite() == rustls::CipherSuite::TLS13_AES_128_GCM_SHA256
-    });
+    provider
+        .cipher_suites
+        .retain(|suite| suite.suite() == rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
     Arc::new(provider)
 }
 
@@ -208,7 +218,13 @@ impl Bench {
             Client::Stale => self.stale.clone(),
             Client::Offer => self.published.clone(),
         };
-        let target = TlsTarget { name, port: 443, alpn: Vec::new(), offer, resume: false };
+        let target = TlsTarget {
+            name,
+            port: 443,
+            alpn: Vec::new(),
+            offer,
+            resume: false,
+        };
         let (connection, guard) = self.ours_client.connection(&target).unwrap();
         ClientEnd::Ours(Box::new((connection, guard)))
     }
@@ -226,7 +242,10 @@ impl Bench {
 
 fn offer(key: &EchKey) -> EchOffer {
     let list = EchConfigList::from(key.config().clone());
-    EchOffer::Real { chosen: list.select().chosen.unwrap(), outer_sni: None }
+    EchOffer::Real {
+        chosen: list.select().chosen.unwrap(),
+        outer_sni: None,
+    }
 }
 
 fn timed<T>(total: &mut Duration, run: impl FnOnce() -> T) -> T {

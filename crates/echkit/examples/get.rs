@@ -24,6 +24,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ech = response.report().ech;
     println!("{} with {} bytes", response.status(), body.len());
     println!("ECH {}", ech.status);
-    println!("an eavesdropper read {}", ech.outer_sni.as_deref().unwrap_or("no name"));
+    println!(
+        "an eavesdropper read {}",
+        ech.outer_sni.as_deref().unwrap_or("no name")
+    );
     Ok(())
 }

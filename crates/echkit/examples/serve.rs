@@ -31,7 +31,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     let port = listener.local_addr()?.port();
     println!("ech get https://secret.example:{port}/ --cacert serve.pem \\");
-    println!("  --connect-to secret.example:{port}:127.0.0.1:{port} --ech require --ech-config {list}");
+    println!(
+        "  --connect-to secret.example:{port}:127.0.0.1:{port} --ech require --ech-config {list}"
+    );
     loop {
         let (tcp, _) = listener.accept().await?;
         let acceptor = acceptor.clone();
