@@ -335,8 +335,8 @@ impl Settings {
     }
 }
 
-/// GREASE with a suite at random (RFC 9849 §6.2), of those under X25519, as browsers send them:
-/// some servers end the handshake over a longer `enc`.
+/// GREASE with a suite at random (RFC 9849 §6.2), of those under X25519, as browsers send them;
+/// see docs/decisions/060.
 fn grease() -> Result<EchGreaseConfig, rustls::Error> {
     let suites: Vec<_> = echkit_proto::hpke::suites()
         .iter()
