@@ -138,7 +138,12 @@ fn https_records_survive() {
             continue;
         };
         parsed += 1;
-        assert_eq!(record.encode().unwrap(), bytes, "input {i}");
+        let again = record.encode().unwrap();
+        match record.is_alias() {
+            // SvcParams of an AliasMode record are ignored (RFC 9460 §2.4.2).
+            true => assert!(bytes.starts_with(&again), "input {i}"),
+            false => assert_eq!(again, bytes, "input {i}"),
+        }
         assert_eq!(
             record.to_string().parse::<Record>().as_ref(),
             Ok(&record),
