@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use echkit_proto::hpke::{Suite, suites};
+use echkit_proto::hpke::{Kem, Suite, suites};
 use rand::Rng;
 use rustls::client::EchGreaseConfig;
 use rustls::crypto::hpke::{Hpke, HpkePublicKey};
@@ -13,10 +13,17 @@ use rustls::crypto::hpke::{Hpke, HpkePublicKey};
 /// Only the fresh encapsulation is sent, never the key, so one key per process does.
 static PLACEHOLDERS: Mutex<Option<HashMap<Suite, HpkePublicKey>>> = Mutex::new(None);
 
-/// A GREASE configuration with a suite picked at random among those that real offers use.
+/// A GREASE configuration with a suite picked at random among those under X25519.
+///
+/// That is what published configs use. With any KEM of ours, OpenSSL 4.0.3 now and then answered
+/// illegal_parameter in place of ignoring the extension.
 pub(super) fn random() -> Result<(EchGreaseConfig, Suite), rustls::Error> {
-    let all = suites();
-    with(all[rand::rng().random_range(0..all.len())])
+    let usual: Vec<_> = suites()
+        .iter()
+        .copied()
+        .filter(|suite| Suite::from(suite.suite()).kem == Kem::X25519)
+        .collect();
+    with(usual[rand::rng().random_range(0..usual.len())])
 }
 
 fn with(suite: &'static dyn Hpke) -> Result<(EchGreaseConfig, Suite), rustls::Error> {
