@@ -1,78 +1,29 @@
-//! The `_sslobj` behind Python's `SSLSocket` and `SSLObject`: I/O and waiting around [`Core`].
+//! The `_sslobj` behind Python's `SSLSocket` and `SSLObject`: its methods and attributes. What they
+//! do is in the modules below, around [`Core`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod ech;
+mod handshake;
+mod stats;
+mod transfer;
+mod waiting;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyMemoryView, PyWeakrefMethods, PyWeakrefReference};
-use rustls::{Connection, HandshakeKind, SupportedCipherSuite};
-use rustls_pki_types::{CertificateDer, IpAddr, Ipv4Addr, ServerName, UnixTime};
+use pyo3::types::{PyBytes, PyDict, PyWeakrefMethods, PyWeakrefReference};
+use rustls::{HandshakeKind, SupportedCipherSuite};
+use rustls_pki_types::{CertificateDer, IpAddr, Ipv4Addr, ServerName};
+
+pub(crate) use stats::Stats;
+use waiting::Transport;
 
 use crate::certificate::{Certificate, describe};
 use crate::config::Settings;
-use crate::core::{CHUNK, Core, Io, State};
-use crate::failure::{Failure, ssl_error};
+use crate::core::{Core, State};
+use crate::failure::ssl_error;
 use crate::session::{SSLSession, Store};
-use crate::socket::{Direction, Fd};
 use crate::suites;
-use crate::trust::Role;
-
-// `SSL_ECH_STATUS_*`.
-const ECH_GREASE: i32 = 2;
-const ECH_SUCCESS: i32 = 1;
-const ECH_FAILED: i32 = 0;
-const ECH_NOT_TRIED: i32 = -101;
-const ECH_NOT_CONFIGURED: i32 = -103;
-const ECH_FAILED_ECH: i32 = -105;
-const ECH_FAILED_ECH_BAD_NAME: i32 = -106;
-
-/// Counts of a context, as `session_stats()` shows them.
-#[pyclass(frozen, module = "echkit._echkit")]
-#[derive(Debug, Default)]
-pub(crate) struct Stats {
-    counts: [AtomicU64; 5],
-}
-
-const CONNECT: usize = 0;
-const CONNECT_GOOD: usize = 1;
-const ACCEPT: usize = 2;
-const ACCEPT_GOOD: usize = 3;
-const HITS: usize = 4;
-
-#[pymethods]
-impl Stats {
-    #[new]
-    fn new() -> Self {
-        Self::default()
-    }
-
-    /// The counts by their names.
-    fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let names = ["connect", "connect_good", "accept", "accept_good", "hits"];
-        let counts = PyDict::new(py);
-        for (name, count) in names.iter().zip(&self.counts) {
-            counts.set_item(name, count.load(Ordering::Relaxed))?;
-        }
-        Ok(counts)
-    }
-}
-
-impl Stats {
-    fn add(&self, which: usize) {
-        self.counts[which].fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-enum Transport {
-    Socket(Py<PyWeakrefReference>),
-    Memory {
-        incoming: Py<PyAny>,
-        outgoing: Py<PyAny>,
-    },
-}
 
 struct Sessions {
     wanted: Option<Py<SSLSession>>,
@@ -100,13 +51,6 @@ pub(crate) struct SslObject {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How long a call may wait.
-#[derive(Clone, Copy)]
-enum Patience {
-    NonBlocking,
-    Until(Option<Instant>),
 }
 
 #[pymethods]
@@ -183,54 +127,12 @@ impl SslObject {
         len: isize,
         buffer: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let buffer = buffer.map(|b| bytes_of(&b)).transpose()?;
-        let len = match (&buffer, usize::try_from(len)) {
-            (None, Ok(len)) => len,
-            (None, Err(_)) => return Err(PyValueError::new_err("size should not be negative")),
-            (Some(buffer), Ok(len)) if len > 0 => len.min(buffer.item_count()),
-            (Some(buffer), _) => buffer.item_count(),
-        };
-        if buffer.as_ref().is_some_and(|b| b.readonly()) {
-            return Err(PyTypeError::new_err("a writable buffer is needed"));
-        }
-        let mut chunk = Vec::new();
-        if len > 0 {
-            let (_, patience) = self.patience(py)?;
-            self.shake_hands(py, patience, "read")?;
-            chunk = match self.run(py, patience, "read", |core, io| {
-                core.fill(io)?;
-                let mut chunk = vec![0; len.min(core.plaintext)];
-                let taken = core.take(&mut chunk);
-                chunk.truncate(taken);
-                Ok(chunk)
-            }) {
-                Ok(chunk) => chunk,
-                Err(Failure::Closed) => Vec::new(),
-                Err(failure) => return Err(failure.into()),
-            };
-        }
-        match buffer {
-            None => Ok(PyBytes::new(py, &chunk).into_any()),
-            Some(buffer) => {
-                copy_out(py, &buffer, &chunk)?;
-                Ok(chunk.len().into_pyobject(py)?.into_any())
-            }
-        }
+        self.read_into(py, len, buffer)
     }
 
     /// Writes `data`, and says how much of it was written.
     fn write(&self, py: Python<'_>, data: Bound<'_, PyAny>) -> PyResult<usize> {
-        let data = bytes_of(&data)?;
-        let (_, patience) = self.patience(py)?;
-        self.shake_hands(py, patience, "write")?;
-        let data = data.to_vec(py)?;
-        if matches!(patience, Patience::NonBlocking) && !self.in_memory() {
-            return self.write_chunk(py, patience, &data[..data.len().min(CHUNK)]);
-        }
-        for chunk in data.chunks(CHUNK) {
-            self.write_chunk(py, patience, chunk)?;
-        }
-        Ok(data.len())
+        self.write_all(py, &data)
     }
 
     /// How much can be read without waiting.
@@ -441,28 +343,7 @@ impl SslObject {
 
     /// (code, inner name, outer name) of Encrypted Client Hello.
     fn get_ech_status(&self) -> (i32, Option<String>, Option<String>) {
-        let settings = lock(&self.settings);
-        let settings = settings.get();
-        let core = lock(&self.core);
-        let code = if self.server_side || (settings.ech().is_none() && !settings.greases()) {
-            ECH_NOT_CONFIGURED
-        } else if core.ech.rejected {
-            match (&core.ech.authenticated, &core.ech.retry_configs) {
-                (false, _) => ECH_FAILED_ECH_BAD_NAME,
-                (true, Some(_)) => ECH_FAILED_ECH,
-                (true, None) => ECH_FAILED,
-            }
-        } else {
-            match core.connection() {
-                Some(Connection::Client(client)) => match client.ech_status() {
-                    rustls::client::EchStatus::Accepted if core.done => ECH_SUCCESS,
-                    rustls::client::EchStatus::Grease => ECH_GREASE,
-                    _ => ECH_NOT_TRIED,
-                },
-                _ => ECH_NOT_TRIED,
-            }
-        };
-        (code, self.server_hostname.clone(), core.outer_name())
+        self.ech_status()
     }
 
     /// The configs of an authenticated rejection, as an ECHConfigList.
@@ -470,299 +351,6 @@ impl SslObject {
         let core = lock(&self.core);
         Some(PyBytes::new(py, core.ech.retry_configs.as_deref()?))
     }
-}
-
-impl SslObject {
-    /// The socket, and how long a call may wait: asked anew for each call.
-    fn patience<'py>(&self, py: Python<'py>) -> PyResult<(Option<Bound<'py, PyAny>>, Patience)> {
-        let Transport::Socket(weak) = &self.transport else {
-            return Ok((None, Patience::NonBlocking));
-        };
-        let socket = weak.bind(py).upgrade().ok_or_else(gone)?;
-        let timeout: Option<f64> = socket.call_method0("gettimeout")?.extract()?;
-        let patience = match timeout {
-            None => Patience::Until(None),
-            Some(0.0) => Patience::NonBlocking,
-            Some(seconds) => Patience::Until(
-                Duration::try_from_secs_f64(seconds)
-                    .ok()
-                    .and_then(|d| Instant::now().checked_add(d)),
-            ),
-        };
-        Ok((Some(socket), patience))
-    }
-
-    fn in_memory(&self) -> bool {
-        matches!(self.transport, Transport::Memory { .. })
-    }
-
-    fn fd(&self, py: Python<'_>) -> PyResult<Option<Fd>> {
-        let Transport::Socket(weak) = &self.transport else {
-            return Ok(None);
-        };
-        let socket = weak.bind(py).upgrade().ok_or_else(gone)?;
-        match socket.call_method0("fileno")?.extract::<i32>()? {
-            -1 => Err(gone()),
-            fd => Ok(Some(Fd(fd))),
-        }
-    }
-
-    /// Runs `operation` until it no longer asks to wait. No lock is held while waiting, so that a
-    /// blocked reader never stops a writer.
-    fn run<T: Send>(
-        &self,
-        py: Python<'_>,
-        patience: Patience,
-        name: &'static str,
-        operation: impl Fn(&mut Core, Io) -> Result<T, Failure> + Send + Sync,
-    ) -> Result<T, Failure> {
-        loop {
-            let Some(fd) = self.fd(py)? else {
-                return self.run_in_memory(py, &operation);
-            };
-            let outcome = py.detach(|| operation(&mut lock(&self.core), Io::Socket(fd)));
-            let direction = match &outcome {
-                Err(Failure::WantRead) => Direction::Read,
-                Err(Failure::WantWrite) => Direction::Write,
-                _ => return outcome,
-            };
-            let Patience::Until(deadline) = patience else {
-                return outcome;
-            };
-            loop {
-                match py.detach(|| fd.wait(direction, deadline)) {
-                    Ok(true) => break,
-                    Ok(false) => return Err(Failure::TimedOut(name)),
-                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
-                        py.check_signals()?;
-                    }
-                    Err(error) => return Err(Failure::Io(error)),
-                }
-            }
-        }
-    }
-
-    fn run_in_memory<T: Send>(
-        &self,
-        py: Python<'_>,
-        operation: &(impl Fn(&mut Core, Io) -> Result<T, Failure> + Send + Sync),
-    ) -> Result<T, Failure> {
-        let Transport::Memory { incoming, outgoing } = &self.transport else {
-            return Err(Failure::WantRead);
-        };
-        let incoming = incoming.bind(py);
-        let data = incoming.call_method0("read")?;
-        let data = data.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes();
-        let eof: bool = incoming.getattr("eof")?.extract()?;
-        let (outcome, output) = py.detach(|| {
-            let mut core = lock(&self.core);
-            core.input.extend_from_slice(data);
-            core.input_eof = eof;
-            let outcome = operation(&mut core, Io::Memory);
-            (outcome, std::mem::take(&mut core.output))
-        });
-        if !output.is_empty() {
-            outgoing
-                .bind(py)
-                .call_method1("write", (PyBytes::new(py, &output),))?;
-        }
-        outcome
-    }
-
-    fn shake_hands(&self, py: Python<'_>, patience: Patience, name: &'static str) -> PyResult<()> {
-        if lock(&self.core).done {
-            return Ok(());
-        }
-        self.begin(py)?;
-        while !self.run(py, patience, name, |core, io| core.handshake(io))? {
-            self.choose(py)?;
-        }
-        self.finish();
-        Ok(())
-    }
-
-    /// Makes a client's connection, at the first call: until then a session can be set.
-    fn begin(&self, py: Python<'_>) -> PyResult<()> {
-        let mut core = lock(&self.core);
-        if self.server_side || core.connection().is_some() {
-            return Ok(());
-        }
-        let Some(name) = core.inner_name.clone() else {
-            return Ok(());
-        };
-        let settings = lock(&self.settings).clone_ref(py);
-        let settings = settings.get();
-        let mut sessions = lock(&self.sessions);
-        // rustls 0.23.46 can show the real ticket of an offer in a second outer hello; where
-        // nothing may tie the hidden visit to another one, none is offered.
-        if let (Some(wanted), None) = (&sessions.wanted, settings.ech()) {
-            sessions.store = wanted.get().store();
-        }
-        let connection = settings
-            .client(name.clone(), Arc::clone(&sessions.store) as _)
-            .map_err(Failure::Tls)?;
-        core.guard = Some(settings.guard(&name));
-        core.state = State::Running(Box::new(Connection::Client(connection)));
-        self.stats.get().add(CONNECT);
-        Ok(())
-    }
-
-    /// A server has read a hello: asks the callback, and chooses the configuration.
-    fn choose(&self, py: Python<'_>) -> PyResult<()> {
-        let io = match self.fd(py)? {
-            Some(fd) => Io::Socket(fd),
-            None => Io::Memory,
-        };
-        self.stats.get().add(ACCEPT);
-        let name = match &lock(&self.core).state {
-            State::Hello(accepted) => accepted.client_hello().server_name().map(str::to_owned),
-            _ => return Ok(()),
-        };
-        let context = self.context(py);
-        let context = context.bind(py);
-        let callback = context.getattr("sni_callback")?;
-        if !callback.is_none() {
-            let owner = match self.owner(py) {
-                Some(owner) => owner.into_bound(py),
-                None => py.None().into_bound(py),
-            };
-            let alert = match callback.call1((owner, name, context)) {
-                Ok(answer) if answer.is_none() => None,
-                Ok(answer) => Some(answer.extract::<u8>().unwrap_or_else(|error| {
-                    error.write_unraisable(py, Some(&callback));
-                    80 // internal_error
-                })),
-                Err(error) => {
-                    error.write_unraisable(py, Some(&callback));
-                    Some(40) // handshake_failure
-                }
-            };
-            if let Some(alert) = alert {
-                lock(&self.core).abort(alert, io);
-                self.hand_out(py)?;
-                return Err(ssl_error("CALLBACK_FAILED", "callback failed"));
-            }
-        }
-        let settings = lock(&self.settings).clone_ref(py);
-        let settings = settings.get();
-        let mut core = lock(&self.core);
-        core.ragged_eof_is_eof = settings.ragged_eof_is_eof;
-        let State::Hello(accepted) = &core.state else {
-            return Ok(());
-        };
-        let hello = accepted.client_hello();
-        let own = &settings.provider.cipher_suites;
-        *lock(&self.shared_suites) = Some(
-            hello
-                .cipher_suites()
-                .iter()
-                .filter(|s| own.iter().any(|o| o.suite() == **s))
-                .map(|s| u16::from(*s))
-                .collect(),
-        );
-        let Some(config) = settings.server(&hello) else {
-            return Err(ssl_error("NO_CONTEXT", "not a server's settings"));
-        };
-        drop(core);
-        let chosen = py.detach(|| lock(&self.core).choose(config, io));
-        self.hand_out(py)?;
-        Ok(chosen?)
-    }
-
-    /// Hands records out that were made outside of [`Self::run`].
-    fn hand_out(&self, py: Python<'_>) -> PyResult<()> {
-        if let Transport::Memory { outgoing, .. } = &self.transport {
-            let output = std::mem::take(&mut lock(&self.core).output);
-            outgoing
-                .bind(py)
-                .call_method1("write", (PyBytes::new(py, &output),))?;
-        }
-        Ok(())
-    }
-
-    fn finish(&self) {
-        let stats = self.stats.get();
-        stats.add(if self.server_side {
-            ACCEPT_GOOD
-        } else {
-            CONNECT_GOOD
-        });
-        if self.session_reused() == Some(true) {
-            stats.add(HITS);
-        }
-    }
-
-    fn verify(&self, chain: &[CertificateDer<'_>]) -> Option<Vec<CertificateDer<'static>>> {
-        let (end_entity, intermediates) = chain.split_first()?;
-        let role = match self.server_side {
-            true => Role::Client,
-            false => Role::Server,
-        };
-        let settings = lock(&self.settings);
-        let verifier = &settings.get().verifier;
-        verifier
-            .judge(end_entity, intermediates, None, role, UnixTime::now())
-            .ok()
-    }
-
-    fn write_chunk(&self, py: Python<'_>, patience: Patience, chunk: &[u8]) -> PyResult<usize> {
-        if matches!(patience, Patience::NonBlocking) && !self.in_memory() {
-            return Ok(self.run(py, patience, "write", |core, io| {
-                if core.unflushed == 0 {
-                    core.flush(io)?;
-                    core.scratch.clear();
-                    core.scratch.extend_from_slice(chunk);
-                    core.unflushed = core.encrypt(0)?;
-                }
-                core.flush(io)?;
-                Ok(std::mem::take(&mut core.unflushed))
-            })?);
-        }
-        let mut written = 0;
-        loop {
-            // Only what this call encrypted counts for it: another thread may be writing too.
-            written += self.run(py, patience, "write", |core, io| {
-                core.flush(io)?;
-                core.scratch.clear();
-                core.scratch.extend_from_slice(&chunk[written..]);
-                core.encrypt(0)
-            })?;
-            self.run(py, patience, "write", |core, io| core.flush(io))?;
-            if written >= chunk.len() {
-                return Ok(written);
-            }
-        }
-    }
-}
-
-/// A buffer as bytes, whatever its items are.
-fn bytes_of(object: &Bound<'_, PyAny>) -> PyResult<PyBuffer<u8>> {
-    PyBuffer::get(object).or_else(|_| {
-        let bytes = PyMemoryView::from(object)?.call_method1("cast", ("B",))?;
-        PyBuffer::get(&bytes)
-    })
-}
-
-/// Copies `bytes` to the beginning of a buffer.
-#[allow(unsafe_code)]
-fn copy_out(py: Python<'_>, buffer: &PyBuffer<u8>, bytes: &[u8]) -> PyResult<()> {
-    if !buffer.is_c_contiguous() || buffer.readonly() || bytes.len() > buffer.item_count() {
-        return Err(PyValueError::new_err(
-            "a contiguous, writable buffer is needed",
-        ));
-    }
-    let _attached = py;
-    // SAFETY: the buffer is contiguous, writable and long enough, and cannot be moved or freed
-    // while it is exported. `bytes` is memory of ours. Other threads of Python that write to the
-    // same memory at the same time would need the interpreter's lock, which is held here.
-    unsafe {
-        std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.buf_ptr().cast::<u8>(), bytes.len());
-    }
-    Ok(())
-}
-
-fn gone() -> PyErr {
-    ssl_error("NO_SOCKET", "Underlying socket has been closed.")
 }
 
 fn certificate(der: &CertificateDer<'_>) -> Certificate {

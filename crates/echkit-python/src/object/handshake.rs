@@ -1,0 +1,149 @@
+//! The handshake: a client's connection is made, or a server's configuration chosen.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use rustls::Connection;
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use super::stats::{ACCEPT, ACCEPT_GOOD, CONNECT, CONNECT_GOOD, HITS};
+use super::waiting::Patience;
+use super::{SslObject, lock};
+use crate::core::{Io, State};
+use crate::failure::{Failure, ssl_error};
+use crate::trust::Role;
+
+impl SslObject {
+    pub(super) fn shake_hands(
+        &self,
+        py: Python<'_>,
+        patience: Patience,
+        name: &'static str,
+    ) -> PyResult<()> {
+        if lock(&self.core).done {
+            return Ok(());
+        }
+        self.begin(py)?;
+        while !self.run(py, patience, name, |core, io| core.handshake(io))? {
+            self.choose(py)?;
+        }
+        self.finish();
+        Ok(())
+    }
+
+    /// Makes a client's connection, at the first call: until then a session can be set.
+    fn begin(&self, py: Python<'_>) -> PyResult<()> {
+        let mut core = lock(&self.core);
+        if self.server_side || core.connection().is_some() {
+            return Ok(());
+        }
+        let Some(name) = core.inner_name.clone() else {
+            return Ok(());
+        };
+        let settings = lock(&self.settings).clone_ref(py);
+        let settings = settings.get();
+        let mut sessions = lock(&self.sessions);
+        // rustls 0.23.46 can show the real ticket of an offer in a second outer hello; where
+        // nothing may tie the hidden visit to another one, none is offered.
+        if let (Some(wanted), None) = (&sessions.wanted, settings.ech()) {
+            sessions.store = wanted.get().store();
+        }
+        let connection = settings
+            .client(name.clone(), Arc::clone(&sessions.store) as _)
+            .map_err(Failure::Tls)?;
+        core.guard = Some(settings.guard(&name));
+        core.state = State::Running(Box::new(Connection::Client(connection)));
+        self.stats.get().add(CONNECT);
+        Ok(())
+    }
+
+    /// A server has read a hello: asks the callback, and chooses the configuration.
+    fn choose(&self, py: Python<'_>) -> PyResult<()> {
+        let io = match self.fd(py)? {
+            Some(fd) => Io::Socket(fd),
+            None => Io::Memory,
+        };
+        self.stats.get().add(ACCEPT);
+        let name = match &lock(&self.core).state {
+            State::Hello(accepted) => accepted.client_hello().server_name().map(str::to_owned),
+            _ => return Ok(()),
+        };
+        let context = self.context(py);
+        let context = context.bind(py);
+        let callback = context.getattr("sni_callback")?;
+        if !callback.is_none() {
+            let owner = match self.owner(py) {
+                Some(owner) => owner.into_bound(py),
+                None => py.None().into_bound(py),
+            };
+            let alert = match callback.call1((owner, name, context)) {
+                Ok(answer) if answer.is_none() => None,
+                Ok(answer) => Some(answer.extract::<u8>().unwrap_or_else(|error| {
+                    error.write_unraisable(py, Some(&callback));
+                    80 // internal_error
+                })),
+                Err(error) => {
+                    error.write_unraisable(py, Some(&callback));
+                    Some(40) // handshake_failure
+                }
+            };
+            if let Some(alert) = alert {
+                lock(&self.core).abort(alert, io);
+                self.hand_out(py)?;
+                return Err(ssl_error("CALLBACK_FAILED", "callback failed"));
+            }
+        }
+        let settings = lock(&self.settings).clone_ref(py);
+        let settings = settings.get();
+        let mut core = lock(&self.core);
+        core.ragged_eof_is_eof = settings.ragged_eof_is_eof;
+        let State::Hello(accepted) = &core.state else {
+            return Ok(());
+        };
+        let hello = accepted.client_hello();
+        let own = &settings.provider.cipher_suites;
+        *lock(&self.shared_suites) = Some(
+            hello
+                .cipher_suites()
+                .iter()
+                .filter(|s| own.iter().any(|o| o.suite() == **s))
+                .map(|s| u16::from(*s))
+                .collect(),
+        );
+        let Some(config) = settings.server(&hello) else {
+            return Err(ssl_error("NO_CONTEXT", "not a server's settings"));
+        };
+        drop(core);
+        let chosen = py.detach(|| lock(&self.core).choose(config, io));
+        self.hand_out(py)?;
+        Ok(chosen?)
+    }
+
+    fn finish(&self) {
+        let stats = self.stats.get();
+        stats.add(if self.server_side {
+            ACCEPT_GOOD
+        } else {
+            CONNECT_GOOD
+        });
+        if self.session_reused() == Some(true) {
+            stats.add(HITS);
+        }
+    }
+
+    pub(super) fn verify(
+        &self,
+        chain: &[CertificateDer<'_>],
+    ) -> Option<Vec<CertificateDer<'static>>> {
+        let (end_entity, intermediates) = chain.split_first()?;
+        let role = match self.server_side {
+            true => Role::Client,
+            false => Role::Server,
+        };
+        let settings = lock(&self.settings);
+        let verifier = &settings.get().verifier;
+        verifier
+            .judge(end_entity, intermediates, None, role, UnixTime::now())
+            .ok()
+    }
+}
