@@ -29,15 +29,8 @@ impl NetworkArgs {
     pub(crate) fn resolver(&self) -> Result<Resolver, Failure> {
         let mut options = ResolverOptions::default();
         if self.dns.starts_with("https://") {
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let verifier = self.trust()?.build(&provider)?;
-            let config = rustls::ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .map_err(|error| Failure::system(error.to_string()))?
-                .dangerous()
-                .with_custom_certificate_verifier(verifier)
-                .with_no_client_auth();
-            options.tls = Some(Arc::new(config));
+            let tls = ClientTls::builder().trust(self.trust()?).build()?;
+            options.tls = Some(tls.plain_config()?);
         }
         Resolver::from_uri(&self.dns, &options)
             .map_err(|error| Failure::usage(format!("--dns {}: {error}", self.dns)))
