@@ -37,6 +37,17 @@ _ssl = _std._ssl  # type: ignore[attr-defined]
 SSLError = _std.SSLError
 SSLSession = _echkit.SSLSession  # type: ignore[misc]
 
+
+class ECHRejectedError(SSLError):
+    """A server, authenticated for the public_name, rejected Encrypted Client Hello.
+
+    Connect again and offer ``retry_configs``, an ECHConfigList. Where it is empty, the server has
+    turned ECH off, and says so authentically (RFC 9849 §6.1.6).
+    """
+
+    retry_configs: bytes = b""
+
+
 HAS_ECH = True
 HAS_PSK = False
 CHANNEL_BINDING_TYPES: list[str] = []
@@ -428,7 +439,21 @@ class SSLContext(_std.SSLContext):
 
     # Connections.
 
-    def _connection_settings(self, server_side: bool) -> _typing.Any:
+    def _ech_lists(
+        self,
+        sock: _typing.Any,
+        server_side: bool,
+        server_hostname: str | None,
+        owner: _typing.Any,
+    ) -> tuple[bytes, ...]:
+        """The ECHConfigLists for one connection; ``sock`` is ``None`` over memory."""
+        return tuple(self._ech_configs)
+
+    def _connection_settings(
+        self, server_side: bool, ech_lists: tuple[bytes, ...] | None = None
+    ) -> _typing.Any:
+        if ech_lists is None:
+            ech_lists = tuple(self._ech_configs)
         flags = int(self.verify_flags)
         unknown = flags & ~sum(_std.VerifyFlags)
         if unknown:
@@ -455,7 +480,7 @@ class SSLContext(_std.SSLContext):
         elif self.protocol == PROTOCOL_TLSv1_2:
             versions = (versions[0], False)
         grease = bool(options & OP_ECH_GREASE)
-        if not server_side and (grease or self._ech_configs) and not versions[1]:
+        if not server_side and (grease or ech_lists) and not versions[1]:
             raise ssl_error("Encrypted Client Hello needs TLS 1.3, which the settings exclude")
         tickets = self.num_tickets
         values = {
@@ -471,7 +496,7 @@ class SSLContext(_std.SSLContext):
             "tickets": 0 if options & OP_NO_TICKET else tickets,
             "client_order": not options & OP_CIPHER_SERVER_PREFERENCE,
             "ignore_eof": bool(options & getattr(_std, "OP_IGNORE_UNEXPECTED_EOF", 0)),
-            "ech_configs": tuple(self._ech_configs),
+            "ech_configs": ech_lists,
             "grease": grease,
         }
         identities = [value for value, _ in self._identities.values()]
@@ -499,7 +524,9 @@ class SSLContext(_std.SSLContext):
     ) -> _typing.Any:
         self._check_side(server_side)
         return _echkit.SslObject(
-            self._connection_settings(server_side),
+            self._connection_settings(
+                server_side, self._ech_lists(sock, server_side, server_hostname, owner)
+            ),
             self,
             self._stats,
             server_side=server_side,
@@ -523,7 +550,9 @@ class SSLContext(_std.SSLContext):
         if self.check_hostname and server_hostname is None:
             raise ValueError("check_hostname requires server_hostname")
         return _echkit.SslObject(
-            self._connection_settings(server_side),
+            self._connection_settings(
+                server_side, self._ech_lists(None, server_side, server_hostname, owner)
+            ),
             self,
             self._stats,
             server_side=server_side,

@@ -1,7 +1,5 @@
 //! How a command ends when it does not succeed: one line, one exit code, one JSON document.
 
-use std::process::ExitCode;
-
 use echkit::error::ErrorKind;
 use serde_json::{Value, json};
 
@@ -94,7 +92,7 @@ impl Failure {
     }
 
     /// Tells the user, and gives the exit code. The line goes to stderr also with `--json`.
-    pub(crate) fn report(self, json: bool) -> ExitCode {
+    pub(crate) fn report(self, json: bool) -> u8 {
         let line = self.message.replace('\n', " ");
         if !self.quiet {
             output::error_line(&line);
@@ -109,7 +107,7 @@ impl Failure {
             // The exit code says it all when stdout is gone.
             let _ = output::json(&document);
         }
-        ExitCode::from(self.code)
+        self.code
     }
 }
 

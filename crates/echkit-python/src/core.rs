@@ -353,6 +353,10 @@ impl Core {
                     }
                     Err(error) => {
                         self.judge_rejection(&error, refused.is_some());
+                        if self.ech.rejected && self.ech.authenticated {
+                            let retry_configs = self.ech.retry_configs.clone();
+                            return Err(Failure::Rejected(retry_configs.unwrap_or_default()));
+                        }
                         Err(refused.map_or(Failure::Tls(error), Failure::Certificate))
                     }
                 }

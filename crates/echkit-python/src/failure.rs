@@ -6,6 +6,7 @@ use std::io;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 use rustls_pki_types::ServerName;
 
@@ -16,6 +17,7 @@ mod ssl {
     pyo3::import_exception!(_ssl, SSLWantWriteError);
     pyo3::import_exception!(_ssl, SSLEOFError);
     pyo3::import_exception!(_ssl, SSLCertVerificationError);
+    pyo3::import_exception!(echkit.ssl, ECHRejectedError);
 }
 
 // `SSL_ERROR_*` of the standard module.
@@ -144,6 +146,9 @@ pub(crate) enum Failure {
     Io(io::Error),
     /// A certificate was refused.
     Certificate(VerifyFailure),
+    /// The server, authenticated for the public_name, rejected the offer; its retry_configs, or
+    /// nothing.
+    Rejected(Vec<u8>),
     /// The TLS stack's error.
     Tls(Error),
     /// Anything else: OpenSSL's reason, and words.
@@ -187,6 +192,7 @@ impl From<Failure> for PyErr {
             )),
             Failure::Io(error) => os_error(&error),
             Failure::Certificate(failure) => failure.into_py(),
+            Failure::Rejected(retry_configs) => rejected(&retry_configs),
             Failure::Tls(error) => tls_error(&error),
             Failure::Other(reason, text) => ssl_error(reason, &text),
             Failure::Python(error) => error,
@@ -211,6 +217,23 @@ pub(crate) fn ssl_error(reason: &str, text: &str) -> PyErr {
     let message = format!("[SSL: {reason}] {text} (echkit)");
     let error = ssl::SSLError::new_err((ERROR_SSL, message));
     with_attributes(error, reason, |_| Ok(()))
+}
+
+/// RFC 9849 §6.1.6: an authenticated rejection, with what to connect again with.
+fn rejected(retry_configs: &[u8]) -> PyErr {
+    let (reason, text) = ech_required();
+    let error =
+        ssl::ECHRejectedError::new_err((ERROR_SSL, format!("[SSL: {reason}] {text} (echkit)")));
+    with_attributes(error, reason, |value| {
+        value.setattr("retry_configs", PyBytes::new(value.py(), retry_configs))
+    })
+}
+
+fn ech_required() -> (&'static str, &'static str) {
+    (
+        "ECH_REQUIRED",
+        "ech required: the server rejected the offer of Encrypted Client Hello",
+    )
 }
 
 fn with_attributes(
@@ -259,10 +282,10 @@ fn reason(error: &Error) -> (String, String) {
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::SupportedVersionsExtensionRequired,
         ) => fixed("UNSUPPORTED_PROTOCOL", "unsupported protocol"),
-        Error::PeerIncompatible(PeerIncompatible::ServerRejectedEncryptedClientHello(_)) => fixed(
-            "ECH_REQUIRED",
-            "ech required: the server rejected the offer of Encrypted Client Hello",
-        ),
+        Error::PeerIncompatible(PeerIncompatible::ServerRejectedEncryptedClientHello(_)) => {
+            let (reason, text) = ech_required();
+            fixed(reason, text)
+        }
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
         ) => fixed("WRONG_VERSION_NUMBER", "wrong version number"),

@@ -4,13 +4,17 @@
 //! rustls. What is here is the `_sslobj` that Python's `SSLSocket` and `SSLObject` drive.
 
 mod certificate;
+mod command;
 mod config;
 mod core;
 mod failure;
+mod lookup;
 mod object;
+mod runtime;
 mod session;
 mod socket;
 mod suites;
+mod testbed;
 mod trust;
 mod verifier;
 
@@ -20,11 +24,19 @@ mod _echkit {
     #[pymodule_export]
     use super::certificate::{Certificate, describe, is_ca};
     #[pymodule_export]
+    use super::command::command;
+    #[pymodule_export]
     use super::config::{Identity, Settings, check_curve, ech_config_list};
+    #[pymodule_export]
+    use super::lookup::Resolver;
     #[pymodule_export]
     use super::object::{SslObject, Stats};
     #[pymodule_export]
+    use super::runtime::after_fork;
+    #[pymodule_export]
     use super::session::SSLSession;
+    #[pymodule_export]
+    use super::testbed::Testbed;
     #[pymodule_export]
     use super::trust::{TrustStore, der_items, pem_items};
 }

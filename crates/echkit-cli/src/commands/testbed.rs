@@ -24,12 +24,14 @@ pub(crate) async fn run(args: TestbedArgs) -> Result<(), Failure> {
         .start()
         .await
         .map_err(|error| Failure::usage(format!("cannot start the testbed: {error}")))?;
+    // Before anybody can know that it serves, so that nobody is too early to end it.
+    let stop = Stop::listen()?;
     let ca = CaFile::write(args.ca_file, testbed.ca_pem())?;
     match args.json {
         true => output::json(&document(&testbed, &ca))?,
         false => output::stdout(text(&testbed, &ca).as_bytes())?,
     }
-    stopped().await
+    stop.wait().await
 }
 
 fn show_list(json: bool) -> Result<(), Failure> {
@@ -122,18 +124,47 @@ fn text(testbed: &Testbed, ca: &CaFile) -> String {
     )
 }
 
-/// Waits for Ctrl-C or a request to terminate.
-async fn stopped() -> Result<(), Failure> {
-    let failed = |error| Failure::system(format!("cannot wait for signals: {error}"));
-    #[cfg(unix)]
-    {
+/// Ctrl-C, or a request to terminate.
+#[cfg(unix)]
+struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Stop {
+    /// From now on signals are remembered.
+    fn listen() -> Result<Self, Failure> {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let listen = |kind| signal(kind).map_err(cannot_wait);
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn wait(mut self) -> Result<(), Failure> {
         tokio::select! {
-            ended = tokio::signal::ctrl_c() => ended.map_err(failed),
-            _ = terminate.recv() => Ok(()),
+            _ = self.interrupt.recv() => Ok(()),
+            _ = self.terminate.recv() => Ok(()),
         }
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await.map_err(failed)
+}
+
+#[cfg(not(unix))]
+struct Stop;
+
+#[cfg(not(unix))]
+impl Stop {
+    fn listen() -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    async fn wait(self) -> Result<(), Failure> {
+        tokio::signal::ctrl_c().await.map_err(cannot_wait)
+    }
+}
+
+fn cannot_wait(error: std::io::Error) -> Failure {
+    Failure::system(format!("cannot wait for signals: {error}"))
 }

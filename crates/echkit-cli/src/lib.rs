@@ -1,0 +1,66 @@
+//! The command `ech`: fetch over Encrypted Client Hello, look up and decode what makes it work,
+//! make keys, and try all of it on loopback.
+//!
+//! A library, so that the binary and the Python package start the same command.
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::Parser;
+
+mod cli;
+mod commands;
+mod failure;
+mod input;
+mod output;
+
+use cli::{Cli, Command};
+use failure::Failure;
+
+/// Runs the command line `args`, the program's name first, and returns the exit code.
+///
+/// Meant for a process of its own: it writes to the standard streams and starts logging.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let code = match Cli::try_parse_from(args) {
+        Ok(cli) => run_parsed(cli),
+        Err(error) => {
+            // Help and version are "errors" as well; nobody is left to tell when this fails.
+            let _ = error.print();
+            u8::try_from(error.exit_code()).unwrap_or(2)
+        }
+    };
+    // Rust's runtime would do it at the end of `main`, which a Python process does not have.
+    let _ = std::io::stdout().flush();
+    code
+}
+
+fn run_parsed(cli: Cli) -> u8 {
+    output::start_logging(cli.verbosity());
+    let json = cli.command.json();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return Failure::system(format!("cannot start the runtime: {error}")).report(json);
+        }
+    };
+    let ended = runtime.block_on(dispatch(cli.command));
+    // Name look-ups of the system's resolver cannot be cancelled; nothing waits for them here.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => 0,
+        Err(failure) => failure.report(json),
+    }
+}
+
+async fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Get(args) => commands::get::run(args).await,
+        Command::Lookup(args) => commands::lookup::run(args).await,
+        Command::Decode(args) => commands::decode::run(args),
+        Command::Keygen(args) => commands::keygen::run(args),
+        Command::Testbed(args) => commands::testbed::run(args).await,
+        Command::Demo(args) => commands::demo::run(args).await,
+        Command::Completions(args) => commands::generate::completions(args),
+        Command::Man => commands::generate::man(),
+    }
+}

@@ -1,0 +1,186 @@
+//! Discovery in DNS for Python: what HTTPS records say about an origin, as JSON.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use echkit::discover::{
+    DiscoverError, DiscoverOptions, Discovery, DnsReport, Endpoint, EndpointKind, discover_with,
+};
+use echkit::dns::{self, ResolverOptions};
+use echkit::origin::{Host, Origin};
+use echkit::tls::Trust;
+use pyo3::exceptions::{PyTimeoutError, PyValueError};
+use pyo3::prelude::*;
+use rustls_pki_types::CertificateDer;
+use serde_json::{Value, json};
+
+use crate::runtime;
+
+/// A resolver by its URI.
+#[pyclass(frozen, module = "echkit._echkit")]
+pub(crate) struct Resolver {
+    /// The URI.
+    #[pyo3(get)]
+    uri: String,
+    /// Certificates that vouch for an encrypted resolver; without any, those of the system.
+    roots: Vec<Vec<u8>>,
+    /// With the generation that it was made in: its connections end at a fork.
+    made: Mutex<(u64, dns::Resolver)>,
+}
+
+#[pymethods]
+impl Resolver {
+    #[new]
+    #[pyo3(signature = (uri, roots=Vec::new()))]
+    fn new(uri: String, roots: Vec<Vec<u8>>) -> PyResult<Self> {
+        let resolver = resolver(&uri, &roots)?;
+        Ok(Self {
+            uri,
+            roots,
+            made: Mutex::new((runtime::generation(), resolver)),
+        })
+    }
+
+    /// Everything that DNS says about `scheme://host:port`, as a JSON document.
+    ///
+    /// `alpn` are the protocols that the client speaks. Raises `ValueError` for what is no origin
+    /// and `TimeoutError` when it takes longer than `timeout` seconds.
+    #[pyo3(signature = (host, port, scheme="https", alpn=None, timeout=None))]
+    fn lookup(
+        &self,
+        py: Python<'_>,
+        host: &str,
+        port: u16,
+        scheme: &str,
+        alpn: Option<Vec<Vec<u8>>>,
+        timeout: Option<f64>,
+    ) -> PyResult<String> {
+        let origin = origin(scheme, host, port)?;
+        let mut options = DiscoverOptions::default();
+        if let Some(alpn) = alpn {
+            options.alpn = alpn;
+        }
+        let limit = match timeout {
+            Some(seconds) => Some(
+                Duration::try_from_secs_f64(seconds)
+                    .map_err(|error| PyValueError::new_err(error.to_string()))?,
+            ),
+            None => None,
+        };
+        let resolver = self.resolver()?;
+        let discovery = runtime::block_on(py, async move {
+            let work = discover_with(&resolver, &origin, &options);
+            match limit {
+                Some(limit) => tokio::time::timeout(limit, work).await.ok(),
+                None => Some(work.await),
+            }
+        })?;
+        let discovery = discovery
+            .ok_or_else(|| PyTimeoutError::new_err("The look-up of HTTPS records timed out"))?;
+        Ok(document(&discovery).to_string())
+    }
+}
+
+impl Resolver {
+    fn resolver(&self) -> PyResult<dns::Resolver> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = runtime::generation();
+        if made.0 != generation {
+            let new = (generation, resolver(&self.uri, &self.roots)?);
+            // Its connections belong to threads that a fork left behind.
+            std::mem::forget(std::mem::replace(&mut *made, new));
+        }
+        Ok(made.1.clone())
+    }
+}
+
+fn resolver(uri: &str, roots: &[Vec<u8>]) -> PyResult<dns::Resolver> {
+    let wrong = |error: &dyn std::fmt::Display| PyValueError::new_err(error.to_string());
+    let mut options = ResolverOptions::default();
+    if uri.starts_with("https://") {
+        let trust = match roots.is_empty() {
+            true => Trust::system(),
+            false => Trust::certificates(roots.iter().map(|der| CertificateDer::from(der.clone())))
+                .map_err(|error| wrong(&error))?,
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = trust.build(&provider).map_err(|error| wrong(&error))?;
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| wrong(&error))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        options.tls = Some(Arc::new(config));
+    }
+    dns::Resolver::from_uri(uri, &options).map_err(|error| wrong(&error))
+}
+
+fn origin(scheme: &str, host: &str, port: u16) -> PyResult<Origin> {
+    let bracketed = match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]"),
+        false => host.to_owned(),
+    };
+    // Only a host may stand here: what ends one in a URL would silently cut it.
+    if bracketed.contains(['/', '?', '#', '@', '\\']) {
+        return Err(PyValueError::new_err(format!(
+            "{host:?} is not a host name"
+        )));
+    }
+    Origin::parse(&format!("{scheme}://{bracketed}:{port}"))
+        .map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+fn document(discovery: &Discovery) -> Value {
+    json!({
+        "origin": discovery.origin.to_string(),
+        "host": discovery.origin.host.to_string(),
+        "port": discovery.origin.port,
+        "dns": DnsReport::from(discovery),
+        "endpoints": discovery.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+        "error": discovery.error.as_ref().map(|error| json!({
+            "kind": error_kind(error),
+            "message": error.to_string(),
+        })),
+        "ttl_s": discovery.ttl.map(|ttl| ttl.as_secs()),
+        "elapsed_ms": discovery.elapsed.as_micros() as f64 / 1000.0,
+    })
+}
+
+fn endpoint(endpoint: &Endpoint) -> Value {
+    json!({
+        "kind": match endpoint.kind {
+            EndpointKind::Service => "service",
+            EndpointKind::AliasEnd => "alias_end",
+            EndpointKind::Authority => "authority",
+            EndpointKind::Fixed => "fixed",
+            _ => "other",
+        },
+        "target": match &endpoint.target {
+            Host::Name(name) => name.to_string(),
+            Host::Ip(address) => address.to_string(),
+        },
+        "port": endpoint.port,
+        "alpn": endpoint
+            .alpn
+            .iter()
+            .map(|id| id.escape_ascii().to_string())
+            .collect::<Vec<_>>(),
+        "addresses": endpoint.addresses,
+        "from_hints": endpoint.from_hints,
+        "ech": endpoint.ech.as_deref().map(|list| BASE64.encode(list)),
+        "ech_usable": endpoint.ech_usable,
+        "record": endpoint.record,
+    })
+}
+
+fn error_kind(error: &DiscoverError) -> &'static str {
+    match error {
+        DiscoverError::NoSuchHost(_) => "no_such_host",
+        DiscoverError::NoAddresses { .. } => "no_addresses",
+        DiscoverError::AddressLookup { .. } => "address_lookup",
+        DiscoverError::HttpsLookup { .. } => "https_lookup",
+        _ => "other",
+    }
+}

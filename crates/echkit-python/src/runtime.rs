@@ -1,0 +1,84 @@
+//! The tokio runtime behind what asks the network on its own: look-ups.
+//!
+//! Made at the first use, so that an import starts no thread; a child process after a fork has
+//! none of its parent's threads and makes its own.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// How long a signal may have to wait for its handler while something is looked up.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Taken with the interpreter's lock held and never while waiting: when a process forks, which
+/// needs that lock too, nobody is inside.
+static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
+
+/// How often the process was forked on the way here.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+/// Which of a line of forked processes this is. What was made in another one is dead here.
+pub(crate) fn generation() -> u64 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Forgets the parent's runtime in a forked child, where its threads do not exist.
+#[pyfunction]
+pub(crate) fn after_fork() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    // To drop it would wait for threads that are not there.
+    std::mem::forget(runtime.take());
+}
+
+fn handle(_attached: Python<'_>) -> PyResult<Handle> {
+    let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let running = match runtime.take() {
+        Some(running) => running,
+        None => Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("echkit")
+            .enable_all()
+            .build()?,
+    };
+    Ok(runtime.insert(running).handle().clone())
+}
+
+/// Runs `future` to its end, without the interpreter's lock; a signal's handler may end it early.
+pub(crate) fn block_on<T: Send + 'static>(
+    py: Python<'_>,
+    future: impl Future<Output = T> + Send + 'static,
+) -> PyResult<T> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let receiver = Mutex::new(receiver);
+    let task = handle(py)?.spawn(async move {
+        // Nobody may be waiting any more.
+        let _ = sender.send(future.await);
+    });
+    loop {
+        let received = py.detach(|| {
+            let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
+            receiver.recv_timeout(TICK)
+        });
+        match received {
+            Ok(value) => return Ok(value),
+            Err(RecvTimeoutError::Timeout) => {
+                if let Err(raised) = py.check_signals() {
+                    task.abort();
+                    return Err(raised);
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(PyRuntimeError::new_err(
+                    "the look-up ended without an answer",
+                ));
+            }
+        }
+    }
+}

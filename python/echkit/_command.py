@@ -1,0 +1,13 @@
+"""The command ``ech``."""
+
+import signal
+import sys
+
+from . import _echkit
+
+
+def main() -> int:
+    """Run ``ech`` with this process's arguments, and return its exit code."""
+    # Python's handler would only run once the command is over: Ctrl-C ends it as it ends others.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return _echkit.command(["ech", *sys.argv[1:]])

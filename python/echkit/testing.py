@@ -1,0 +1,139 @@
+"""An Encrypted Client Hello internet on loopback, for tests.
+
+DNS, a certificate authority, and a server for each way to publish and serve ECH, well or badly::
+
+    with echkit.testing.Testbed() as testbed:
+        case = testbed.case("nominal")
+        context = echkit.create_default_context(
+            case.port, cafile=testbed.ca_file, dns=testbed.dns
+        )
+        plain = socket.create_connection(("127.0.0.1", case.port))
+        with context.wrap_socket(plain, server_hostname=case.host) as sock:
+            assert sock.get_ech_status() == echkit.ssl.ECH_STATUS_SUCCESS
+
+With pytest the fixture ``ech_testbed`` is such a testbed, one for the session; nothing needs to be
+imported or registered.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+import types
+import typing
+
+from . import _echkit
+
+__all__ = ["Capture", "Case", "Testbed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One deployment of the testbed."""
+
+    name: str
+    about: str
+    """One sentence on what it is."""
+    host: str
+    """The host that a client is asked to hide."""
+    url: str
+    """The URL to fetch; with ``?format=json`` the page is the server's own word in JSON."""
+    port: int
+    """The port of the case's server on 127.0.0.1."""
+    public_name: str
+    """The name that the case's ECHConfigs show to the network."""
+    zone: tuple[str, ...]
+    """What the DNS says, in presentation form."""
+    expect: dict[str, dict[str, typing.Any]]
+    """What a correct client comes to, by mode (``prefer``, ``require``), in the words of
+    ``ech testbed --list --json``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Capture:
+    """What a client sent in one connection, as an eavesdropper would have read it."""
+
+    case: str
+    data: bytes
+
+    def __contains__(self, name: str) -> bool:
+        return name.lower().encode() in self.data.lower()
+
+
+class Testbed:
+    """An ECH internet on loopback, from its making until :meth:`stop` or the end of ``with``."""
+
+    __test__ = False  # pytest: a name that starts with Test is no test here
+
+    def __init__(self, only: typing.Iterable[str] | None = None, port: int | None = None) -> None:
+        """Serve the cases named by ``only``, or all, from ``port`` on, or on free ports."""
+        self._running = _echkit.Testbed(None if only is None else list(only), port)
+        self._cases = {
+            found["name"]: Case(**{**found, "zone": tuple(found["zone"])})
+            for found in json.loads(self._running.cases())
+        }
+        self.dns: str = self._running.dns()
+        """The resolver's URI, for ``echkit.lookup`` and others."""
+        self.doh: str = self._running.doh()
+        """The URI of the resolver over HTTPS; ``ca_file`` vouches for it."""
+        self.ca_pem: str = self._running.ca_pem()
+        """The root certificate of all servers."""
+        file, path = tempfile.mkstemp(prefix="echkit-testbed-", suffix=".pem")
+        with open(file, "w", encoding="ascii") as output:
+            output.write(self.ca_pem)
+        self.ca_file: str = path
+        """The root certificate as a file, which goes with the testbed."""
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """The cases that are served."""
+        return tuple(self._cases.values())
+
+    def case(self, name: str) -> Case:
+        """The case of that name; raises ``KeyError`` where it is not served."""
+        return self._cases[name]
+
+    def url(self, name: str) -> str:
+        """The URL of a case."""
+        return self.case(name).url
+
+    def rotate(self, name: str) -> None:
+        """Replace the ECH keys of a case's server. Its record stays, and is stale from now on."""
+        self._running.rotate(name)
+
+    def demand_hello_retry(self, name: str) -> None:
+        """Have a case's server answer with HelloRetryRequest from now on."""
+        self._running.demand_hello_retry(name)
+
+    def captures(self) -> list[Capture]:
+        """What clients have sent to the cases' servers, oldest first."""
+        return [Capture(case, data) for case, data in self._running.captures()]
+
+    def clear_captures(self) -> None:
+        """Forget what was captured."""
+        self._running.clear_captures()
+
+    def quiet(self, timeout: float = 30.0) -> None:
+        """Wait until every connection has ended, so that the captures are complete."""
+        self._running.quiet(timeout)
+
+    def stop(self) -> None:
+        """End everything."""
+        self._running.stop()
+        try:
+            os.unlink(self.ca_file)
+        except FileNotFoundError:
+            pass
+
+    def __enter__(self) -> Testbed:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self.stop()

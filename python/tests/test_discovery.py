@@ -1,0 +1,356 @@
+"""``echkit.lookup`` and ``echkit.create_default_context``, against the testbed."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import echkit
+import echkit.ssl as ssl
+
+
+@pytest.fixture
+def bed(ech_testbed):
+    ech_testbed.quiet()
+    ech_testbed.clear_captures()
+    return ech_testbed
+
+
+def context(bed, case, **settings):
+    settings = {"cafile": bed.ca_file, "dns": bed.dns, **settings}
+    return echkit.create_default_context(bed.case(case).port, **settings)
+
+
+def connect(made, bed, case, port=None):
+    found = bed.case(case)
+    plain = socket.create_connection(("127.0.0.1", port or found.port), timeout=30)
+    return made.wrap_socket(plain, server_hostname=found.host)
+
+
+def shown(bed, case):
+    """Whether an eavesdropper could read the case's name in anything that was sent."""
+    bed.quiet()
+    return any(bed.case(case).host in capture for capture in bed.captures())
+
+
+# Look-ups.
+
+
+def test_a_look_up_tells_the_records_and_the_endpoints(bed):
+    case = bed.case("nominal")
+    found = echkit.lookup(case.host, case.port, dns=bed.dns)
+    assert found.query_name == f"_{case.port}._https.{case.host}"
+    assert (found.https, found.error, found.protected) == ("found", None, False)
+    (record,) = found.records
+    assert record.usable and record.why_not is None and "h2" in record.alpn
+    assert record.ech == found.ech == found.endpoints[0].ech
+    assert [config.why_not for config in record.configs] == [None]
+    assert found.endpoints[0].port == case.port
+    assert "127.0.0.1" in map(str, found.endpoints[0].addresses)
+    assert found.resolver == bed.dns
+    with pytest.raises(AttributeError):
+        found.host = "other"
+
+
+def test_dns_over_https_hides_the_question(bed):
+    case = bed.case("nominal")
+    found = echkit.lookup(case.host, case.port, dns=bed.doh, dns_cafile=bed.ca_file)
+    assert found.protected and found.ech is not None
+
+
+def test_what_is_wrong_is_told_and_not_raised(bed):
+    case = bed.case("no-record")
+    found = echkit.lookup(case.host, case.port, dns=bed.dns)
+    assert (found.https, found.ech, found.records) == ("none", None, ())
+    found = echkit.lookup("missing.ech.test", dns=bed.dns)
+    assert found.error is not None and "missing.ech.test" in found.error
+
+
+def test_an_address_has_no_record(bed):
+    found = echkit.lookup("127.0.0.1", 8443, dns=bed.dns)
+    assert (found.query_name, found.https) == (None, "none")
+    assert echkit.lookup("::1", 8443, dns=bed.dns).host == "[::1]"
+
+
+@pytest.mark.parametrize("host", ["", "a/b", "a@b", "a#b", "a?b", "a..b"])
+def test_what_is_no_host_raises(bed, host):
+    with pytest.raises(ValueError):
+        echkit.lookup(host, dns=bed.dns)
+
+
+def test_what_is_no_resolver_raises():
+    with pytest.raises(ValueError, match="gopher"):
+        echkit.lookup("a.example", dns="gopher://127.0.0.1")
+    with pytest.raises(ValueError):
+        echkit.create_default_context(dns="nothing")
+
+
+def test_the_resolver_comes_from_the_environment(bed, monkeypatch):
+    monkeypatch.setenv("ECHKIT_DNS", bed.dns)
+    case = bed.case("nominal")
+    assert echkit.lookup(case.host, case.port).ech is not None
+
+
+@pytest.fixture
+def silent():
+    """The URI of a resolver that never answers."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind(("127.0.0.1", 0))
+        yield f"udp://127.0.0.1:{mute.getsockname()[1]}"
+
+
+def test_a_look_up_ends_at_its_time_out(silent):
+    with pytest.raises(TimeoutError):
+        echkit.lookup("a.example", dns=silent, timeout=0.2)
+
+
+def test_ctrl_c_ends_a_look_up(silent):
+    script = (
+        "import signal, threading, time, os, echkit\n"
+        "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        f"echkit.lookup('a.example', dns={silent!r})\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert "KeyboardInterrupt" in ran.stderr
+
+
+# Contexts.
+
+
+@pytest.mark.parametrize("case", ["nominal", "minimal", "hrr", "some-unusable", "mandatory-ech"])
+def test_ech_is_found_and_accepted(bed, case):
+    made = context(bed, case)
+    assert isinstance(made, ssl.SSLContext) and made.check_hostname
+    with connect(made, bed, case) as sock:
+        assert sock.get_ech_status() == ssl.ECH_STATUS_SUCCESS
+        assert sock.outer_server_hostname == bed.case(case).public_name
+        assert sock.ech_discovery.ech is not None
+    assert not shown(bed, case)
+
+
+def test_a_stale_key_is_rejected_with_the_servers_own(bed):
+    made = context(bed, "stale")
+    with pytest.raises(echkit.ECHRejectedError) as caught:
+        connect(made, bed, "stale")
+    assert isinstance(caught.value, ssl.SSLError) and caught.value.reason == "ECH_REQUIRED"
+    again = ssl.create_default_context(cafile=bed.ca_file)
+    again.set_ech_config(caught.value.retry_configs)
+    with connect(again, bed, "stale") as sock:
+        assert sock.get_ech_status() == ssl.ECH_STATUS_SUCCESS
+    assert not shown(bed, "stale")
+
+
+def test_configs_by_hand_stand_in_for_the_records(bed):
+    made = context(bed, "stale")
+    with pytest.raises(echkit.ECHRejectedError) as caught:
+        connect(made, bed, "stale")
+    made.set_ech_config(caught.value.retry_configs)
+    with connect(made, bed, "stale") as sock:
+        assert sock.get_ech_status() == ssl.ECH_STATUS_SUCCESS
+        assert sock.ech_discovery is None
+
+
+def test_a_switched_off_server_raises_and_nothing_falls_back(bed):
+    with pytest.raises(echkit.ECHRejectedError) as caught:
+        connect(context(bed, "disabled"), bed, "disabled")
+    assert caught.value.retry_configs == b""
+    assert not shown(bed, "disabled")
+
+
+@pytest.mark.parametrize("case", ["no-record", "no-ech", "unpublished"])
+def test_without_ech_in_dns_the_connection_goes_on(bed, case):
+    with connect(context(bed, case), bed, case) as sock:
+        assert sock.get_ech_status() == ssl.ECH_STATUS_NOT_CONFIGURED
+        assert sock.ech_discovery.ech is None
+    assert shown(bed, case)
+
+
+@pytest.mark.parametrize("case", ["no-record", "no-ech", "unpublished", "malformed-order"])
+def test_required_ech_that_cannot_be_had_sends_nothing(bed, case):
+    with pytest.raises(echkit.ECHDiscoveryError) as caught:
+        connect(context(bed, case, ech="require"), bed, case)
+    assert caught.value.discovery.host == bed.case(case).host
+    assert not shown(bed, case)
+
+
+def test_no_record_applies_to_a_peer_that_is_no_endpoint(bed):
+    elsewhere = bed.case("no-record").port
+    with pytest.raises(echkit.ECHDiscoveryError, match="no endpoint"):
+        connect(context(bed, "nominal"), bed, "nominal", port=elsewhere)
+    assert not shown(bed, "nominal")
+
+
+def test_a_malformed_record_counts_as_none_and_is_told(bed):
+    with connect(context(bed, "malformed-order"), bed, "malformed-order") as sock:
+        assert sock.get_ech_status() == ssl.ECH_STATUS_NOT_CONFIGURED
+        assert sock.ech_discovery.https == "malformed"
+        assert sock.ech_discovery.warnings
+
+
+def test_a_resolver_that_is_down_is_an_error_and_never_no_record(bed):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        closed = f"udp://127.0.0.1:{probe.getsockname()[1]}"
+    with pytest.raises(echkit.ECHDiscoveryError):
+        connect(context(bed, "nominal", dns=closed), bed, "nominal")
+    assert not shown(bed, "nominal")
+
+
+def test_a_resolver_that_is_silent_costs_the_sockets_time_out(bed, silent):
+    case = bed.case("nominal")
+    made = context(bed, "nominal", dns=silent)
+    plain = socket.create_connection(("127.0.0.1", case.port), timeout=0.3)
+    with plain, pytest.raises(TimeoutError):
+        made.wrap_socket(plain, server_hostname=case.host)
+    assert not shown(bed, "nominal")
+
+
+def test_wrapped_before_it_is_connected(bed):
+    case = bed.case("nominal")
+    made = context(bed, "nominal")
+    with made.wrap_socket(socket.socket(), server_hostname=case.host) as sock:
+        sock.settimeout(30)
+        sock.connect(("127.0.0.1", case.port))
+        assert sock.get_ech_status() == ssl.ECH_STATUS_SUCCESS
+        with pytest.raises(ValueError):
+            sock.connect(("127.0.0.1", case.port))
+    elsewhere = bed.case("no-record").port
+    with made.wrap_socket(socket.socket(), server_hostname=case.host) as sock:
+        with pytest.raises(echkit.ECHDiscoveryError):
+            sock.connect(("127.0.0.1", elsewhere))
+    assert not shown(bed, "nominal")
+
+
+def test_a_non_blocking_socket_needs_what_was_found_before(bed):
+    case = bed.case("nominal")
+    made = context(bed, "nominal")
+
+    def wrap():
+        plain = socket.create_connection(("127.0.0.1", case.port))
+        plain.setblocking(False)
+        return made.wrap_socket(
+            plain, server_hostname=case.host, do_handshake_on_connect=False
+        )
+
+    with pytest.raises(RuntimeError, match="prepare"):
+        wrap()
+    made.discover(case.host)
+    with wrap() as sock:
+        sock.setblocking(True)
+        sock.do_handshake()
+        assert sock.get_ech_status() == ssl.ECH_STATUS_SUCCESS
+
+
+def test_memory_outside_of_an_event_loop_looks_up_on_its_own(bed):
+    case = bed.case("nominal")
+    made = context(bed, "nominal")
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = made.wrap_bio(incoming, outgoing, server_hostname=case.host)
+    with socket.create_connection(("127.0.0.1", case.port), timeout=30) as wire:
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                wire.sendall(outgoing.read())
+                incoming.write(wire.recv(65536))
+        assert tls.get_ech_status() == ssl.ECH_STATUS_SUCCESS
+        wire.sendall(outgoing.read())
+    assert not shown(bed, "nominal")
+
+
+def test_an_event_loop_needs_prepare(bed):
+    case = bed.case("nominal")
+
+    async def main():
+        made = context(bed, "nominal")
+
+        async def fetch():
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", case.port, ssl=made, server_hostname=case.host
+            )
+            status = writer.get_extra_info("ssl_object").get_ech_status()
+            writer.close()
+            return status
+
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        with pytest.raises(RuntimeError, match="prepare"):
+            await fetch()
+        found = await made.prepare(case.host)
+        assert found.ech is not None
+        assert await made.prepare(case.host.upper() + ".") == found
+        assert await fetch() == ssl.ECH_STATUS_SUCCESS
+
+    asyncio.run(asyncio.wait_for(main(), 120))
+    assert not shown(bed, "nominal")
+
+
+def test_a_rejection_reaches_asyncio(bed):
+    case = bed.case("stale")
+
+    async def main():
+        made = context(bed, "stale")
+        await made.prepare(case.host)
+        with pytest.raises(echkit.ECHRejectedError) as caught:
+            await asyncio.open_connection(
+                "127.0.0.1", case.port, ssl=made, server_hostname=case.host
+            )
+        assert caught.value.retry_configs
+
+    asyncio.run(asyncio.wait_for(main(), 120))
+
+
+def test_many_threads_share_a_context(bed):
+    made = context(bed, "nominal")
+    outcomes = []
+
+    def work():
+        with connect(made, bed, "nominal") as sock:
+            outcomes.append(sock.get_ech_status())
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes == [ssl.ECH_STATUS_SUCCESS] * 16
+
+
+# Processes.
+
+
+def test_an_import_starts_no_thread():
+    script = (
+        "import os\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "import echkit, echkit.testing\n"
+        "echkit.create_default_context()\n"
+        "assert len(os.listdir('/proc/self/task')) == before == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("doh", [False, True])
+def test_a_forked_child_looks_up_with_threads_of_its_own(bed, doh):
+    case = bed.case("nominal")
+    script = (
+        "import os, sys, echkit\n"
+        "host, port, dns, cafile = sys.argv[1:]\n"
+        "ask = lambda: echkit.lookup(host, int(port), dns=dns, dns_cafile=cafile, timeout=20).ech\n"
+        "known = ask()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os._exit(0 if ask() == known else 1)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0\n"
+        "assert ask() == known\n"
+    )
+    dns = bed.doh if doh else bed.dns
+    arguments = [case.host, str(case.port), dns, bed.ca_file]
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, *arguments], check=True, timeout=90,
+        env={**os.environ},
+    )
