@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use echkit::server::{AcceptError, Acceptor, EchKeys, EchOutcome, HandshakeError, SetupError};
 use rustls::client::EchStatus;
+use server_common::edit::{first_flight, with_ech_body};
+use server_common::sealed::{SUITE, SecretLog, alert_of};
 use server_common::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 
 #[test]
@@ -76,38 +79,129 @@ async fn rejected_clients_end_with_ech_required() {
     );
 }
 
+/// What a client reads after it has sent `wire` and closed its side, and how the server saw it.
+async fn after_all_of(acceptor: &Acceptor, wire: &[u8]) -> (Vec<u8>, AcceptError) {
+    let (mut near, far) = duplex(100_000);
+    near.write_all(wire).await.unwrap();
+    near.shutdown().await.unwrap();
+    let error = acceptor.accept(far).await.unwrap_err();
+    let mut got = Vec::new();
+    near.read_to_end(&mut got).await.unwrap();
+    (got, error)
+}
+
 #[tokio::test]
 async fn the_alert_is_on_the_wire_before_the_end() {
     let (pki, key) = (Pki::new(), ech_key(7));
     let acceptor = Acceptor::from(server(pki.server(), vec![key]));
-    let (mut near, far) = duplex(10_000);
-    near.write_all(&[22, 3, 1, 0, 0]).await.unwrap();
-    let error = acceptor.accept(far).await.unwrap_err();
-    assert!(matches!(
-        error,
-        AcceptError::Handshake(HandshakeError::Records(_))
-    ));
-    let mut got = Vec::new();
-    near.read_to_end(&mut got).await.unwrap();
-    assert_eq!(got, [21, 3, 3, 0, 2, 2, 10]);
+    for (wire, alert) in [(&[22, 3, 1, 0, 0], 10), (&[22, 3, 1, 0x40, 1], 22)] {
+        let (got, error) = after_all_of(&acceptor, wire).await;
+        assert!(matches!(
+            error,
+            AcceptError::Handshake(HandshakeError::Records(_))
+        ));
+        assert_eq!(got, [21, 3, 3, 0, 2, 2, alert]);
+    }
 }
 
 #[tokio::test]
-async fn a_truncated_record_is_no_connection() {
+async fn a_truncated_record_is_answered_with_decode_error() {
     let (pki, key) = (Pki::new(), ech_key(7));
     let acceptor = Acceptor::from(server(pki.server(), vec![key.clone()]));
-    let mut wire = Vec::new();
-    connect(pki.client(offer(&key)), SECRET)
-        .write_tls(&mut wire)
+    for mode in [offer(&key), grease(), None] {
+        let wire = first_flight(pki.client(mode));
+        for len in [1, 3, 100, wire.len() - 1] {
+            let (got, error) = after_all_of(&acceptor, &wire[..len]).await;
+            assert!(matches!(
+                error,
+                AcceptError::Handshake(HandshakeError::Truncated)
+            ));
+            assert_eq!(got, [21, 3, 3, 0, 2, 2, 50], "cut at {len}");
+        }
+    }
+    // Nobody said anything that could be answered.
+    let (got, error) = after_all_of(&acceptor, &[]).await;
+    assert!(matches!(error, AcceptError::Io(_)), "{error}");
+    assert_eq!(got, []);
+}
+
+/// On TCP, a close that leaves bytes unread is a reset: the client would have it in place of the
+/// end that follows the alert, or before the alert.
+#[tokio::test]
+async fn the_alert_arrives_although_more_was_sent_than_read() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let acceptor = Acceptor::from(server(pki.server(), vec![key.clone()]));
+    let inner = with_ech_body(&first_flight(pki.client(offer(&key))), &[1]);
+    for (head, alert) in [(&inner[..], 47), (&[22, 3, 1, 0, 0], 10)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        // All of it lies in the server's socket before the server reads once.
+        client.write_all(head).await.unwrap();
+        client.write_all(&[23; 40_000]).await.unwrap();
+        let (tcp, _) = listener.accept().await.unwrap();
+        let acceptor = acceptor.clone();
+        let serve = tokio::spawn(async move { acceptor.accept(tcp).await.unwrap_err() });
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, [21, 3, 3, 0, 2, 2, alert]);
+        drop(client);
+        assert!(matches!(serve.await.unwrap(), AcceptError::Handshake(_)));
+    }
+}
+
+/// The alert of a handshake that fails after the ServerHello arrives likewise.
+#[tokio::test]
+async fn the_alert_after_the_server_hello_arrives_too() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let mut provider = (*echkit::server::provider()).clone();
+    provider
+        .cipher_suites
+        .retain(|s| s.suite() == SUITE.suite());
+    let mut config = pki.server_with(Arc::new(provider));
+    let log = Arc::new(SecretLog::default());
+    config.key_log = log.clone();
+    let acceptor = Acceptor::from(server(config, vec![key.clone()]));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client
+        .write_all(&first_flight(pki.client(offer(&key))))
+        .await
         .unwrap();
-    for len in [0, 3, 100, wire.len() - 1] {
-        let (mut near, far) = duplex(10_000);
-        near.write_all(&wire[..len]).await.unwrap();
-        near.shutdown().await.unwrap();
-        let AcceptError::Io(error) = acceptor.accept(far).await.unwrap_err() else {
-            panic!("cut at {len}");
-        };
-        assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+    // Records that nobody sealed, and more of them than are read at once.
+    client
+        .write_all(&[&[23, 3, 3, 0, 20][..], &[0; 20]].concat().repeat(2000))
+        .await
+        .unwrap();
+    let (tcp, _) = listener.accept().await.unwrap();
+    let serve = tokio::spawn(async move { acceptor.accept(tcp).await.unwrap_err() });
+    let mut got = Vec::new();
+    client.read_to_end(&mut got).await.unwrap();
+    // bad_record_mac
+    assert_eq!(alert_of(&log.open_server(&got)), Some(20));
+    drop(client);
+    serve.await.unwrap();
+}
+
+/// Whoever goes on sending, or says nothing and stays, is not listened to for ever.
+#[tokio::test]
+async fn a_refused_client_is_not_listened_to_for_ever() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let acceptor = Acceptor::from(server(pki.server(), vec![key]));
+    for floods in [true, false] {
+        let (mut near, far) = duplex(1000);
+        near.write_all(&[22, 3, 1, 0, 0]).await.unwrap();
+        let acceptor = acceptor.clone();
+        let serve = tokio::spawn(async move { acceptor.accept(far).await.unwrap_err() });
+        let mut sent = 0;
+        while floods && near.write_all(&[0; 1000]).await.is_ok() {
+            sent += 1000;
+            assert!(sent < 10_000_000, "still listened to");
+        }
+        assert!(matches!(serve.await.unwrap(), AcceptError::Handshake(_)));
+        drop(near);
     }
 }
 

@@ -20,6 +20,8 @@ pub const RECORD_HEADER_LEN: usize = 5;
 pub const MAX_PLAINTEXT: usize = 1 << 14;
 /// The most that any record holds (RFC 8446 §5.2, RFC 5246 §6.2.3).
 pub const MAX_RECORD: usize = MAX_PLAINTEXT + 2048;
+/// The most that an encrypted record of TLS 1.3 holds (RFC 8446 §5.2).
+pub const MAX_CIPHERTEXT: usize = MAX_PLAINTEXT + 256;
 /// The longest hello that is put together: what rustls accepts of a handshake message.
 pub const MAX_HELLO: usize = 0xffff;
 
@@ -147,7 +149,7 @@ impl HelloReader {
                 match (content, len) {
                     (HANDSHAKE, 0) => return Err(RecordError::Empty),
                     (HANDSHAKE, 1..=MAX_PLAINTEXT) => self.left = len,
-                    (HANDSHAKE, _) => return Err(RecordError::TooLong(len)),
+                    (HANDSHAKE, _) => return Err(RecordError::Overflow(len)),
                     (other, _) => return Err(RecordError::NotHandshake(other)),
                 }
             }
@@ -250,8 +252,11 @@ pub enum RecordError {
     /// A handshake record without content (RFC 8446 §5.1 forbids it).
     #[error("an empty handshake record")]
     Empty,
-    /// A record or message over its limit.
-    #[error("a record or message of {0} bytes is over the limit")]
+    /// A record longer than any may be (RFC 8446 §5.1 answers it with record_overflow).
+    #[error("a record of {0} bytes is longer than TLS allows")]
+    Overflow(usize),
+    /// A message over its limit.
+    #[error("a message of {0} bytes is over the limit")]
     TooLong(usize),
     /// Bytes after the hello in its record.
     #[error("bytes follow the ClientHello in its record")]

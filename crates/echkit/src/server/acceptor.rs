@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use rustls::{ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -19,6 +20,11 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How much is read at a time: a hello with a post-quantum key share, and some early data.
 const READ_SIZE: usize = 4096;
+
+/// How long, and how many bytes, a client whose handshake failed is listened to before the stream
+/// is closed: round trips enough for the alert to arrive, and a first flight with early data.
+const PARTING_TIME: Duration = Duration::from_secs(1);
+const PARTING_BYTES: usize = 256 * 1024;
 
 /// Accepts TLS connections, with and without ECH. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -58,20 +64,44 @@ impl Acceptor {
 
     /// Does the handshake with a client.
     ///
+    /// May be dropped at any time; the stream is closed then.
+    ///
     /// # Errors
     ///
-    /// When the handshake fails or takes too long. The alert was sent if there was one to send.
-    pub async fn accept<IO>(&self, io: IO) -> Result<Accepted<IO>, AcceptError>
+    /// When the handshake fails or takes too long. The alert was sent if there was one to send;
+    /// up to a second was spent on letting it arrive.
+    pub async fn accept<IO>(&self, mut io: IO) -> Result<Accepted<IO>, AcceptError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        match tokio::time::timeout(self.timeout, self.run(io)).await {
-            Ok(result) => result,
-            Err(_) => Err(AcceptError::Timeout(self.timeout)),
+        let deadline = Instant::now() + self.timeout;
+        let late = || AcceptError::Timeout(self.timeout);
+        let begun = tokio::time::timeout_at(deadline, self.begin(&mut io)).await;
+        let (conn, outcome) = match begun.unwrap_or_else(|_| Err(late())) {
+            Ok(done) => done,
+            Err(error) => {
+                if matches!(error, AcceptError::Handshake(_)) {
+                    part(io).await;
+                }
+                return Err(error);
+            }
+        };
+        let finish = TlsAcceptor::from(self.server.config.clone())
+            .accept_with(io, |fresh| *fresh = conn)
+            .into_fallible();
+        match tokio::time::timeout_at(deadline, finish).await {
+            Ok(Ok(stream)) => Ok(Accepted { stream, outcome }),
+            Ok(Err((source, io))) => {
+                part(io).await;
+                let outcome = Box::new(outcome);
+                Err(AcceptError::Finishing { outcome, source })
+            }
+            Err(_) => Err(late()),
         }
     }
 
-    async fn run<IO>(&self, mut io: IO) -> Result<Accepted<IO>, AcceptError>
+    /// Up to the end of the ServerHello flight.
+    async fn begin<IO>(&self, io: &mut IO) -> Result<(ServerConnection, EchOutcome), AcceptError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -79,31 +109,48 @@ impl Acceptor {
         let mut buffer = vec![0; READ_SIZE];
         while !handshake.is_done() {
             let len = io.read(&mut buffer).await?;
+            let result = match len {
+                0 => handshake.end(),
+                _ => handshake.read(&buffer[..len]),
+            };
+            let output = handshake.take_output();
+            let sent = send(io, &output).await;
+            // What is wrong with the handshake comes before the alert that could not be sent.
+            result.map_err(AcceptError::Handshake)?;
+            sent?;
             if len == 0 {
                 return Err(AcceptError::Io(io::ErrorKind::UnexpectedEof.into()));
             }
-            let result = handshake.read(&buffer[..len]);
-            let output = handshake.take_output();
-            io.write_all(&output).await?;
-            io.flush().await?;
-            if let Err(error) = result {
-                // The alert has left; a failure to say goodbye changes nothing.
-                let _ = io.shutdown().await;
-                return Err(AcceptError::Handshake(error));
+        }
+        handshake
+            .finish()
+            .ok_or(AcceptError::Handshake(HandshakeError::Over))
+    }
+}
+
+async fn send<IO: AsyncWrite + Unpin>(io: &mut IO, bytes: &[u8]) -> io::Result<()> {
+    io.write_all(bytes).await?;
+    io.flush().await
+}
+
+/// Closes a stream so that the alert arrives: TCP answers a close that leaves bytes unread with a
+/// reset, and a reset can overtake what was sent before. So the client is told that nothing more
+/// comes, and is listened to until it closes its side, for a bounded time and length.
+async fn part<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) {
+    let listen = async {
+        io.shutdown().await?;
+        let mut buffer = vec![0; READ_SIZE];
+        let mut left = PARTING_BYTES;
+        while left > 0 {
+            match io.read(&mut buffer).await? {
+                0 => break,
+                len => left = left.saturating_sub(len),
             }
         }
-        let (conn, outcome) = handshake
-            .finish()
-            .ok_or(AcceptError::Handshake(HandshakeError::Over))?;
-        let stream = TlsAcceptor::from(self.server.config.clone())
-            .accept_with(io, |fresh| *fresh = conn)
-            .await
-            .map_err(|source| AcceptError::Finishing {
-                outcome: Box::new(outcome.clone()),
-                source,
-            })?;
-        Ok(Accepted { stream, outcome })
-    }
+        io::Result::Ok(())
+    };
+    // Whether it worked or not, the handshake has failed already.
+    let _ = tokio::time::timeout(PARTING_TIME, listen).await;
 }
 
 impl From<EchServer> for Acceptor {

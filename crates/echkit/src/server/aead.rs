@@ -1,7 +1,9 @@
-//! Record protection: lets EncryptedExtensions grow by the retry_configs on their way out.
+//! Record protection: lets EncryptedExtensions grow by the retry_configs on their way out, and pads
+//! the server's first encrypted flight.
 
 use std::sync::Arc;
 
+use echkit_proto::hello::record::MAX_PLAINTEXT;
 use rustls::crypto::cipher::{
     AeadKey, Iv, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundOpaqueMessage,
     OutboundPlainMessage, Tls13AeadAlgorithm, UnsupportedOperationError,
@@ -22,8 +24,8 @@ impl Tls13AeadAlgorithm for RecordProtection {
         };
         let mut state = shared.lock();
         // The handshake key is made between ServerHello and EncryptedExtensions.
-        let wanted = matches!(state.mode, Mode::Reject { .. });
-        if !wanted || !state.server_hello || state.grown.is_some() {
+        let wanted = matches!(state.mode, Mode::Reject { .. }) || state.padding.step > 0;
+        if !wanted || !state.server_hello || state.encrypted_extensions {
             return raw;
         }
         state.encrypters += 1;
@@ -70,37 +72,39 @@ impl MessageEncrypter for Encrypter {
         msg: OutboundPlainMessage<'_>,
         seq: u64,
     ) -> Result<OutboundOpaqueMessage, Error> {
-        if seq != 0 || msg.typ != ContentType::Handshake {
+        if msg.typ != ContentType::Handshake {
             return self.raw.encrypt(msg, seq);
         }
         let mut state = self.shared.lock();
-        // Only the encrypter made last can carry what the transcript grew.
-        let (Some(head), true) = (state.grown, state.encrypters == self.number) else {
-            drop(state);
-            return self.raw.encrypt(msg, seq);
-        };
         let mut payload = Vec::with_capacity(msg.payload.len());
         msg.payload.copy_to_vec(&mut payload);
-        let extended = match &state.mode {
-            Mode::Reject { extension } if payload.starts_with(&head) => {
-                grow(&payload, extension.len())
-                    .map(|(_, grown)| [&grown[..], extension, &payload[head.len()..]].concat())
+        // Only the encrypter made last can carry what the transcript grew.
+        if let (0, Some(head), true) = (seq, state.grown, state.encrypters == self.number) {
+            // No `Err` here, ever: rustls takes it for impossible. The handshake is ended after
+            // the call instead.
+            match with_extension(&payload, &head, &state.mode) {
+                Some(extended) => {
+                    state.inserted = true;
+                    payload = extended;
+                }
+                None => state.failed = true,
             }
-            _ => None,
-        };
-        // No `Err` here, ever: rustls takes it for impossible. The handshake is ended after the
-        // call instead.
-        match &extended {
-            Some(_) => state.inserted = true,
-            None => state.failed = true,
         }
+        let zeros = state.padding.after(payload.len());
         drop(state);
-        let payload = extended.as_ref().unwrap_or(&payload);
+        let mut typ = msg.typ;
+        if zeros > 0 {
+            // TLSInnerPlaintext (RFC 8446 §5.2) is content, type, zeros. rustls writes what it
+            // takes for the type behind what it takes for the content: the last of the zeros.
+            payload.push(typ.into());
+            payload.resize(payload.len() + zeros - 1, 0);
+            typ = ContentType::Unknown(0);
+        }
         self.raw.encrypt(
             OutboundPlainMessage {
-                typ: msg.typ,
+                typ,
                 version: msg.version,
-                payload: OutboundChunks::Single(payload),
+                payload: OutboundChunks::Single(&payload),
             },
             seq,
         )
@@ -109,4 +113,16 @@ impl MessageEncrypter for Encrypter {
     fn encrypted_payload_len(&self, payload_len: usize) -> usize {
         self.raw.encrypted_payload_len(payload_len)
     }
+}
+
+/// A record that begins with EncryptedExtensions, with the extension in it. `None` when it begins
+/// otherwise, or would be longer than a record may be (RFC 8446 §5.1).
+fn with_extension(payload: &[u8], head: &[u8; 6], mode: &Mode) -> Option<Vec<u8>> {
+    let Mode::Reject { extension } = mode else {
+        return None;
+    };
+    let rest = payload.strip_prefix(head)?;
+    let (_, grown) = grow(payload, extension.len())?;
+    let extended = [&grown[..], extension, rest].concat();
+    (extended.len() <= MAX_PLAINTEXT).then_some(extended)
 }

@@ -1,19 +1,23 @@
 //! One connection's way from its first byte to a plain [`rustls::ServerConnection`], without
 //! sockets or tasks.
 
+mod changing;
+mod error;
+mod feed;
+
 use std::sync::Arc;
 
+use echkit_proto::hello::ClientHello;
 use echkit_proto::hello::record::{
-    ALERT, HANDSHAKE, HelloReader, MAX_PLAINTEXT, RECORD_HEADER_LEN, RecordError, wrap_handshake,
+    APPLICATION_DATA, HANDSHAKE, HelloReader, MAX_CIPHERTEXT, RECORD_HEADER_LEN, RecordError,
 };
-use echkit_proto::hello::{ClientHello, HelloError};
-use rustls::{AlertDescription, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
-use zeroize::Zeroizing;
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
-use super::interpose::{self, Mode, Shared};
-use super::judge::{
-    Misbehaviour, Retained, Verdict, judge, judge_backend_second, judge_rejected_second,
-};
+use self::changing::{Changing, Offer};
+pub use self::error::HandshakeError;
+use self::feed::{alert_record, connection, drain, feed, inner_records, missing_alert};
+use super::interpose::{Mode, Shared};
+use super::judge::{Verdict, judge};
 use super::outcome::EchOutcome;
 use super::settings::EchServer;
 use super::wire::Swapper;
@@ -42,34 +46,6 @@ enum Step {
     /// rustls goes on alone.
     Done(Box<ServerConnection>, EchOutcome),
     Failed,
-}
-
-/// A connection whose messages are being changed.
-struct Changing {
-    conn: ServerConnection,
-    shared: Arc<Shared>,
-    swapper: Swapper,
-    outcome: EchOutcome,
-    offer: Offer,
-    /// Bytes of a record's header, to tell hellos from records that pass by.
-    header: Vec<u8>,
-    /// What is left of a record that passes by.
-    passing: usize,
-}
-
-impl std::fmt::Debug for Changing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Changing")
-            .field("outcome", &self.outcome)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What a second hello is held against.
-enum Offer {
-    Accepted(Retained),
-    Backend { random: [u8; 32] },
-    Rejected,
 }
 
 impl Handshake {
@@ -105,13 +81,39 @@ impl Handshake {
                 self.state = state;
                 Ok(())
             }
-            Err(error) => {
-                if let Some(alert) = error.alert_to_send() {
-                    self.output.extend(alert_record(alert));
-                }
-                Err(error)
-            }
+            Err(error) => Err(self.failed(error)),
         }
+    }
+
+    /// Takes note that the client has closed its side of the stream, which ends the handshake.
+    ///
+    /// # Errors
+    ///
+    /// When that cuts a hello short; the output then holds the alert.
+    pub fn end(&mut self) -> Result<(), HandshakeError> {
+        let cut = match std::mem::replace(&mut self.state, Step::Failed) {
+            Step::First { raw } => !raw.is_empty(),
+            Step::Second(changing) => {
+                !self.reader.is_idle() || !changing.header.is_empty() || changing.passing > 0
+            }
+            // rustls goes on, or has ended it.
+            state => {
+                self.state = state;
+                false
+            }
+        };
+        match cut {
+            true => Err(self.failed(HandshakeError::Truncated)),
+            false => Ok(()),
+        }
+    }
+
+    /// Adds the alert that rustls has not sent.
+    fn failed(&mut self, error: HandshakeError) -> HandshakeError {
+        if let Some(alert) = error.alert_to_send() {
+            self.output.extend(alert_record(alert));
+        }
+        error
     }
 
     /// The bytes to send to the client now.
@@ -167,26 +169,17 @@ impl Handshake {
         }
         match verdict {
             Verdict::NotOffered => {
-                let config = self.server.config.clone();
-                self.plain(config, &raw, rest, EchOutcome::NotOffered)
+                let retry = keys.retry_extension().unwrap_or_default().to_vec();
+                self.plain(hello, retry, &raw, rest)
             }
             Verdict::Rejected(reason) => {
-                let extension = keys.retry_extension();
+                let retry = keys.retry_extension().unwrap_or_default().to_vec();
                 let outcome = EchOutcome::Rejected {
                     outer_sni: outer_sni(),
                     reason,
-                    retry_configs: extension.is_some(),
+                    retry_configs: !retry.is_empty(),
                 };
-                let Some(extension) = extension else {
-                    let config = self.server.config.clone();
-                    return self.plain(config, &raw, rest, outcome);
-                };
-                let mode = Mode::Reject {
-                    extension: extension.to_vec(),
-                };
-                let config = self.server.reject_config.clone();
-                let shared = Shared::new(mode, hello.into_bytes());
-                self.change(config, shared, outcome, Offer::Rejected, &raw, rest)
+                self.outer(hello, outcome, retry, &raw, rest)
             }
             Verdict::Backend => {
                 let random = hello.random();
@@ -197,7 +190,7 @@ impl Handshake {
                     inner_random: random,
                 };
                 let config = self.server.config.clone();
-                let shared = Shared::new(mode, hello.into_bytes());
+                let shared = Shared::new(mode, hello.into_bytes(), self.server.padding);
                 self.change(
                     config,
                     shared,
@@ -219,7 +212,7 @@ impl Handshake {
                 };
                 let records = inner_records(&opened.inner);
                 let config = self.server.config.clone();
-                let shared = Shared::new(mode, opened.inner.into_bytes());
+                let shared = Shared::new(mode, opened.inner.into_bytes(), self.server.padding);
                 let offer = Offer::Accepted(opened.retained);
                 self.change(config, shared, outcome, offer, &records, rest)
             }
@@ -238,17 +231,45 @@ impl Handshake {
         Err(error)
     }
 
+    /// Answers a hello without an offer.
     fn plain(
         &mut self,
-        config: Arc<ServerConfig>,
+        hello: ClientHello,
+        retry: Vec<u8>,
         raw: &[u8],
         rest: &[u8],
-        outcome: EchOutcome,
     ) -> Result<Step, HandshakeError> {
-        let mut conn = connection(&config)?;
-        let result = feed(&mut conn, None, raw).and_then(|()| feed(&mut conn, None, rest));
+        let mut conn = connection(&self.server.config)?;
+        let mut result = feed(&mut conn, None, raw);
+        if result.is_ok() && asks_again(&conn) {
+            // The second hello is to be judged, and may make an offer. Begin anew, with messages
+            // that can be changed: up to here rustls has only chosen a suite and a group.
+            return self.outer(hello, EchOutcome::NotOffered, retry, raw, rest);
+        }
+        result = result.and_then(|()| feed(&mut conn, None, rest));
         self.flush_on_error(&mut conn, result)?;
-        Ok(Step::Done(Box::new(conn), outcome))
+        Ok(Step::Done(Box::new(conn), EchOutcome::NotOffered))
+    }
+
+    /// Answers a hello as it came, with the extension `retry` if it makes an offer.
+    fn outer(
+        &mut self,
+        hello: ClientHello,
+        outcome: EchOutcome,
+        retry: Vec<u8>,
+        raw: &[u8],
+        rest: &[u8],
+    ) -> Result<Step, HandshakeError> {
+        let config = self.server.reject_config.clone();
+        let extension = retry.clone();
+        let shared = Shared::new(
+            Mode::Reject { extension },
+            hello.into_bytes(),
+            self.server.padding,
+        );
+        let backend = self.server.rules.backend;
+        let offer = Offer::Outer { retry, backend };
+        self.change(config, shared, outcome, offer, raw, rest)
     }
 
     fn change(
@@ -270,8 +291,7 @@ impl Handshake {
             passing: 0,
         });
         changing.feed(hello, &mut self.output)?;
-        // Read now: a resumption overwrites it later.
-        if changing.conn.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest) {
+        if asks_again(&changing.conn) {
             self.reader = HelloReader::new(self.server.max_hello);
             return self.second(changing, rest);
         }
@@ -311,6 +331,11 @@ impl Handshake {
                 if changing.header.len() == RECORD_HEADER_LEN {
                     let header = std::mem::take(&mut changing.header);
                     changing.passing = u16::from_be_bytes([header[3], header[4]]).into();
+                    // RFC 8446 §5.2; the alert is ours as long as rustls has no keys.
+                    if header[0] == APPLICATION_DATA && changing.passing > MAX_CIPHERTEXT {
+                        let error = RecordError::Overflow(changing.passing);
+                        return Err(HandshakeError::Records(error));
+                    }
                     changing.feed(&header, &mut self.output)?;
                 }
                 continue;
@@ -321,12 +346,7 @@ impl Handshake {
                 return Ok(Step::Second(changing));
             };
             let hello = ClientHello::parse(message).map_err(HandshakeError::Hello)?;
-            let inner = match &mut changing.offer {
-                Offer::Accepted(retained) => retained.open_second(&hello),
-                Offer::Backend { random } => judge_backend_second(&hello, random).map(|()| hello),
-                Offer::Rejected => judge_rejected_second(&hello).map(|()| hello),
-            }
-            .map_err(HandshakeError::Client)?;
+            let inner = changing.judge_second(hello)?;
             let records = inner_records(&inner);
             changing.shared.lock().expected_hello = inner.into_bytes();
             changing.feed(&records, &mut self.output)?;
@@ -353,156 +373,8 @@ impl Handshake {
     }
 }
 
-impl Changing {
-    /// Feeds rustls in the scope of this connection, and moves its output on, changed.
-    fn feed(&mut self, bytes: &[u8], output: &mut Vec<u8>) -> Result<(), HandshakeError> {
-        let result = feed(&mut self.conn, Some(&self.shared), bytes);
-        let mut records = Vec::new();
-        drain(&mut self.conn, &mut records)?;
-        if let (Err(error), true) = (&result, records.is_empty()) {
-            records.extend(missing_alert(&self.conn, error).into_iter().flatten());
-        }
-        let mut state = self.shared.lock();
-        // Nothing of a failed change leaves, and nothing that the transcript did not see.
-        if state.failed {
-            return Err(HandshakeError::Interposition);
-        }
-        match state.mode {
-            Mode::Accept { .. } => self
-                .swapper
-                .pass(&records, &mut state, output)
-                .map_err(|_| HandshakeError::Interposition)?,
-            Mode::Reject { .. } => {
-                if state.grown.is_some() != state.inserted {
-                    return Err(HandshakeError::Interposition);
-                }
-                output.extend(records);
-            }
-        }
-        result
-    }
-
-    /// What had to be changed was changed.
-    fn check(&self) -> Result<(), HandshakeError> {
-        let state = self.shared.lock();
-        let tls13 = self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3);
-        let changed = match state.mode {
-            Mode::Accept { .. } => tls13 && state.server_hello && state.patches.is_empty(),
-            Mode::Reject { .. } => state.inserted || !tls13,
-        };
-        match changed && !state.failed {
-            true => Ok(()),
-            false => Err(HandshakeError::Interposition),
-        }
-    }
-}
-
-/// A hello as records for rustls.
-fn inner_records(hello: &ClientHello) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(wrap_handshake(hello.bytes(), MAX_PLAINTEXT))
-}
-
-/// A fatal alert in the plain.
-fn alert_record(alert: AlertDescription) -> [u8; 7] {
-    [ALERT, 3, 3, 0, 2, 2, alert.into()]
-}
-
-/// rustls ends a few handshakes without a word, for instance when a handshake message announces
-/// too many bytes. Before there are keys, the word is ours.
-fn missing_alert(conn: &ServerConnection, error: &HandshakeError) -> Option<[u8; 7]> {
-    let HandshakeError::Tls(error) = error else {
-        return None;
-    };
-    if conn.negotiated_cipher_suite().is_some() {
-        return None;
-    }
-    match error {
-        // The client has had the last word.
-        rustls::Error::AlertReceived(_) => None,
-        rustls::Error::InvalidMessage(_) => Some(alert_record(AlertDescription::DecodeError)),
-        _ => Some(alert_record(AlertDescription::HandshakeFailure)),
-    }
-}
-
-fn connection(config: &Arc<ServerConfig>) -> Result<ServerConnection, HandshakeError> {
-    ServerConnection::new(config.clone()).map_err(HandshakeError::Tls)
-}
-
-/// Gives rustls all of `bytes`. (An empty slice would be the end of the stream.)
-fn feed(
-    conn: &mut ServerConnection,
-    shared: Option<&Arc<Shared>>,
-    mut bytes: &[u8],
-) -> Result<(), HandshakeError> {
-    while !bytes.is_empty() {
-        match conn.read_tls(&mut bytes) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(error) => return Err(HandshakeError::Buffer(error.to_string())),
-        }
-        interpose::enter(shared, || conn.process_new_packets()).map_err(HandshakeError::Tls)?;
-    }
-    Ok(())
-}
-
-fn drain(conn: &mut ServerConnection, output: &mut Vec<u8>) -> Result<(), HandshakeError> {
-    while conn.wants_write() {
-        conn.write_tls(output)
-            .map_err(|error| HandshakeError::Buffer(error.to_string()))?;
-    }
-    Ok(())
-}
-
-/// A handshake has failed.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HandshakeError {
-    /// The client broke a rule of ECH.
-    #[error("the client's ECH offer breaks a rule: {0}")]
-    Client(Misbehaviour),
-    /// The records hold no ClientHello.
-    #[error("no ClientHello: {0}")]
-    Records(RecordError),
-    /// The ClientHello is malformed.
-    #[error("bad ClientHello: {0}")]
-    Hello(HelloError),
-    /// Only public names are served in the clear, and another one was asked for.
-    #[error("the name asked for in the clear is not a public name")]
-    NotPublicName,
-    /// rustls ended the handshake.
-    #[error("the TLS handshake failed: {0}")]
-    Tls(rustls::Error),
-    /// rustls did not behave as the ECH layer relies on; nothing wrong was sent.
-    #[error("the TLS library did not behave as ECH needs it; is it another version of rustls?")]
-    Interposition,
-    /// rustls took no more bytes.
-    #[error("the TLS library's buffer: {0}")]
-    Buffer(String),
-    /// The handshake had failed before.
-    #[error("the handshake is over")]
-    Over,
-}
-
-impl HandshakeError {
-    /// The alert that rustls has not sent already.
-    fn alert_to_send(&self) -> Option<AlertDescription> {
-        match self {
-            Self::Client(misbehaviour) => Some(misbehaviour.alert()),
-            Self::Records(RecordError::TooLong(_)) | Self::Hello(_) => {
-                Some(AlertDescription::DecodeError)
-            }
-            Self::Records(_) => Some(AlertDescription::UnexpectedMessage),
-            Self::NotPublicName => Some(AlertDescription::UnrecognisedName),
-            Self::Interposition | Self::Buffer(_) => Some(AlertDescription::InternalError),
-            Self::Tls(_) | Self::Over => None,
-        }
-    }
-
-    /// rustls would take these, or has a higher limit than ours.
-    fn is_over_a_limit(&self) -> bool {
-        matches!(
-            self,
-            Self::Records(RecordError::TooLong(_) | RecordError::Trailing | RecordError::Empty)
-        )
-    }
+/// Whether rustls has sent a HelloRetryRequest. To be read right after the first hello: a
+/// resumption overwrites it later.
+fn asks_again(conn: &ServerConnection) -> bool {
+    conn.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest)
 }

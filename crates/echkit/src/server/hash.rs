@@ -155,6 +155,7 @@ impl Transcript {
 
     /// Adds EncryptedExtensions, with retry_configs at their head when ECH was rejected (§7.1).
     fn encrypted_extensions(&mut self, state: &mut State, data: &[u8]) {
+        state.encrypted_extensions = true;
         let Mode::Reject { extension } = &state.mode else {
             return self.raw.update(data);
         };
@@ -186,6 +187,7 @@ pub(super) fn grow(message: &[u8], more: usize) -> Option<([u8; 6], [u8; 6])> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use super::super::interpose::Padding;
     use super::*;
 
     #[test]
@@ -212,7 +214,11 @@ mod tests {
             hkdf: suite.hkdf_provider,
         };
         let extension = vec![0; 0x10000];
-        let shared = Shared::new(Mode::Reject { extension }, vec![1, 2, 3]);
+        let shared = Shared::new(
+            Mode::Reject { extension },
+            vec![1, 2, 3],
+            Padding::default(),
+        );
         let mut transcript = interpose::enter(Some(&shared), || hash.start());
         transcript.update(&[1, 2, 3]);
         transcript.update(&[2, 0, 0, 0]);

@@ -25,6 +25,28 @@ pub(super) enum Mode {
     },
 }
 
+/// The lengths that encrypted records are padded to (RFC 9849 §6.1.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Padding {
+    /// A multiple of this; nothing is padded when it is 0.
+    pub(super) step: usize,
+    /// And no more than this.
+    pub(super) most: usize,
+}
+
+impl Padding {
+    /// How many zeros follow `len` bytes of content.
+    pub(super) fn after(self, len: usize) -> usize {
+        match self.step {
+            0 => 0,
+            step => len
+                .next_multiple_of(step)
+                .min(self.most)
+                .saturating_sub(len),
+        }
+    }
+}
+
 /// A message that rustls sends, and what has to go out in its place.
 pub(super) struct Patch {
     pub(super) original: Vec<u8>,
@@ -42,12 +64,16 @@ pub(super) struct State {
     pub(super) patches: Vec<Patch>,
     /// The transcript has seen the ServerHello.
     pub(super) server_hello: bool,
-    /// Counts encrypters made since then: the last before EncryptedExtensions sends it.
+    /// The transcript has seen EncryptedExtensions.
+    pub(super) encrypted_extensions: bool,
+    /// Counts encrypters made between the two: the last one sends EncryptedExtensions.
     pub(super) encrypters: u32,
     /// The first bytes of EncryptedExtensions as rustls wrote them, once the transcript grew.
     pub(super) grown: Option<[u8; 6]>,
     /// The record with EncryptedExtensions grew too.
     pub(super) inserted: bool,
+    /// What the first encrypted flight is padded to.
+    pub(super) padding: Padding,
     /// Something did not happen as expected: the handshake must end.
     pub(super) failed: bool,
 }
@@ -63,13 +89,15 @@ impl Drop for State {
 pub(super) struct Shared(Mutex<State>);
 
 impl Shared {
-    pub(super) fn new(mode: Mode, expected_hello: Vec<u8>) -> Arc<Self> {
+    pub(super) fn new(mode: Mode, expected_hello: Vec<u8>, padding: Padding) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             mode,
             expected_hello,
             rollup: None,
             patches: Vec::new(),
             server_hello: false,
+            encrypted_extensions: false,
+            padding,
             encrypters: 0,
             grown: None,
             inserted: false,

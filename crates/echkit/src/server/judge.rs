@@ -174,13 +174,18 @@ impl Retained {
     }
 }
 
-/// Judges the second hello of a connection whose first offer was rejected: it is not opened, but
-/// what no client may send is refused all the same.
-pub(super) fn judge_rejected_second(hello: &ClientHello) -> Result<(), Misbehaviour> {
-    match hello.ech().map_err(Misbehaviour::Malformed)? {
-        None | Some(EchExtension::Outer(_)) => Ok(()),
-        Some(EchExtension::Inner) => Err(Misbehaviour::InnerFromNetwork),
-        Some(EchExtension::Unknown(kind)) => Err(Misbehaviour::UnknownType(kind)),
+/// Judges the second hello of a connection whose first offer was rejected, or that made none:
+/// whether it makes an offer. That is not opened (RFC 9849 §7.1.1), but what no client may send is
+/// refused all the same.
+pub(super) fn judge_outer_second(hello: &ClientHello, backend: bool) -> Result<bool, Misbehaviour> {
+    match (hello.ech().map_err(Misbehaviour::Malformed)?, backend) {
+        (None, _) => Ok(false),
+        (Some(EchExtension::Outer(_)), false) => Ok(true),
+        (Some(EchExtension::Outer(_)), true) => Err(Misbehaviour::OuterAtBackend),
+        // The first hello was none that a client-facing server opened.
+        (Some(EchExtension::Inner), true) => Err(Misbehaviour::SecondChanged),
+        (Some(EchExtension::Inner), false) => Err(Misbehaviour::InnerFromNetwork),
+        (Some(EchExtension::Unknown(kind)), _) => Err(Misbehaviour::UnknownType(kind)),
     }
 }
 

@@ -19,7 +19,7 @@ pub const MAX_SAME_ID: usize = 4;
 pub struct EchKeys {
     keys: Vec<Arc<EchKey>>,
     retry: Option<EchConfigList>,
-    retry_extension: Option<Vec<u8>>,
+    pub(super) retry_extension: Option<Vec<u8>>,
 }
 
 impl EchKeys {

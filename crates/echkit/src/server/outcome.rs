@@ -81,4 +81,7 @@ pub enum RejectReason {
     SuiteNotOffered,
     /// A key has the config_id and suite, but does not open the payload.
     NotOpened,
+    /// The first hello made no offer, only the one after a HelloRetryRequest did; such an offer is
+    /// not opened (RFC 9849 §7.1.1).
+    OfferedLate,
 }

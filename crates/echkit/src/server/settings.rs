@@ -6,6 +6,7 @@ use echkit_proto::hello::record::{MAX_HELLO, MAX_PLAINTEXT, RECORD_HEADER_LEN};
 use rustls::ServerConfig;
 
 use super::handshake::Handshake;
+use super::interpose::Padding;
 use super::judge::Rules;
 use super::keys::{EchKeyHandle, MAX_RETRY_EXTENSION};
 use super::provider;
@@ -20,6 +21,7 @@ pub struct EchServer {
     pub(super) rules: Rules,
     pub(super) public_name_only: bool,
     pub(super) max_hello: usize,
+    pub(super) padding: Padding,
 }
 
 impl EchServer {
@@ -48,6 +50,7 @@ impl EchServer {
             rules: Rules::default(),
             public_name_only: false,
             max_hello: MAX_HELLO,
+            padding: Padding::default(),
         })
     }
 
@@ -89,6 +92,21 @@ impl EchServer {
     /// Refuses hellos longer than this. Default, and most: 65,535 bytes.
     pub fn with_max_hello(mut self, bytes: usize) -> Self {
         self.max_hello = bytes.min(MAX_HELLO);
+        self
+    }
+
+    /// Pads each record of the first encrypted flight to a multiple of `step` bytes, where ECH was
+    /// offered, accepted or not (RFC 9849 §6.1.3): the length of the certificate would else tell
+    /// which site was asked for. Choose more than the longest flight takes. Default: 0, no padding.
+    ///
+    /// A flight that fills several records shows how many they are, and what follows the handshake
+    /// is not padded.
+    pub fn with_flight_padding(mut self, step: usize) -> Self {
+        let most = match self.config.max_fragment_size {
+            Some(max) => max.saturating_sub(RECORD_HEADER_LEN),
+            None => MAX_PLAINTEXT,
+        };
+        self.padding = Padding { step, most };
         self
     }
 

@@ -80,14 +80,14 @@ impl Swapper {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::interpose::{Mode, Patch, Shared};
+    use super::super::interpose::{Mode, Padding, Patch, Shared};
     use super::*;
 
     fn pass(patches: &[(&[u8], &[u8])], records: &[u8]) -> Result<Vec<u8>, Mismatch> {
         let mode = Mode::Accept {
             inner_random: [0; 32],
         };
-        let shared = Shared::new(mode, Vec::new());
+        let shared = Shared::new(mode, Vec::new(), Padding::default());
         let mut state = shared.lock();
         state.patches = patches
             .iter()

@@ -7,6 +7,10 @@
     clippy::result_large_err
 )]
 
+pub mod disguise;
+pub mod edit;
+pub mod sealed;
+
 use std::sync::Arc;
 
 use echkit::server::{EchKeys, EchOutcome, EchServer, HandshakeError, provider};

@@ -39,7 +39,7 @@ fn refuses_what_cannot_become_a_hello() {
     assert_eq!(read(&[21, 3, 3, 0, 2]), RecordError::NotHandshake(21));
     assert_eq!(read(b"GET / HTTP/1.1"), RecordError::NotHandshake(b'G'));
     assert_eq!(read(&[22, 3, 3, 0, 0]), RecordError::Empty);
-    assert_eq!(read(&[22, 3, 3, 0x40, 1]), RecordError::TooLong(16385));
+    assert_eq!(read(&[22, 3, 3, 0x40, 1]), RecordError::Overflow(16385));
     assert_eq!(read(&[22, 3, 1, 0, 4, 2]), RecordError::NotClientHello);
     assert_eq!(
         read(&wrap_handshake(&hello(997), 99)),

@@ -1,0 +1,12 @@
+//! ECH servers in memory: every way that an offer can go, with stock rustls clients.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../server_common/mod.rs"]
+mod server_common;
+
+mod accept;
+mod backend;
+mod padding;
+mod refuse;
+mod reject;

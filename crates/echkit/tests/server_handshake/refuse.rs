@@ -1,0 +1,232 @@
+//! What is refused, and with which alert.
+
+use std::sync::Arc;
+
+use echkit::server::{EchOutcome, EchServer, HandshakeError, Misbehaviour};
+use echkit_proto::config::PublicName;
+use echkit_proto::hello::record::{RecordError, wrap_handshake};
+use rustls::AlertDescription;
+use rustls::client::EchStatus;
+
+use crate::server_common::disguise::disguised;
+use crate::server_common::edit::{ech_extension_at, first_flight, rename_config_id, with_ech_body};
+use crate::server_common::*;
+
+/// A front-layer failure, its alert on the wire included.
+fn refused(server: &EchServer, bytes: &[u8]) -> (HandshakeError, u8) {
+    let mut handshake = server.handshake();
+    let error = handshake.read(bytes).unwrap_err();
+    let alert = alert_in(&handshake.take_output()).expect("an alert record");
+    assert_eq!(handshake.read(&[1]), Err(HandshakeError::Over));
+    (error, alert)
+}
+
+#[test]
+fn forbidden_types_get_illegal_parameter_and_malformed_ones_decode_error() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let shared = server(pki.server(), vec![key.clone()]);
+    let wire = first_flight(pki.client(offer(&key)));
+    let inner = with_ech_body(&wire, &[1]);
+    assert_eq!(
+        refused(&shared, &inner),
+        (HandshakeError::Client(Misbehaviour::InnerFromNetwork), 47)
+    );
+    let unknown = with_ech_body(&wire, &[2, 0, 0]);
+    assert_eq!(
+        refused(&shared, &unknown),
+        (HandshakeError::Client(Misbehaviour::UnknownType(2)), 47)
+    );
+    assert_eq!(refused(&shared, &with_ech_body(&wire, &[0, 0])).1, 50);
+    assert_eq!(refused(&shared, &with_ech_body(&wire, &[1, 0])).1, 50);
+
+    let backend = EchServer::backend(Arc::new(pki.server())).unwrap();
+    assert_eq!(
+        refused(&backend, &wire),
+        (HandshakeError::Client(Misbehaviour::OuterAtBackend), 47)
+    );
+}
+
+/// The optional check of RFC 9849 §7.1.
+#[test]
+fn the_outer_name_is_checked_only_on_demand() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let lenient = server(pki.server(), vec![key.clone()]);
+    let strict = lenient.clone().with_outer_sni_check(true);
+    let covered = || {
+        disguised(&key, |c| {
+            c.public_name = PublicName::new("cover.example").unwrap()
+        })
+    };
+
+    let joined = join(&strict, connect(pki.client(offer(&key)), SECRET), 9999).unwrap();
+    assert_eq!(joined.client.ech_status(), EchStatus::Accepted);
+    let joined = join(&lenient, connect(pki.client(covered()), SECRET), 9999).unwrap();
+    let EchOutcome::Accepted { outer_sni, .. } = joined.outcome else {
+        panic!("{:?}", joined.outcome);
+    };
+    assert_eq!(outer_sni.as_deref(), Some("cover.example"));
+    assert_eq!(
+        refused(&strict, &first_flight(pki.client(covered()))),
+        (HandshakeError::Client(Misbehaviour::OuterName), 47)
+    );
+}
+
+#[test]
+fn public_name_only_turns_other_names_away() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let server = server(pki.server(), vec![key.clone()]).with_public_name_only(true);
+    for mode in [grease(), None] {
+        let wire = first_flight(pki.client(mode));
+        assert_eq!(
+            refused(&server, &wire),
+            (HandshakeError::NotPublicName, 112)
+        );
+    }
+    join(&server, connect(pki.client(offer(&key)), SECRET), 9999).unwrap();
+    join(&server, connect(pki.client(grease()), PUBLIC), 9999).unwrap();
+}
+
+#[test]
+fn what_is_no_hello_gets_an_alert() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let server = server(pki.server(), vec![key.clone()]).with_max_hello(2000);
+    let wire = first_flight(pki.client(offer(&key)));
+    let alert = |bytes: &[u8]| refused(&server, bytes).1;
+    // ChangeCipherSpec first would let a hello slip past the front layer.
+    let mut before = vec![20, 3, 3, 0, 1, 1];
+    before.extend_from_slice(&wire);
+    alert(&before);
+    alert(b"GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(alert(&[22, 3, 1, 0, 4, 1, 0, 0xff, 0xff]), 50);
+    assert_eq!(alert(&[22, 3, 1, 0, 0]), 10);
+    // RFC 8446 §5.1: longer than any record may be.
+    let error = HandshakeError::Records(RecordError::Overflow(16385));
+    assert_eq!(refused(&server, &[22, 3, 1, 0x40, 1]), (error, 22));
+    let mut two = wire[5..].to_vec();
+    two.extend_from_slice(&[1, 0, 0, 0]);
+    assert_eq!(alert(&wrap_handshake(&two, 16384)), 10);
+    // Cut inside its fields, yet framed as whole.
+    let mut cut = wire[5..205].to_vec();
+    cut[1..4].copy_from_slice(&[0, 0, 196]);
+    alert(&wrap_handshake(&cut, 16384));
+}
+
+/// RFC 9849 §7.1.1, each rule broken on the way of the second hello.
+#[test]
+fn second_hellos_that_do_not_continue_the_first_get_their_alerts() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let server = server(pki.server_with(retrying_server()), vec![key.clone()]);
+    type Break = fn(Vec<u8>) -> Vec<u8>;
+    let breaks: [(Break, Misbehaviour, u8); 4] = [
+        (|w| rename_config_id(w, 8), Misbehaviour::SecondChanged, 47),
+        (
+            |mut w| {
+                let last = ech_extension_at(&w) + 60;
+                w[last] ^= 1;
+                w
+            },
+            Misbehaviour::SecondNotOpened,
+            51,
+        ),
+        (
+            |w| with_ech_body(&w, &[0, 0, 1, 0, 1, 7, 0, 1, 9, 0, 1, 5]),
+            Misbehaviour::SecondChanged,
+            47,
+        ),
+        (
+            |mut w| {
+                // Renamed, the extension is one that nobody knows.
+                let at = ech_extension_at(&w);
+                w[at..at + 2].copy_from_slice(&[0xfe, 0x0e]);
+                w
+            },
+            Misbehaviour::SecondWithout,
+            109,
+        ),
+    ];
+    for (change, expected, alert) in breaks {
+        let mut flight = 0;
+        let up = |wire: Vec<u8>| {
+            flight += 1;
+            match flight {
+                1 => wire,
+                _ => change(wire[6..].to_vec()),
+            }
+        };
+        let client = connect(pki.client_with(offer(&key), retrying_client()), SECRET);
+        let Err(Failed::Front(error, output)) = join_through(&server, client, 9999, up, |b| b)
+        else {
+            panic!("{expected} went unnoticed");
+        };
+        assert_eq!(error, HandshakeError::Client(expected));
+        assert_eq!(alert_in(&output), Some(alert));
+    }
+}
+
+/// While the second hello is awaited, early data passes by, in records as long as any may be.
+#[test]
+fn an_oversized_record_before_the_second_hello_is_refused() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let server = server(pki.server_with(retrying_server()), vec![key.clone()]);
+    for (mode, name) in [(offer(&key), SECRET), (None, PUBLIC)] {
+        let mut client = connect(pki.client_with(mode, retrying_client()), name);
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).unwrap();
+        let mut handshake = server.handshake();
+        handshake.read(&wire).unwrap();
+        handshake.take_output();
+        let error = handshake.read(&[23, 3, 3, 0x41, 1]).unwrap_err();
+        assert_eq!(error, HandshakeError::Records(RecordError::Overflow(16641)));
+        assert_eq!(handshake.take_output(), [21, 3, 3, 0, 2, 2, 22]);
+    }
+}
+
+/// A client that closes its side in the midst of a hello, the second one included.
+#[test]
+fn a_hello_cut_short_by_the_end_gets_decode_error() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let server = server(pki.server_with(retrying_server()), vec![key.clone()]);
+    let mut client = connect(pki.client_with(offer(&key), retrying_client()), SECRET);
+    let mut first = Vec::new();
+    client.write_tls(&mut first).unwrap();
+    let mut handshake = server.handshake();
+    handshake.read(&first).unwrap();
+    let retry = handshake.take_output();
+    client.read_tls(&mut &retry[..]).unwrap();
+    client.process_new_packets().unwrap();
+    let mut second = Vec::new();
+    client.write_tls(&mut second).unwrap();
+
+    // ChangeCipherSpec, six bytes, comes before the second hello.
+    for (second_len, cut) in [(0, false), (3, true), (6, false), (8, true), (100, true)] {
+        let mut handshake = server.handshake();
+        handshake.read(&first).unwrap();
+        handshake.take_output();
+        handshake.read(&second[..second_len]).unwrap();
+        let expected = match cut {
+            true => (Err(HandshakeError::Truncated), vec![21, 3, 3, 0, 2, 2, 50]),
+            false => (Ok(()), Vec::new()),
+        };
+        let got = (handshake.end(), handshake.take_output());
+        assert_eq!(got, expected, "cut at {second_len}");
+        assert_eq!(handshake.read(&[1]), Err(HandshakeError::Over));
+    }
+}
+
+#[test]
+fn a_hello_that_the_handshake_cannot_answer_gets_rustls_alert() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let only_p384 = only(
+        rustls::crypto::aws_lc_rs::kx_group::SECP384R1,
+        &echkit::server::provider(),
+    );
+    let server = server(pki.server_with(Arc::new(only_p384)), vec![key.clone()]);
+    let only_x25519 = only(
+        rustls::crypto::aws_lc_rs::kx_group::X25519,
+        &rustls::crypto::aws_lc_rs::default_provider(),
+    );
+    let wire = first_flight(pki.client_with(offer(&key), only_x25519));
+    let (error, alert) = refused(&server, &wire);
+    assert!(matches!(error, HandshakeError::Tls(_)));
+    assert_eq!(alert, u8::from(AlertDescription::HandshakeFailure));
+}
