@@ -8,6 +8,7 @@
 //! - [`hpke`]: the HPKE suites.
 //! - [`key`]: ECH key pairs and their files (RFC 9934).
 //! - [`svcb`]: HTTPS records and what they mean for a client (RFC 9460, RFC 9848).
+//! - [`race`]: which connection to start when (Happy Eyeballs).
 //! - [`hello`]: a ClientHello as bytes with a map, and its way through records.
 //! - [`inner`]: EncodedClientHelloInner to ClientHelloInner.
 //! - [`accept`]: how a server confirms that it accepted.
@@ -19,4 +20,5 @@ pub mod hello;
 pub mod hpke;
 pub mod inner;
 pub mod key;
+pub mod race;
 pub mod svcb;

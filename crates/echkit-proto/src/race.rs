@@ -1,0 +1,457 @@
+//! Happy Eyeballs version 3 (draft-ietf-happy-happyeyeballs-v3, timers of RFC 8305) as a state
+//! machine without sockets or clocks.
+//!
+//! [`Race`] says which questions to ask in DNS, which connections to start, when, and which to
+//! cancel. Its user tells it what came of each, and the time.
+//!
+//! What it adds to the draft is ECH:
+//!
+//! - Nothing is started before the HTTPS answer is settled: the ClientHello depends on it
+//!   (RFC 9848 §5.3).
+//! - Endpoints with ECH come first. One without never runs beside one with it, and never starts
+//!   while one with ECH may still succeed: while an answer about its addresses is due, an address
+//!   is untried, or an attempt runs.
+//! - Once an endpoint with ECH was reached, none without follows: what came after was no
+//!   authenticated word that ECH is off (RFC 9849 §6.1.6).
+//!
+//! ```
+//! use core::time::Duration;
+//! use echkit_proto::race::{Action, Endpoint, Family, Query, Race, Settings, Target};
+//!
+//! let at = Duration::from_millis;
+//! let mut race = Race::new(Settings::default());
+//! // HTTPS, AAAA and A are asked for at the same time.
+//! assert_eq!(race.poll(at(0)), Some(Action::Ask(Query::Https)));
+//! assert_eq!(race.poll(at(0)), Some(Action::Ask(Query::Addresses(Target::OWN, Family::V6))));
+//! assert_eq!(race.poll(at(0)), Some(Action::Ask(Query::Addresses(Target::OWN, Family::V4))));
+//!
+//! race.addresses(at(20), Target::OWN, Family::V4, ["192.0.2.1".parse().unwrap()]);
+//! assert_eq!(race.poll(at(20)), None);
+//! race.settle(at(30), [Endpoint::new(Target::OWN, 443).with_ech()]);
+//! // AAAA may follow within the resolution delay, which counts from the first address.
+//! assert_eq!(race.poll(at(30)), None);
+//! assert_eq!(race.wake_at(), Some(at(70)));
+//! assert!(matches!(race.poll(at(70)), Some(Action::Start(_))));
+//! ```
+
+mod places;
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use places::{Missing, Places};
+
+/// How a race is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// From the start of one attempt to that of the next: the Connection Attempt Delay.
+    pub attempt_delay: Duration,
+    /// How long to wait for better answers once there is an address: the Resolution Delay.
+    pub resolution_delay: Duration,
+    /// Attempts that run at the same time, at most; at least one.
+    pub max_attempts: usize,
+    /// Whether IPv6 may be used.
+    pub v6: bool,
+    /// Whether IPv4 may be used.
+    pub v4: bool,
+}
+
+impl Default for Settings {
+    /// The values that the draft recommends. It has no limit on attempts; six blackholed ones are
+    /// enough for a client that means no harm.
+    fn default() -> Self {
+        Self {
+            attempt_delay: Duration::from_millis(250),
+            resolution_delay: Duration::from_millis(50),
+            max_attempts: 6,
+            v6: true,
+            v4: true,
+        }
+    }
+}
+
+impl Settings {
+    /// The Connection Attempt Delay must not be shorter than this (draft, "Connection Attempts").
+    pub const LEAST_ATTEMPT_DELAY: Duration = Duration::from_millis(10);
+
+    /// Whether addresses of this family are asked for and used.
+    pub fn allows(&self, family: Family) -> bool {
+        match family {
+            Family::V6 => self.v6,
+            Family::V4 => self.v4,
+        }
+    }
+}
+
+/// An attempt that makes progress is given no longer than this before the next one: the Maximum
+/// Connection Attempt Delay.
+const MAX_ATTEMPT_DELAY: Duration = Duration::from_secs(2);
+
+/// An address family, in the order of preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv6, asked for by AAAA.
+    V6,
+    /// IPv4, asked for by A.
+    V4,
+}
+
+impl Family {
+    /// Both, the preferred one first.
+    pub const BOTH: [Self; 2] = [Self::V6, Self::V4];
+
+    /// The family of an address.
+    pub fn of(address: &IpAddr) -> Self {
+        match address {
+            IpAddr::V6(_) => Self::V6,
+            IpAddr::V4(_) => Self::V4,
+        }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::V6 => Self::V4,
+            Self::V4 => Self::V6,
+        }
+    }
+}
+
+/// A host whose addresses are asked for, by a number that the user gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target(pub usize);
+
+impl Target {
+    /// The origin's own host, which is asked for from the start.
+    pub const OWN: Self = Self(0);
+}
+
+/// A place at which the origin can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Endpoint {
+    /// Whose addresses to connect to.
+    pub target: Target,
+    /// The port to connect to.
+    pub port: u16,
+    /// Whether ECH will be offered there, for real.
+    pub ech: bool,
+    /// Addresses to use until answers arrive, or when there are none (RFC 9460 §7.3).
+    pub hints: Vec<IpAddr>,
+}
+
+impl Endpoint {
+    /// An endpoint without ECH and hints.
+    pub fn new(target: Target, port: u16) -> Self {
+        Self {
+            target,
+            port,
+            ech: false,
+            hints: Vec::new(),
+        }
+    }
+
+    /// The same with ECH.
+    #[must_use]
+    pub fn with_ech(mut self) -> Self {
+        self.ech = true;
+        self
+    }
+
+    /// The same with hints.
+    #[must_use]
+    pub fn with_hints(mut self, hints: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.hints = hints.into_iter().collect();
+        self
+    }
+}
+
+/// A question for DNS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Query {
+    /// The HTTPS records of the origin, aliases followed. Answered by [`Race::settle`] or
+    /// [`Race::give_up`].
+    Https,
+    /// The addresses of a target. Answered by [`Race::addresses`].
+    Addresses(Target, Family),
+}
+
+/// The number of an attempt, in the order of their start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId(usize);
+
+/// A connection to start, up to the end of its TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Its number.
+    pub attempt: AttemptId,
+    /// The endpoint's place in the list that [`Race::settle`] was given.
+    pub endpoint: usize,
+    /// Where to connect to.
+    pub address: SocketAddr,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Ask in DNS.
+    Ask(Query),
+    /// Connect.
+    Start(Start),
+    /// Close what was started.
+    Cancel(AttemptId),
+}
+
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failure {
+    /// No connection was made.
+    Unreachable,
+    /// A connection was made and broke, or took too long. Another address may do better.
+    Broken,
+    /// The endpoint answered and is of no use, whatever its address.
+    Refused,
+    /// This is the answer: nothing else may be tried.
+    Final,
+}
+
+/// How a race ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// This attempt is the connection.
+    Won(AttemptId),
+    /// There is nothing left to try.
+    Lost,
+}
+
+/// A race for one connection.
+#[derive(Debug)]
+pub struct Race {
+    settings: Settings,
+    places: Places,
+    /// When the HTTPS answer was settled.
+    settled: Option<Duration>,
+    running: Vec<Running>,
+    started: usize,
+    /// Whether an endpoint with ECH was connected to.
+    ech_reached: bool,
+    /// No attempt is to start before, while others run.
+    next_start: Duration,
+    due: VecDeque<Action>,
+    wake: Option<Duration>,
+    outcome: Option<Outcome>,
+}
+
+#[derive(Debug)]
+struct Running {
+    start: Start,
+    ech: bool,
+    since: Duration,
+    /// How long TCP took, the first time.
+    round_trip: Option<Duration>,
+}
+
+impl Race {
+    /// A race that begins now.
+    pub fn new(settings: Settings) -> Self {
+        let mut race = Self {
+            places: Places::new(settings),
+            settings,
+            settled: None,
+            running: Vec::new(),
+            started: 0,
+            ech_reached: false,
+            next_start: Duration::ZERO,
+            due: VecDeque::from([Action::Ask(Query::Https)]),
+            wake: None,
+            outcome: None,
+        };
+        race.ask(Target::OWN);
+        race
+    }
+
+    /// The HTTPS answer is settled: the endpoints that follow from it, in their order of priority.
+    ///
+    /// This is also to be called when there are no records, when they are malformed, or when the
+    /// question failed and the client may go on without (RFC 9460 §3); the endpoints are then
+    /// those that such a client has. Call it once.
+    pub fn settle(&mut self, now: Duration, endpoints: impl IntoIterator<Item = Endpoint>) {
+        if self.settled.is_some() || self.outcome.is_some() {
+            return;
+        }
+        self.settled = Some(now);
+        self.places.settle(now, endpoints);
+        for target in self.places.targets() {
+            self.ask(target);
+        }
+    }
+
+    /// Addresses that DNS has for a target; none if it says so or if nobody can say.
+    ///
+    /// A later call for the same target and family replaces what the earlier one said. What was
+    /// started goes on.
+    pub fn addresses(
+        &mut self,
+        now: Duration,
+        target: Target,
+        family: Family,
+        addresses: impl IntoIterator<Item = IpAddr>,
+    ) {
+        self.places.answer(now, target, family, addresses);
+    }
+
+    /// A connection over TCP was made; TLS follows. To be called for each one that an attempt
+    /// makes.
+    pub fn connected(&mut self, now: Duration, attempt: AttemptId) {
+        let Some(running) = self.find(attempt) else {
+            return;
+        };
+        let elapsed = now.saturating_sub(running.since);
+        let round_trip = *running.round_trip.get_or_insert(elapsed);
+        let ech = running.ech;
+        self.ech_reached |= ech;
+        // The draft, "Determining successful connection establishment": leave TLS its time. One
+        // round trip for the handshake, and one for a HelloRetryRequest or a slow server.
+        let patience = (round_trip * 2).min(MAX_ATTEMPT_DELAY);
+        self.next_start = self.next_start.max(now + patience);
+    }
+
+    /// An attempt ended well. The others are to be cancelled.
+    pub fn won(&mut self, attempt: AttemptId) {
+        if self.outcome.is_none() && self.find(attempt).is_some() {
+            self.running.retain(|r| r.start.attempt != attempt);
+            self.finish(Outcome::Won(attempt));
+        }
+    }
+
+    /// An attempt failed.
+    pub fn failed(&mut self, now: Duration, attempt: AttemptId, failure: Failure) {
+        let Some(at) = self.running.iter().position(|r| r.start.attempt == attempt) else {
+            return;
+        };
+        let running = self.running.remove(at);
+        self.ech_reached |= running.ech && failure != Failure::Unreachable;
+        // The next one need not wait.
+        self.next_start = now;
+        match failure {
+            Failure::Unreachable | Failure::Broken => {}
+            Failure::Refused => self.places.close(running.start.endpoint),
+            Failure::Final => self.finish(Outcome::Lost),
+        }
+    }
+
+    /// Ends the race: the user knows that no connection may be made, or wants none any more.
+    pub fn give_up(&mut self) {
+        if self.outcome.is_none() {
+            self.finish(Outcome::Lost);
+        }
+    }
+
+    /// The next thing to be done now; `None` when there is nothing before [`Race::wake_at`] or
+    /// before something happens.
+    pub fn poll(&mut self, now: Duration) -> Option<Action> {
+        self.wake = None;
+        if let Some(action) = self.due.pop_front() {
+            return Some(action);
+        }
+        let settled = self.settled?;
+        if self.outcome.is_some() {
+            return None;
+        }
+        let ech_runs = self.running.iter().any(|r| r.ech);
+        let ech = ech_runs || self.places.may_succeed(true);
+        if ech && let Some(at) = self.running.iter().position(|r| !r.ech) {
+            // An address with ECH turned up late.
+            let running = self.running.remove(at);
+            self.places.untry(&running.start);
+            self.next_start = now;
+            return Some(Action::Cancel(running.start.attempt));
+        }
+        if !ech && (self.ech_reached || !self.places.may_succeed(false)) {
+            if self.running.is_empty() {
+                self.finish(Outcome::Lost);
+            }
+            return None;
+        }
+        self.start(now, settled, ech)
+    }
+
+    fn start(&mut self, now: Duration, settled: Duration, ech: bool) -> Option<Action> {
+        if self.running.len() >= self.settings.max_attempts.max(1) {
+            return None;
+        }
+        let next = self.places.next(ech)?;
+        let mut not_before = match next.missing {
+            None => Duration::ZERO,
+            // The better family of the same endpoint, from its first address on.
+            Some(Missing::Family { since }) => since + self.settings.resolution_delay,
+            // A better endpoint altogether.
+            Some(Missing::Endpoint) => settled + self.settings.resolution_delay,
+        };
+        if !self.running.is_empty() {
+            not_before = not_before.max(self.next_start);
+        }
+        if now < not_before {
+            self.wake = Some(not_before);
+            return None;
+        }
+        let start = Start {
+            attempt: AttemptId(self.started),
+            endpoint: next.place,
+            address: next.address,
+        };
+        self.started += 1;
+        self.places.take(&start);
+        self.running.push(Running {
+            start,
+            ech,
+            since: now,
+            round_trip: None,
+        });
+        self.next_start = now
+            + self
+                .settings
+                .attempt_delay
+                .max(Settings::LEAST_ATTEMPT_DELAY);
+        Some(Action::Start(start))
+    }
+
+    /// When to call [`Race::poll`] again if nothing else happens. Valid after it returned `None`.
+    pub fn wake_at(&self) -> Option<Duration> {
+        self.wake
+    }
+
+    /// How it ended, if it has.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome
+    }
+
+    fn ask(&mut self, target: Target) {
+        for family in Family::BOTH {
+            if self.settings.allows(family) && self.places.expect(target, family) {
+                let query = Query::Addresses(target, family);
+                self.due.push_back(Action::Ask(query));
+            }
+        }
+    }
+
+    fn find(&mut self, attempt: AttemptId) -> Option<&mut Running> {
+        self.running.iter_mut().find(|r| r.start.attempt == attempt)
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+        self.due.clear();
+        self.due.extend(
+            self.running
+                .drain(..)
+                .map(|r| Action::Cancel(r.start.attempt)),
+        );
+    }
+}
+
+#[cfg(test)]
+mod schedules;
+#[cfg(test)]
+mod tests;
