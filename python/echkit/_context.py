@@ -17,6 +17,8 @@ from . import ssl
 from ._discovery import Discovery, Endpoint, IPAddress, look_up, resolver
 
 _Path = str | os.PathLike[str]
+# Address and port of the other end; no address where it has none, as on a Unix socket.
+_Peer = tuple[IPAddress | None, int]
 
 # How long what prepare() found may wait for its connection, whatever the TTL: the connection that
 # the question was asked for may still be under way.
@@ -174,12 +176,10 @@ class DiscoveringSSLContext(ssl.SSLContext):
             return ()
         if sock is None:
             found = self._for_memory(server_hostname)
-            peer = None
+            peer: _Peer | None = None
         else:
             found = self._for_socket(server_hostname, sock.gettimeout())
             peer = _peer(sock)
-            if peer is None:
-                peer = (None, 0)
         if owner is not None:
             owner.ech_discovery = found
         return _lists(found, peer, self.ech)
@@ -226,10 +226,10 @@ def _in_event_loop() -> bool:
     return True
 
 
-def _peer(sock: typing.Any) -> tuple[IPAddress, int] | None:
-    """The other end of a socket; ``None`` where it has no IP address."""
+def _peer(sock: typing.Any) -> _Peer:
+    """The other end of a socket."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return None
+        return None, 0
     name = sock.getpeername()
     address: IPAddress = ipaddress.ip_address(name[0].partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
@@ -239,7 +239,7 @@ def _peer(sock: typing.Any) -> tuple[IPAddress, int] | None:
 
 def _lists(
     found: Discovery,
-    peer: tuple[IPAddress | None, int] | None,
+    peer: _Peer | None,
     ech: str,
 ) -> tuple[bytes, ...]:
     """What to offer; raises where that is nothing, and nothing must not be offered."""
@@ -262,7 +262,7 @@ def _lists(
     return tuple(e.ech for e in here[:1] if e.ech is not None)
 
 
-def _is_at(endpoint: Endpoint, peer: tuple[IPAddress | None, int]) -> bool:
+def _is_at(endpoint: Endpoint, peer: _Peer) -> bool:
     address, port = peer
     return address is not None and endpoint.is_at(address, port)
 
@@ -295,7 +295,7 @@ _create: typing.Callable[..., DiscoveringSSLContext] = types.FunctionType(
     "create_default_context",
     _std.create_default_context.__defaults__,
 )
-_create.__kwdefaults__ = _std.create_default_context.__kwdefaults__  # type: ignore[attr-defined]
+_create.__kwdefaults__ = _std.create_default_context.__kwdefaults__
 
 
 def create_default_context(

@@ -35,7 +35,7 @@ globals().update(
 
 _ssl = _std._ssl  # type: ignore[attr-defined]
 SSLError = _std.SSLError
-SSLSession = _echkit.SSLSession  # type: ignore[misc]
+SSLSession = _echkit.SSLSession
 
 
 class ECHRejectedError(SSLError):
@@ -332,7 +332,7 @@ class SSLContext(_std.SSLContext):
             "x509_ca": sum(map(_echkit.is_ca, self._certificates)),
         }
 
-    def get_ca_certs(self, binary_form: bool = False) -> list[_typing.Any]:  # type: ignore[override]
+    def get_ca_certs(self, binary_form: bool = False) -> list[_typing.Any]:
         """The loaded certificates that may sign others; those of folders are not among them."""
         found = [cert for cert in self._certificates if _echkit.is_ca(cert)]
         return found if binary_form else [_echkit.describe(cert) for cert in found]
@@ -346,7 +346,7 @@ class SSLContext(_std.SSLContext):
     # Settings that are kept here.
 
     @property
-    def options(self) -> _std.Options:  # type: ignore[override]
+    def options(self) -> _std.Options:
         """The options, with those of Encrypted Client Hello."""
         kept = _Base.options.__get__(self)  # type: ignore[attr-defined]
         return _std.Options(kept | self._ech_options)
@@ -363,13 +363,14 @@ class SSLContext(_std.SSLContext):
         self._ech_options = ech
 
     @property
-    def maximum_version(self) -> _std.TLSVersion:  # type: ignore[override]
+    def maximum_version(self) -> _std.TLSVersion:
         """The highest version; below TLS 1.2 there is nothing in rustls."""
         return _std.TLSVersion(_Base.maximum_version.__get__(self))  # type: ignore[attr-defined]
 
     @maximum_version.setter
     def maximum_version(self, value: int) -> None:
-        if value not in (TLSVersion.MAXIMUM_SUPPORTED, TLSVersion.TLSv1_2, TLSVersion.TLSv1_3):
+        known = _std.TLSVersion
+        if value not in (known.MAXIMUM_SUPPORTED, known.TLSv1_2, known.TLSv1_3):
             raise ValueError("rustls speaks TLS 1.2 and 1.3 only: no lower maximum is possible")
         _Base.maximum_version.__set__(self, value)  # type: ignore[attr-defined]
 
@@ -468,22 +469,22 @@ class SSLContext(_std.SSLContext):
         trust = (tuple(certificates), tuple(crls))
         low, high = self.minimum_version, self.maximum_version
         versions = (
-            low <= TLSVersion.TLSv1_2
-            and (high >= TLSVersion.TLSv1_2 or high == TLSVersion.MAXIMUM_SUPPORTED)
-            and not options & OP_NO_TLSv1_2,
-            (low <= TLSVersion.TLSv1_3)
-            and (high >= TLSVersion.TLSv1_3 or high == TLSVersion.MAXIMUM_SUPPORTED)
-            and not options & OP_NO_TLSv1_3,
+            low <= _std.TLSVersion.TLSv1_2
+            and (high >= _std.TLSVersion.TLSv1_2 or high == _std.TLSVersion.MAXIMUM_SUPPORTED)
+            and not options & _std.OP_NO_TLSv1_2,
+            (low <= _std.TLSVersion.TLSv1_3)
+            and (high >= _std.TLSVersion.TLSv1_3 or high == _std.TLSVersion.MAXIMUM_SUPPORTED)
+            and not options & _std.OP_NO_TLSv1_3,
         )
-        if self.protocol in (PROTOCOL_TLSv1, PROTOCOL_TLSv1_1):
+        if self.protocol in (_std.PROTOCOL_TLSv1, _std.PROTOCOL_TLSv1_1):
             versions = (False, False)
-        elif self.protocol == PROTOCOL_TLSv1_2:
+        elif self.protocol == _std.PROTOCOL_TLSv1_2:
             versions = (versions[0], False)
         grease = bool(options & OP_ECH_GREASE)
         if not server_side and (grease or ech_lists) and not versions[1]:
             raise ssl_error("Encrypted Client Hello needs TLS 1.3, which the settings exclude")
         tickets = self.num_tickets
-        values = {
+        values: dict[str, _typing.Any] = {
             "server_side": server_side,
             "verify_mode": int(self.verify_mode),
             "check_hostname": self.check_hostname,
@@ -493,8 +494,8 @@ class SSLContext(_std.SSLContext):
             "curve": self._curve,
             "alpn": self._alpn,
             "keylog": self.keylog_filename,
-            "tickets": 0 if options & OP_NO_TICKET else tickets,
-            "client_order": not options & OP_CIPHER_SERVER_PREFERENCE,
+            "tickets": 0 if options & _std.OP_NO_TICKET else tickets,
+            "client_order": not options & _std.OP_CIPHER_SERVER_PREFERENCE,
             "ignore_eof": bool(options & getattr(_std, "OP_IGNORE_UNEXPECTED_EOF", 0)),
             "ech_configs": ech_lists,
             "grease": grease,
@@ -564,9 +565,9 @@ class SSLContext(_std.SSLContext):
         )
 
     def _check_side(self, server_side: bool) -> None:
-        if server_side and self.protocol == PROTOCOL_TLS_CLIENT:
+        if server_side and self.protocol == _std.PROTOCOL_TLS_CLIENT:
             raise ssl_error("Cannot create a server socket with a PROTOCOL_TLS_CLIENT context")
-        if not server_side and self.protocol == PROTOCOL_TLS_SERVER:
+        if not server_side and self.protocol == _std.PROTOCOL_TLS_SERVER:
             raise ssl_error("Cannot create a client socket with a PROTOCOL_TLS_SERVER context")
 
 
