@@ -129,29 +129,30 @@ impl Running {
         })
     }
 
-    /// How many handshakes needed a HelloRetryRequest.
-    pub fn hello_retries(&self) -> usize {
-        let output = self.process.output();
-        match self.peer {
-            Peer::Go => output.matches("\"hello_retry\":true").count(),
+    /// How many handshakes needed a HelloRetryRequest, out of `handshakes` that were made.
+    ///
+    /// A client can have its answer before what the peer printed about it is read, so this waits
+    /// until the peer has told of all of them.
+    pub fn hello_retries(&self, handshakes: usize) -> Result<usize, ProcessError> {
+        let said = self.wait_for_handshakes(handshakes)?;
+        Ok(match self.peer {
+            Peer::Go => said
+                .iter()
+                .filter(|line| line.contains("\"hello_retry\":true"))
+                .count(),
             // `-msg` shows a HelloRetryRequest as a ServerHello; the real one is the message
             // just before EncryptedExtensions.
             Peer::OpenSsl => {
-                let sent = |what: &str| {
-                    output
-                        .lines()
-                        .filter(|line| line.starts_with(">>>") && line.ends_with(what))
-                        .count()
-                };
-                sent("ServerHello").saturating_sub(sent("EncryptedExtensions"))
+                let hellos = said.iter().filter(|line| sent(line, "ServerHello")).count();
+                hellos.saturating_sub(handshakes)
             }
-        }
+        })
     }
 
-    /// The names that it answered for: those outside, and the inner ones that it opened.
-    pub fn names(&self) -> Vec<String> {
-        let output = self.process.output();
-        let said = |line: &str| match self.peer {
+    /// The names that it answered for in the `handshakes` that were made, in alphabetical order:
+    /// those outside, and the inner ones that it opened.
+    pub fn names(&self, handshakes: usize) -> Result<Vec<String>, ProcessError> {
+        let said = |line: &String| match self.peer {
             Peer::OpenSsl => {
                 let (_, name) = line.split_once("Hostname in TLS extension: \"")?;
                 Some(name.trim_end_matches('"').to_owned())
@@ -161,11 +162,84 @@ impl Running {
                 Some(said.get("server_name")?.as_str()?.to_owned())
             }
         };
-        output.lines().filter_map(said).collect()
+        let lines = self.wait_for_handshakes(handshakes)?;
+        let mut names: Vec<String> = lines.iter().filter_map(said).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Waits until it has told of `count` TLS 1.3 handshakes, and gives what it has said so far.
+    fn wait_for_handshakes(&self, count: usize) -> Result<Vec<String>, ProcessError> {
+        let told = |line: &&String| match self.peer {
+            Peer::OpenSsl => sent(line, "EncryptedExtensions"),
+            Peer::Go => line.contains("\"event\":\"handshake\""),
+        };
+        self.process.wait_until("a handshake", |lines| {
+            (lines.iter().filter(told).count() >= count).then(|| lines.to_vec())
+        })
     }
 
     /// All that it printed, for the reader of a failure.
     pub fn output(&self) -> String {
         self.process.output()
+    }
+}
+
+/// Whether a line of `-msg` says that this message was sent.
+fn sent(line: &str, message: &str) -> bool {
+    line.starts_with(">>>") && line.ends_with(message)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A peer that answers before anybody has read what it prints.
+    fn late(peer: Peer, lines: &[&str]) -> Running {
+        let mut script = "sleep 0.3".to_owned();
+        for line in lines {
+            script.push_str(&format!("; echo '{line}'"));
+        }
+        let process =
+            Process::start("/bin/sh".as_ref(), &["-c".into(), script.into()], None).unwrap();
+        Running {
+            address: ([127, 0, 0, 1], 0).into(),
+            peer,
+            process,
+        }
+    }
+
+    #[test]
+    fn what_a_peer_says_late_is_waited_for() {
+        let go = late(
+            Peer::Go,
+            &[
+                r#"{"event":"listening","address":"127.0.0.1:1"}"#,
+                r#"{"event":"handshake","server_name":"secret.example","hello_retry":true}"#,
+                r#"{"event":"handshake","server_name":"public.example","hello_retry":false}"#,
+            ],
+        );
+        assert_eq!(go.hello_retries(2).unwrap(), 1);
+        assert_eq!(go.names(2).unwrap(), [PUBLIC_NAME, SECRET_NAME]);
+
+        let openssl = late(
+            Peer::OpenSsl,
+            &[
+                ">>> TLS 1.3, Handshake [length 0058], ServerHello",
+                ">>> TLS 1.3, Handshake [length 009b], ServerHello",
+                "Hostname in TLS extension: \"secret.example\"",
+                ">>> TLS 1.3, Handshake [length 000a], EncryptedExtensions",
+            ],
+        );
+        assert_eq!(openssl.hello_retries(1).unwrap(), 1);
+        assert_eq!(openssl.names(1).unwrap(), [SECRET_NAME]);
+    }
+
+    #[test]
+    fn what_a_peer_never_says_is_no_answer() {
+        let go = late(Peer::Go, &[r#"{"event":"handshake","hello_retry":true}"#]);
+        let error = go.hello_retries(2).unwrap_err().to_string();
+        assert!(error.contains("never said a handshake"), "{error}");
     }
 }

@@ -4,6 +4,7 @@
 //! those of [`Skip`] and no others. Without peers the run fails and says how to build them.
 
 mod cell;
+mod grease;
 mod keys;
 mod our_client;
 mod our_server;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         let mut cells = peers_alone::cells();
         cells.extend(keys::cells());
         cells.extend(our_client::cells());
+        cells.extend(grease::cells());
         cells.extend(our_server::cells());
         cells
     };

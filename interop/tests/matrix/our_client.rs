@@ -58,7 +58,8 @@ pub(crate) fn cells() -> Vec<Cell> {
         add("server_without_ech_require_ends", |lab, peer| {
             disabled(lab, peer, Vec::new(), EchMode::Require)
         });
-        add("grease", grease);
+        add("grease", |lab, peer| grease(lab, peer, false));
+        add("hello_retry_grease", |lab, peer| grease(lab, peer, true));
         add("no_ech", no_ech);
         add("resumption", resumption);
         add("tls12_only_without_ech", |lab, peer| {
@@ -180,6 +181,18 @@ fn hold_accepted(peer: Peer, fetched: &Fetched, at: &Running) -> Outcome {
     Ok(())
 }
 
+fn hold_hello_retries(at: &Running, handshakes: usize, expected: usize) -> Outcome {
+    let retries = at
+        .hello_retries(handshakes)
+        .map_err(|error| error.to_string())?;
+    hold!(
+        retries == expected,
+        "HelloRetryRequest as planned",
+        at.output()
+    );
+    Ok(())
+}
+
 fn accept(lab: &Lab, peer: Peer, key: &PeerKey, hello_retry: bool) -> Outcome {
     let server = PeerServer {
         keys: vec![key.path.clone()],
@@ -218,12 +231,7 @@ fn accepted_by(lab: &Lab, peer: Peer, server: &PeerServer, list: &[u8]) -> Outco
         .as_ref()
         .is_some_and(|tls| tls.hello_retry);
     hold!(retried == server.hello_retry, "report", fetched.shown());
-    hold!(
-        at.hello_retries() == usize::from(server.hello_retry),
-        "HelloRetryRequest as planned",
-        at.output()
-    );
-    Ok(())
+    hold_hello_retries(&at, 1, usize::from(server.hello_retry))
 }
 
 fn stale(lab: &Lab, peer: Peer, hello_retry: bool) -> Outcome {
@@ -239,11 +247,7 @@ fn stale(lab: &Lab, peer: Peer, hello_retry: bool) -> Outcome {
     let ech = &fetched.report.ech;
     hold!(ech.source == EchSource::Retry, "source", fetched.shown());
     hold!(ech.retries == 1, "one retry", fetched.shown());
-    hold!(
-        at.hello_retries() == if hello_retry { 2 } else { 0 },
-        "HelloRetryRequest as planned",
-        at.output()
-    );
+    hold_hello_retries(&at, 2, if hello_retry { 2 } else { 0 })?;
     at.wait_for_rejections(1).map_err(|error| error.to_string())
 }
 
@@ -264,11 +268,12 @@ fn disabled(
     let status = fetched.report.ech.status;
     at.wait_for_rejections(1)
         .map_err(|error| error.to_string())?;
+    let names = |handshakes| at.names(handshakes).map_err(|error| error.to_string());
     if mode == EchMode::Require {
         hold!(fetched.result.is_err(), "an error", fetched.shown());
         hold!(status == EchStatus::Rejected, "status", fetched.shown());
         hold!(
-            at.names() == [PUBLIC_NAME],
+            names(1)? == [PUBLIC_NAME],
             "the peer read the public name alone",
             at.output()
         );
@@ -277,18 +282,19 @@ fn disabled(
         hold!(status == EchStatus::Disabled, "status", fetched.shown());
         hold!(page.ech != EchWord::Accepted, "page", fetched.shown());
         hold!(
-            at.names() == [PUBLIC_NAME, SECRET_NAME],
-            "the public name first, then the site without ECH",
+            names(2)? == [PUBLIC_NAME, SECRET_NAME],
+            "the public name with the offer, the site's own without ECH",
             at.output()
         );
     }
     Ok(())
 }
 
-fn grease(lab: &Lab, peer: Peer) -> Outcome {
+fn grease(lab: &Lab, peer: Peer, hello_retry: bool) -> Outcome {
     let key = lab.key(peer, suite::X25519)?;
     let server = PeerServer {
         keys: vec![key.path],
+        hello_retry,
         ..PeerServer::default()
     };
     let at = start(lab, peer, &server)?;
@@ -307,7 +313,7 @@ fn grease(lab: &Lab, peer: Peer) -> Outcome {
         Peer::Go => EchWord::NotOffered,
     };
     hold!(page.ech == expected, "page", fetched.shown());
-    Ok(())
+    hold_hello_retries(&at, 1, usize::from(hello_retry))
 }
 
 fn no_ech(lab: &Lab, peer: Peer) -> Outcome {

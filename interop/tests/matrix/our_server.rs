@@ -43,18 +43,28 @@ pub(crate) fn cells() -> Vec<Cell> {
         });
         add("retired_key_still_opens", retired);
         add("server_without_keys", without_keys);
-        add("no_ech", no_ech);
+        add("no_ech", |lab, peer| {
+            plain(lab, peer, &PeerClient::default(), "TLSv1.3")
+        });
         add("resumption", resumption);
-        add("tls12_only", tls12);
+        add("tls12_only", |lab, peer| {
+            let client = PeerClient {
+                tls12: true,
+                ..PeerClient::default()
+            };
+            plain(lab, peer, &client, "TLSv1.2")
+        });
         match peer {
             Peer::OpenSsl => {
-                add("grease", grease);
+                add("grease", |lab, peer| grease(lab, peer, false));
+                add("hello_retry_grease", |lab, peer| grease(lab, peer, true));
                 add("tls12_in_the_inner_hello_is_refused", inner_tls12);
                 add("other_outer_name", other_outer_name);
                 add("no_outer_name", no_outer_name);
             }
             Peer::Go => cells.extend([
                 Cell::skipped(name("grease"), Skip::GoSendsNoGrease),
+                Cell::skipped(name("hello_retry_grease"), Skip::GoSendsNoGrease),
                 Cell::skipped(
                     name("tls12_in_the_inner_hello_is_refused"),
                     Skip::GoOffersNoInnerTls12,
@@ -219,8 +229,9 @@ fn without_keys(lab: &Lab, peer: Peer) -> Outcome {
     Ok(())
 }
 
-fn grease(lab: &Lab, peer: Peer) -> Outcome {
-    let at = Listener::start(lab, vec![our_key(suite::X25519)?], Vec::new(), false)?;
+fn grease(lab: &Lab, peer: Peer, hello_retry: bool) -> Outcome {
+    let key = our_key(suite::X25519)?;
+    let at = Listener::start(lab, vec![key], Vec::new(), hello_retry)?;
     let client = PeerClient {
         offer: Offer::Grease,
         ..PeerClient::default()
@@ -237,14 +248,20 @@ fn grease(lab: &Lab, peer: Peer) -> Outcome {
         "GREASE is served by its outer name",
         shown(&word, &seen)
     );
+    hold!(
+        word.hello_retry == hello_retry,
+        "HelloRetryRequest",
+        word.output
+    );
     Ok(())
 }
 
-fn no_ech(lab: &Lab, peer: Peer) -> Outcome {
+/// A client without ECH, of which our server must take no notice.
+fn plain(lab: &Lab, peer: Peer, client: &PeerClient, version: &str) -> Outcome {
     let at = Listener::start(lab, vec![our_key(suite::X25519)?], Vec::new(), false)?;
-    let (word, seen) = run_one(lab, peer, &at, &PeerClient::default())?;
+    let (word, seen) = run_one(lab, peer, &at, client)?;
     hold!(
-        word.ech == EchWord::NotOffered && word.answered && word.version == "TLSv1.3",
+        word.ech == EchWord::NotOffered && word.answered && word.version == version,
         "the peer's word",
         shown(&word, &seen)
     );
@@ -273,26 +290,6 @@ fn resumption(lab: &Lab, peer: Peer) -> Outcome {
             shown(word, seen)
         );
     }
-    Ok(())
-}
-
-fn tls12(lab: &Lab, peer: Peer) -> Outcome {
-    let at = Listener::start(lab, vec![our_key(suite::X25519)?], Vec::new(), false)?;
-    let client = PeerClient {
-        tls12: true,
-        ..PeerClient::default()
-    };
-    let (word, seen) = run_one(lab, peer, &at, &client)?;
-    hold!(
-        word.answered && word.version == "TLSv1.2",
-        "the peer's word",
-        shown(&word, &seen)
-    );
-    hold!(
-        seen.outcome == Some(EchOutcome::NotOffered),
-        "our outcome",
-        shown(&word, &seen)
-    );
     Ok(())
 }
 

@@ -36,7 +36,10 @@ fn accepted(lab: &Lab, server: Peer, client: Peer) -> Outcome {
     hold!(word.ech == EchWord::Accepted, "accepted", word.output);
     hold!(word.hello_retry, "hello retry", word.output);
     hold!(word.version == "TLSv1.3", "TLS 1.3", word.output);
-    hold!(running.hello_retries() > 0, "hello retry", running.output());
+    let retries = running
+        .hello_retries(1)
+        .map_err(|error| error.to_string())?;
+    hold!(retries == 1, "hello retry", running.output());
     Ok(())
 }
 

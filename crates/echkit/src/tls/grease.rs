@@ -13,10 +13,10 @@ use rustls::crypto::hpke::{Hpke, HpkePublicKey};
 /// Only the fresh encapsulation is sent, never the key, so one key per process does.
 static PLACEHOLDERS: Mutex<Option<HashMap<Suite, HpkePublicKey>>> = Mutex::new(None);
 
-/// A GREASE configuration with a suite picked at random among those under X25519.
+/// A GREASE configuration with a suite picked at random among those under X25519 (RFC 9849 §6.2),
+/// as nearly all published configs and the browsers have it: GREASE is to look like them.
 ///
-/// That is what published configs use. With any KEM of ours, OpenSSL 4.0.3 now and then answered
-/// illegal_parameter in place of ignoring the extension.
+/// `docs/decisions/045-grease-suites.md` says why no other KEM is drawn.
 pub(super) fn random() -> Result<(EchGreaseConfig, Suite), rustls::Error> {
     let usual: Vec<_> = suites()
         .iter()
@@ -53,6 +53,18 @@ mod tests {
     use rustls::{ClientConfig, RootCertStore};
 
     use super::*;
+
+    #[test]
+    fn what_is_drawn_looks_like_a_published_config_and_varies() {
+        let mut drawn = std::collections::HashSet::new();
+        for _ in 0..200 {
+            let (config, suite) = random().unwrap();
+            assert_eq!(suite.kem, Kem::X25519, "{config:?}");
+            drawn.insert(suite.sym);
+        }
+        // One of at least two hundred times out: never by chance.
+        assert!(drawn.len() > 1, "{drawn:?}");
+    }
 
     #[test]
     fn every_suite_makes_a_hello_that_looks_like_an_offer() {
