@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz interop peers prepare prepare-peers wheel test-python
+.PHONY: help demo test lint bench fuzz interop peers prepare prepare-peers wheel test-python bench-python
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -39,6 +39,10 @@ test-python: wheel ## install the wheel into a fresh environment and test it the
 	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
 	cd python/tests && "$$env/bin/python" -m pytest -q . && \
 	"$$env/bin/python" stdlib_ssl.py 2>/dev/null | grep -v '^ '
+
+bench-python: wheel ## compare echkit.ssl with the standard module; BENCH holds more arguments
+	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
+	"$$env/bin/python" python/bench/bench.py $(BENCH)
 
 interop: peers ## the matrix against OpenSSL 4 and Go, both directions, cell by cell
 	cargo test --locked --package echkit-interop -- --nocapture

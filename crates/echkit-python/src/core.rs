@@ -1,6 +1,6 @@
 //! One TLS connection without I/O of its own: records in, records out.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 
 use echkit::tls::Guard;
@@ -11,14 +11,14 @@ use rustls::{Connection, Error, PeerIncompatible, ServerConfig};
 use rustls_pki_types::ServerName;
 
 use crate::failure::Failure;
+use crate::record::Record;
 use crate::socket::{Fd, Received};
 use crate::verifier::observing;
 
-const HEADER: usize = 5;
-/// Longest record (RFC 8446 §5.2); TLS 1.2 allows more (RFC 5246 §6.2.3).
-const MAX_BODY: usize = 16_384 + 2_048;
 /// Plaintext encrypted in one go: rustls' own limit for what waits to be sent.
 pub(crate) const CHUNK: usize = 64 * 1024;
+/// Most plaintext for one call to read, so that a writer in another thread gets its turn.
+const MAX_READ: usize = 256 * 1024;
 
 /// Where records come from and go to.
 #[derive(Clone, Copy)]
@@ -53,17 +53,18 @@ pub(crate) struct Core {
     pub(crate) inner_name: Option<ServerName<'static>>,
     pub(crate) unverified: bool,
     pub(crate) ragged_eof_is_eof: bool,
-    /// Ciphertext that was handed in and not yet read (memory only).
-    pub(crate) input: Vec<u8>,
-    pub(crate) input_eof: bool,
+    /// Ciphertext that was handed in (memory only), and how much of it was taken.
+    input: Vec<u8>,
+    input_taken: usize,
+    input_eof: bool,
     /// Records to hand out: all of them for memory, else what is written by hand.
     pub(crate) output: Vec<u8>,
     /// The record that is being received.
-    record: Vec<u8>,
+    record: Record,
     /// Plaintext that can be read at once.
     pub(crate) plaintext: usize,
-    /// Plaintext to encrypt; kept to save the allocation.
-    pub(crate) scratch: Vec<u8>,
+    /// What ended a read that had something to return; the next one says so.
+    deferred: Option<Failure>,
     /// What a non-blocking write took and could not flush.
     pub(crate) unflushed: usize,
     pub(crate) closed_by_peer: bool,
@@ -82,11 +83,12 @@ impl Core {
             unverified: false,
             ragged_eof_is_eof: false,
             input: Vec::new(),
+            input_taken: 0,
             input_eof: false,
             output: Vec::new(),
-            record: Vec::new(),
+            record: Record::default(),
             plaintext: 0,
-            scratch: Vec::new(),
+            deferred: None,
             unflushed: 0,
             closed_by_peer: false,
             closed_by_us: false,
@@ -168,39 +170,82 @@ impl Core {
         let _ = self.flush(io);
     }
 
-    /// Makes plaintext available, or says why there is none.
-    pub(crate) fn fill(&mut self, io: Io) -> Result<(), Failure> {
-        loop {
-            if self.plaintext > 0 {
-                return Ok(());
+    /// Takes ciphertext that was handed in (memory only).
+    pub(crate) fn hand_in(&mut self, bytes: &[u8], eof: bool) {
+        self.input.drain(..std::mem::take(&mut self.input_taken));
+        self.input.extend_from_slice(bytes);
+        self.input_eof = eof;
+    }
+
+    /// Gives up to `len` bytes of plaintext to `sink`: at least one byte, or an error, and then
+    /// whatever else is at hand without waiting.
+    pub(crate) fn read(
+        &mut self,
+        io: Io,
+        len: usize,
+        mut sink: impl FnMut(&[u8]),
+    ) -> Result<usize, Failure> {
+        let len = len.min(MAX_READ);
+        if self.plaintext == 0 {
+            self.fill(io)?;
+        }
+        let mut taken = self.take(len, &mut sink);
+        while taken < len && !self.closed_by_peer && self.more_fits(io, len - taken) {
+            match self.step(io) {
+                Ok(()) => taken += self.take(len - taken, &mut sink),
+                Err(Failure::WantRead) => break,
+                Err(other) => {
+                    self.deferred = Some(other);
+                    break;
+                }
             }
+        }
+        Ok(taken)
+    }
+
+    /// Makes plaintext available, or says why there is none.
+    fn fill(&mut self, io: Io) -> Result<(), Failure> {
+        if let Some(failure) = self.deferred.take() {
+            return Err(failure);
+        }
+        while self.plaintext == 0 {
             if self.closed_by_peer {
                 return Err(Failure::Closed);
             }
-            self.receive(io)?;
-            self.process(io)?;
-            match self.flush(io) {
-                // Reading must go on while the peer takes nothing.
-                Ok(()) | Err(Failure::WantWrite) => {}
-                Err(other) => return Err(other),
-            }
+            self.step(io)?;
+        }
+        Ok(())
+    }
+
+    /// Whether another record is on its way here, and leaves no plaintext behind.
+    fn more_fits(&self, io: Io, room: usize) -> bool {
+        match io {
+            Io::Socket(_) => self.record.announced().is_some_and(|len| len <= room),
+            Io::Memory => self.input_taken < self.input.len(),
         }
     }
 
-    /// Encrypts `scratch[from..]` as far as there is room, and says how much that was.
-    pub(crate) fn encrypt(&mut self, from: usize) -> Result<usize, Failure> {
+    /// Receives and decrypts the next record.
+    fn step(&mut self, io: Io) -> Result<(), Failure> {
+        self.receive(io)?;
+        self.process(io)?;
+        match self.flush(io) {
+            // Reading must go on while the peer takes nothing.
+            Ok(()) | Err(Failure::WantWrite) => Ok(()),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Encrypts as much of `plaintext` as there is room for, and says how much that was.
+    pub(crate) fn encrypt(&mut self, plaintext: &[u8]) -> Result<usize, Failure> {
         if self.closed_by_us {
             return Err(Failure::Other(
                 "PROTOCOL_IS_SHUTDOWN",
                 "protocol is shutdown".to_owned(),
             ));
         }
-        let scratch = std::mem::take(&mut self.scratch);
-        let written = self
-            .running()
-            .and_then(|c| c.writer().write(&scratch[from..]).map_err(Failure::Io));
-        self.scratch = scratch;
-        written
+        let mut writer = self.running()?.writer();
+        writer.write(plaintext).map_err(Failure::Io)
     }
 
     /// Says goodbye and waits for the peer's.
@@ -210,6 +255,9 @@ impl Core {
             self.closed_by_us = true;
         }
         self.flush(io)?;
+        if let Some(failure) = self.deferred.take() {
+            return Err(failure);
+        }
         while !self.closed_by_peer {
             if self.plaintext > 0 {
                 return Err(Failure::Other(
@@ -261,40 +309,33 @@ impl Core {
         Ok(())
     }
 
-    /// Receives the rest of one record, and nothing beyond it: what follows may not be TLS.
+    /// Receives the rest of one record, as [`Record`] has it.
     fn receive(&mut self, io: Io) -> Result<(), Failure> {
-        loop {
-            let have = self.record.len();
-            let need = wanted(&self.record);
-            if have == need {
-                return Ok(());
-            }
+        while !self.record.is_complete() {
             match io {
-                Io::Memory if self.input.is_empty() && self.input_eof => {
-                    return Err(self.ended());
-                }
-                Io::Memory if self.input.is_empty() => return Err(Failure::WantRead),
                 Io::Memory => {
-                    let len = self.input.len().min(need - have);
-                    self.record.extend(self.input.drain(..len));
-                }
-                Io::Socket(fd) => {
-                    self.record.resize(need, 0);
-                    let received = fd.receive(&mut self.record[have..]);
-                    let len = match received {
-                        Received::Bytes(len) => len,
-                        _ => 0,
-                    };
-                    self.record.truncate(have + len);
-                    match received {
-                        Received::Bytes(_) => {}
-                        Received::Nothing => return Err(Failure::WantRead),
-                        Received::End => return Err(self.ended()),
-                        Received::Error(error) => return Err(Failure::Io(error)),
+                    let bytes = &self.input[self.input_taken..];
+                    if bytes.is_empty() {
+                        return Err(match self.input_eof {
+                            true => self.ended(),
+                            false => Failure::WantRead,
+                        });
                     }
+                    let spare = self.record.spare();
+                    let len = bytes.len().min(spare.len());
+                    spare[..len].copy_from_slice(&bytes[..len]);
+                    self.record.received(len);
+                    self.input_taken += len;
                 }
+                Io::Socket(fd) => match fd.receive(self.record.spare()) {
+                    Received::Bytes(len) => self.record.received(len),
+                    Received::Nothing => return Err(Failure::WantRead),
+                    Received::End => return Err(self.ended()),
+                    Received::Error(error) => return Err(Failure::Io(error)),
+                },
             }
         }
+        Ok(())
     }
 
     fn ended(&self) -> Failure {
@@ -306,10 +347,10 @@ impl Core {
 
     /// Gives the received record to rustls.
     fn process(&mut self, io: Io) -> Result<(), Failure> {
-        let record = std::mem::take(&mut self.record);
-        let outcome = self.give(&record);
+        let mut record = std::mem::take(&mut self.record);
+        let outcome = self.give(record.news());
+        record.next();
         self.record = record;
-        self.record.clear();
         if outcome.is_err() {
             // The alert tells the peer; that it may not get through does not matter any more.
             let _ = self.flush(io);
@@ -337,20 +378,27 @@ impl Core {
                 }
             }
             State::Running(connection) => {
-                let (outcome, refused) = observing(self.inner_name.as_ref(), || {
-                    while !record.is_empty() {
-                        connection
-                            .read_tls(&mut record)
-                            .map_err(|error| Error::General(error.to_string()))?;
+                // Nothing is verified after the handshake.
+                let inner_name = self.inner_name.as_ref().filter(|_| !self.done);
+                let (outcome, refused) = observing(inner_name, || {
+                    let mut state = Ok(None);
+                    while !record.is_empty() && state.is_ok() {
+                        match connection.read_tls(&mut record) {
+                            // Nothing counts after close_notify.
+                            Ok(0) => break,
+                            Ok(_) => state = connection.process_new_packets().map(Some),
+                            Err(error) => state = Err(Error::General(error.to_string())),
+                        }
                     }
-                    connection.process_new_packets()
+                    state
                 });
                 match outcome {
-                    Ok(state) => {
+                    Ok(Some(state)) => {
                         self.plaintext = state.plaintext_bytes_to_read();
                         self.closed_by_peer |= state.peer_has_closed();
                         Ok(())
                     }
+                    Ok(None) => Ok(()),
                     Err(error) => {
                         self.judge_rejection(&error, refused.is_some());
                         if self.ech.rejected && self.ech.authenticated {
@@ -391,27 +439,22 @@ impl Core {
         }
     }
 
-    /// Plaintext that is at hand.
-    pub(crate) fn take(&mut self, buffer: &mut [u8]) -> usize {
-        let Ok(connection) = self.running() else {
+    /// Gives plaintext that is at hand to `sink`.
+    fn take(&mut self, len: usize, sink: &mut impl FnMut(&[u8])) -> usize {
+        let State::Running(connection) = &mut self.state else {
             return 0;
         };
-        let len = connection.reader().read(buffer).unwrap_or(0);
-        self.plaintext = self.plaintext.saturating_sub(len);
-        len
-    }
-}
-
-/// How long the record is, as far as is known: its header first.
-fn wanted(record: &[u8]) -> usize {
-    let Some(header) = record.first_chunk::<HEADER>() else {
-        return HEADER;
-    };
-    let body = usize::from(u16::from_be_bytes([header[3], header[4]]));
-    // What is no TLS goes to rustls as it is, to be refused.
-    match (20..=23).contains(&header[0]) && header[1] == 3 && body <= MAX_BODY {
-        true => HEADER + body,
-        false => HEADER,
+        let mut reader = connection.reader();
+        let mut taken = 0;
+        while taken < len.min(self.plaintext) {
+            let Ok(chunk) = reader.fill_buf() else { break };
+            let now = chunk.len().min(len - taken);
+            sink(&chunk[..now]);
+            reader.consume(now);
+            taken += now;
+        }
+        self.plaintext -= taken.min(self.plaintext);
+        taken
     }
 }
 

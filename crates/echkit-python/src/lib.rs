@@ -10,6 +10,7 @@ mod core;
 mod failure;
 mod lookup;
 mod object;
+mod record;
 mod runtime;
 mod session;
 mod socket;

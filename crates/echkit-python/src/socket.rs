@@ -1,12 +1,12 @@
 //! A file descriptor that never blocks here: waiting is done apart, without any lock.
 
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
 /// A socket of Python's, by its number.
 #[derive(Clone, Copy)]
@@ -26,6 +26,8 @@ pub(crate) enum Direction {
     Read,
     Write,
 }
+
+const SENDING: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 impl Fd {
     #[allow(unsafe_code)]
@@ -74,9 +76,19 @@ impl Fd {
 
 impl Write for Fd {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         loop {
-            match send(self.borrow(), bytes, flags) {
+            match send(self.borrow(), bytes, SENDING) {
+                Err(Errno::INTR) => continue,
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Several records with one system call.
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            let nothing_else = &mut SendAncillaryBuffer::default();
+            match sendmsg(self.borrow(), slices, nothing_else, SENDING) {
                 Err(Errno::INTR) => continue,
                 other => return Ok(other?),
             }

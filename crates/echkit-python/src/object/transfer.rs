@@ -7,7 +7,7 @@ use pyo3::types::{PyBytes, PyMemoryView};
 
 use super::SslObject;
 use super::waiting::Patience;
-use crate::core::CHUNK;
+use crate::core::{CHUNK, Core, Io};
 use crate::failure::Failure;
 
 impl SslObject {
@@ -28,73 +28,69 @@ impl SslObject {
         if buffer.as_ref().is_some_and(|b| b.readonly()) {
             return Err(PyTypeError::new_err("a writable buffer is needed"));
         }
-        let mut chunk = Vec::new();
-        if len > 0 {
-            let (_, patience) = self.patience(py)?;
-            self.shake_hands(py, patience, "read")?;
-            chunk = match self.run(py, patience, "read", |core, io| {
-                core.fill(io)?;
-                let mut chunk = vec![0; len.min(core.plaintext)];
-                let taken = core.take(&mut chunk);
-                chunk.truncate(taken);
-                Ok(chunk)
-            }) {
-                Ok(chunk) => chunk,
-                Err(Failure::Closed) => Vec::new(),
-                Err(failure) => return Err(failure.into()),
-            };
+        let Some(buffer) = buffer else {
+            let mut chunk = Vec::new();
+            self.read_with(py, len, |core, io| {
+                core.read(io, len, |plaintext| chunk.extend_from_slice(plaintext))
+            })?;
+            return Ok(PyBytes::new(py, &chunk).into_any());
+        };
+        let mut target = Target::new(&buffer)?;
+        let taken = self.read_with(py, len, |core, io| {
+            core.read(io, len, |plaintext| target.put(plaintext))
+        })?;
+        Ok(taken.into_pyobject(py)?.into_any())
+    }
+
+    fn read_with(
+        &self,
+        py: Python<'_>,
+        len: usize,
+        read: impl FnMut(&mut Core, Io) -> Result<usize, Failure> + Send,
+    ) -> PyResult<usize> {
+        if len == 0 {
+            return Ok(0);
         }
-        match buffer {
-            None => Ok(PyBytes::new(py, &chunk).into_any()),
-            Some(buffer) => {
-                copy_out(py, &buffer, &chunk)?;
-                Ok(chunk.len().into_pyobject(py)?.into_any())
-            }
+        let (_, patience) = self.patience(py)?;
+        self.shake_hands(py, patience, "read")?;
+        match self.run(py, patience, "read", read) {
+            Err(Failure::Closed) => Ok(0),
+            other => Ok(other?),
         }
     }
 
     /// Writes `data`, and says how much of it was written.
     pub(super) fn write_all(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let data = bytes_of(data)?;
+        let data = Source::new(bytes_of(data)?)?;
         let (_, patience) = self.patience(py)?;
         self.shake_hands(py, patience, "write")?;
-        let data = data.to_vec(py)?;
+        let mut chunk = Vec::with_capacity(data.len().min(CHUNK));
         if matches!(patience, Patience::NonBlocking) && !self.in_memory() {
-            return self.write_chunk(py, patience, &data[..data.len().min(CHUNK)]);
-        }
-        for chunk in data.chunks(CHUNK) {
-            self.write_chunk(py, patience, chunk)?;
-        }
-        Ok(data.len())
-    }
-
-    fn write_chunk(&self, py: Python<'_>, patience: Patience, chunk: &[u8]) -> PyResult<usize> {
-        if matches!(patience, Patience::NonBlocking) && !self.in_memory() {
+            data.copy(py, 0, &mut chunk);
             return Ok(self.run(py, patience, "write", |core, io| {
                 if core.unflushed == 0 {
                     core.flush(io)?;
-                    core.scratch.clear();
-                    core.scratch.extend_from_slice(chunk);
-                    core.unflushed = core.encrypt(0)?;
+                    core.unflushed = core.encrypt(&chunk)?;
                 }
                 core.flush(io)?;
                 Ok(std::mem::take(&mut core.unflushed))
             })?);
         }
-        let mut written = 0;
-        loop {
+        let mut start = 0;
+        while start < data.len() {
+            data.copy(py, start, &mut chunk);
+            start += chunk.len();
             // Only what this call encrypted counts for it: another thread may be writing too.
-            written += self.run(py, patience, "write", |core, io| {
-                core.flush(io)?;
-                core.scratch.clear();
-                core.scratch.extend_from_slice(&chunk[written..]);
-                core.encrypt(0)
+            let mut written = 0;
+            self.run(py, patience, "write", |core, io| {
+                while written < chunk.len() {
+                    core.flush(io)?;
+                    written += core.encrypt(&chunk[written..])?;
+                }
+                core.flush(io)
             })?;
-            self.run(py, patience, "write", |core, io| core.flush(io))?;
-            if written >= chunk.len() {
-                return Ok(written);
-            }
         }
+        Ok(data.len())
     }
 }
 
@@ -106,20 +102,77 @@ fn bytes_of(object: &Bound<'_, PyAny>) -> PyResult<PyBuffer<u8>> {
     })
 }
 
-/// Copies `bytes` to the beginning of a buffer.
+/// A buffer of Python's to write plaintext to, without the interpreter's lock.
+struct Target<'a> {
+    next: *mut u8,
+    room: usize,
+    /// Keeps the memory where it is.
+    _buffer: &'a PyBuffer<u8>,
+}
+
+// SAFETY: the pointer leads to memory that `_buffer` keeps in place for `'a`, and nothing about it
+// belongs to one thread. `PyBuffer` itself may be sent.
 #[allow(unsafe_code)]
-fn copy_out(py: Python<'_>, buffer: &PyBuffer<u8>, bytes: &[u8]) -> PyResult<()> {
-    if !buffer.is_c_contiguous() || buffer.readonly() || bytes.len() > buffer.item_count() {
-        return Err(PyValueError::new_err(
-            "a contiguous, writable buffer is needed",
-        ));
+unsafe impl Send for Target<'_> {}
+
+impl<'a> Target<'a> {
+    fn new(buffer: &'a PyBuffer<u8>) -> PyResult<Self> {
+        if !buffer.is_c_contiguous() || buffer.readonly() {
+            return Err(PyValueError::new_err(
+                "a contiguous, writable buffer is needed",
+            ));
+        }
+        Ok(Self {
+            next: buffer.buf_ptr().cast(),
+            room: buffer.item_count(),
+            _buffer: buffer,
+        })
     }
-    let _attached = py;
-    // SAFETY: the buffer is contiguous, writable and long enough, and cannot be moved or freed
-    // while it is exported. `bytes` is memory of ours. Other threads of Python that write to the
-    // same memory at the same time would need the interpreter's lock, which is held here.
-    unsafe {
-        std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.buf_ptr().cast::<u8>(), bytes.len());
+
+    /// Copies as much as there is room for.
+    #[allow(unsafe_code)]
+    fn put(&mut self, bytes: &[u8]) {
+        let len = bytes.len().min(self.room);
+        // SAFETY: `next` leads to `room` more bytes of a contiguous, writable buffer, which is not
+        // moved or freed while it is exported; `bytes` is memory of ours. No reference to Python's
+        // memory is made. A program that touches the buffer in another thread during the call
+        // gets what it would get from the standard module, which writes there unlocked as well.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.next, len);
+            self.next = self.next.add(len);
+        }
+        self.room -= len;
     }
-    Ok(())
+}
+
+/// A buffer of Python's to take plaintext from.
+struct Source(PyBuffer<u8>);
+
+impl Source {
+    fn new(buffer: PyBuffer<u8>) -> PyResult<Self> {
+        match buffer.is_c_contiguous() {
+            true => Ok(Self(buffer)),
+            false => Err(PyValueError::new_err("a contiguous buffer is needed")),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.0.item_count()
+    }
+
+    /// Replaces `chunk` with what begins at `start`, as far as it may hold.
+    #[allow(unsafe_code)]
+    fn copy(&self, py: Python<'_>, start: usize, chunk: &mut Vec<u8>) {
+        let _attached = py;
+        let len = self.len().saturating_sub(start).min(CHUNK);
+        chunk.clear();
+        if len == 0 {
+            return;
+        }
+        // SAFETY: `start + len` is within a contiguous buffer that is kept in place while it is
+        // exported. The interpreter's lock is held, so that nobody changes it meanwhile.
+        let bytes =
+            unsafe { std::slice::from_raw_parts(self.0.buf_ptr().cast::<u8>().add(start), len) };
+        chunk.extend_from_slice(bytes);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyWeakrefMethods, PyWeakrefReference};
 
@@ -26,6 +27,21 @@ pub(super) enum Patience {
     Until(Option<Instant>),
 }
 
+impl Patience {
+    /// What to wait for and until when, where an outcome asks for it and there is patience.
+    fn until<T>(self, outcome: &Result<T, Failure>) -> Option<(Direction, Option<Instant>)> {
+        let direction = match outcome {
+            Err(Failure::WantRead) => Direction::Read,
+            Err(Failure::WantWrite) => Direction::Write,
+            _ => return None,
+        };
+        match self {
+            Self::Until(deadline) => Some((direction, deadline)),
+            Self::NonBlocking => None,
+        }
+    }
+}
+
 impl SslObject {
     /// The socket, and how long a call may wait: asked anew for each call.
     pub(super) fn patience<'py>(
@@ -36,7 +52,7 @@ impl SslObject {
             return Ok((None, Patience::NonBlocking));
         };
         let socket = weak.bind(py).upgrade().ok_or_else(gone)?;
-        let timeout: Option<f64> = socket.call_method0("gettimeout")?.extract()?;
+        let timeout: Option<f64> = socket.call_method0(intern!(py, "gettimeout"))?.extract()?;
         let patience = match timeout {
             None => Patience::Until(None),
             Some(0.0) => Patience::NonBlocking,
@@ -58,7 +74,10 @@ impl SslObject {
             return Ok(None);
         };
         let socket = weak.bind(py).upgrade().ok_or_else(gone)?;
-        match socket.call_method0("fileno")?.extract::<i32>()? {
+        match socket
+            .call_method0(intern!(py, "fileno"))?
+            .extract::<i32>()?
+        {
             -1 => Err(gone()),
             fd => Ok(Some(Fd(fd))),
         }
@@ -71,30 +90,32 @@ impl SslObject {
         py: Python<'_>,
         patience: Patience,
         name: &'static str,
-        operation: impl Fn(&mut Core, Io) -> Result<T, Failure> + Send + Sync,
+        mut operation: impl FnMut(&mut Core, Io) -> Result<T, Failure> + Send,
     ) -> Result<T, Failure> {
         loop {
+            // Asked anew each time: another thread may have closed the socket meanwhile.
             let Some(fd) = self.fd(py)? else {
-                return self.run_in_memory(py, &operation);
+                return self.run_in_memory(py, operation);
             };
-            let outcome = py.detach(|| operation(&mut lock(&self.core), Io::Socket(fd)));
-            let direction = match &outcome {
-                Err(Failure::WantRead) => Direction::Read,
-                Err(Failure::WantWrite) => Direction::Write,
-                _ => return outcome,
-            };
-            let Patience::Until(deadline) = patience else {
-                return outcome;
-            };
-            loop {
-                match py.detach(|| fd.wait(direction, deadline)) {
-                    Ok(true) => break,
-                    Ok(false) => return Err(Failure::TimedOut(name)),
-                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
+            let (outcome, until, mut waited) = py.detach(|| {
+                let outcome = operation(&mut lock(&self.core), Io::Socket(fd));
+                let until = patience.until(&outcome);
+                let waited = until.map(|(direction, deadline)| fd.wait(direction, deadline));
+                (outcome, until, waited)
+            });
+            while let Some((direction, deadline)) = until {
+                match waited {
+                    Some(Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => {
                         py.check_signals()?;
                     }
-                    Err(error) => return Err(Failure::Io(error)),
+                    Some(Err(error)) => return Err(Failure::Io(error)),
+                    Some(Ok(false)) => return Err(Failure::TimedOut(name)),
+                    Some(Ok(true)) | None => break,
                 }
+                waited = Some(py.detach(|| fd.wait(direction, deadline)));
+            }
+            if until.is_none() {
+                return outcome;
             }
         }
     }
@@ -102,37 +123,39 @@ impl SslObject {
     fn run_in_memory<T: Send>(
         &self,
         py: Python<'_>,
-        operation: &(impl Fn(&mut Core, Io) -> Result<T, Failure> + Send + Sync),
+        mut operation: impl FnMut(&mut Core, Io) -> Result<T, Failure> + Send,
     ) -> Result<T, Failure> {
-        let Transport::Memory { incoming, outgoing } = &self.transport else {
+        let Transport::Memory { incoming, .. } = &self.transport else {
             return Err(Failure::WantRead);
         };
         let incoming = incoming.bind(py);
-        let data = incoming.call_method0("read")?;
+        let data = incoming.call_method0(intern!(py, "read"))?;
         let data = data.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes();
-        let eof: bool = incoming.getattr("eof")?.extract()?;
-        let (outcome, output) = py.detach(|| {
+        let eof: bool = incoming.getattr(intern!(py, "eof"))?.extract()?;
+        let outcome = py.detach(|| {
             let mut core = lock(&self.core);
-            core.input.extend_from_slice(data);
-            core.input_eof = eof;
-            let outcome = operation(&mut core, Io::Memory);
-            (outcome, std::mem::take(&mut core.output))
+            core.hand_in(data, eof);
+            operation(&mut core, Io::Memory)
         });
-        if !output.is_empty() {
-            outgoing
-                .bind(py)
-                .call_method1("write", (PyBytes::new(py, &output),))?;
-        }
+        self.hand_out(py)?;
         outcome
     }
 
-    /// Hands records out that were made outside of [`Self::run`].
+    /// Hands out the records that were made (memory only).
     pub(super) fn hand_out(&self, py: Python<'_>) -> PyResult<()> {
         if let Transport::Memory { outgoing, .. } = &self.transport {
-            let output = std::mem::take(&mut lock(&self.core).output);
-            outgoing
-                .bind(py)
-                .call_method1("write", (PyBytes::new(py, &output),))?;
+            let mut output = std::mem::take(&mut lock(&self.core).output);
+            if !output.is_empty() {
+                outgoing
+                    .bind(py)
+                    .call_method1(intern!(py, "write"), (PyBytes::new(py, &output),))?;
+                // Given back, to be filled again.
+                output.clear();
+                let mut core = lock(&self.core);
+                if core.output.is_empty() {
+                    core.output = output;
+                }
+            }
         }
         Ok(())
     }

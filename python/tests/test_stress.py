@@ -1,0 +1,79 @@
+"""Leaks, threads, forks, exits and interruptions: neither growth, nor hangs, nor crashes.
+
+Each runs in a process of its own, whose time is limited so that a hang is a failure. The
+environment variable ``ECHKIT_SOAK`` says how many handshakes the search for leaks makes.
+"""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from peer import Peer
+
+STRESS = str(pathlib.Path(__file__).with_name("stress.py"))
+COUNT = os.environ.get("ECHKIT_SOAK", "2000")
+# Much more than is ever needed on a busy machine.
+LIMIT = 300
+
+
+def run(*arguments, limit=LIMIT):
+    done = subprocess.run(
+        [sys.executable, STRESS, *arguments], capture_output=True, text=True, timeout=limit
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_handshakes_and_aborted_connections_leave_no_memory_behind():
+    run("soak", COUNT, limit=LIMIT + int(COUNT) // 10)
+
+
+def test_sockets_closed_at_any_point_leave_no_memory_behind():
+    run("soak_sockets")
+
+
+def test_many_threads_shake_hands_with_one_context():
+    run("threads")
+
+
+def test_one_thread_reads_while_another_sends():
+    run("both_ways")
+
+
+def test_a_child_of_a_busy_process_makes_connections():
+    run("fork")
+
+
+@pytest.fixture(scope="module")
+def port():
+    with Peer() as peer:
+        yield str(peer.port)
+
+
+@pytest.mark.parametrize("what", ["handshake", "read", "timed", "write", "busy"])
+def test_the_interpreter_ends_in_the_middle_of_io(what, port):
+    done = run("leave", what, port)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("what", ["handshake", "read", "timed", "write", "busy"])
+def test_ctrl_c_ends_a_blocked_call(what, port):
+    process = subprocess.Popen(
+        [sys.executable, STRESS, "interrupted", what, port],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "blocked\n", process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=LIMIT)
+    finally:
+        process.kill()
+        process.wait()
+    assert errors.rstrip().endswith("KeyboardInterrupt"), errors
+    assert process.returncode == -signal.SIGINT
