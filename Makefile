@@ -4,13 +4,15 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz interop peers prepare prepare-peers wheel test-python bench-python
+.PHONY: help demo test lint bench fuzz interop peers prepare prepare-peers wheel test-python bench-python soak-python
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
+# How many connections `make soak-python` makes.
+SOAK ?= 100000
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: prepare ## see ECH hide a name: an ECH internet on loopback, with and without, and on the wire
 	cargo run --quiet --locked --package echkit-cli --bin ech -- demo
@@ -43,6 +45,10 @@ test-python: wheel ## install the wheel into a fresh environment and test it the
 bench-python: wheel ## compare echkit.ssl with the standard module; BENCH holds more arguments
 	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
 	"$$env/bin/python" python/bench/bench.py $(BENCH)
+
+soak-python: wheel ## SOAK (100000) handshakes and aborted connections in Python: memory must not grow
+	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
+	"$$env/bin/python" python/tests/stress.py soak $(SOAK)
 
 interop: peers ## the matrix against OpenSSL 4 and Go, both directions, cell by cell
 	cargo test --locked --package echkit-interop -- --nocapture

@@ -11,48 +11,20 @@ are full handshakes under the same certificate.
 
 import argparse
 import asyncio
+import pathlib
 import platform
-import socket
 import ssl as standard
 import statistics
-import subprocess
 import sys
 import time
 
 import echkit.ssl
-import peer
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests"))
+from peer import HIDDEN, Peer, client_context, ech_config  # noqa: E402
 
 MODULES = {"ssl": standard, "echkit.ssl": echkit.ssl}
 BLOCK = 65536
-
-
-class Peer:
-    """A server in another process."""
-
-    def __init__(self, *arguments):
-        self.process = subprocess.Popen(
-            [sys.executable, peer.__file__, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.port = int(self.process.stdout.readline())
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def context(module):
-    made = module.SSLContext(module.PROTOCOL_TLS_CLIENT)
-    made.load_verify_locations(str(peer.CERTS / "ca.pem"))
-    return made
-
-
-def connect(made, port):
-    plain = socket.create_connection(("127.0.0.1", port))
-    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return made.wrap_socket(plain, server_hostname=peer.NAME)
 
 
 class Clock:
@@ -67,9 +39,9 @@ class Clock:
         self.cpu = time.process_time() - self.cpu
 
 
-def receive(module, port, size):
+def receive(module, there, size):
     """``recv_into`` of 64 KB."""
-    with connect(context(module), port) as tls:
+    with there.connect(client_context(module)) as tls:
         tls.sendall(f"down {size}\n".encode())
         buffer = bytearray(BLOCK)
         left = size
@@ -79,10 +51,10 @@ def receive(module, port, size):
     return clock
 
 
-def send(module, port, size):
+def send(module, there, size):
     """``sendall`` of 1 MB at a time."""
     block = bytes(1 << 20)
-    with connect(context(module), port) as tls:
+    with there.connect(client_context(module)) as tls:
         tls.sendall(f"up {size}\n".encode())
         with Clock() as clock:
             for _ in range(size // len(block)):
@@ -91,17 +63,21 @@ def send(module, port, size):
     return clock
 
 
-async def _open(module, port):
+async def _open(module, there):
     return await asyncio.open_connection(
-        "127.0.0.1", port, ssl=context(module), server_hostname=peer.NAME, limit=1 << 20
+        "127.0.0.1",
+        there.port,
+        ssl=client_context(module),
+        server_hostname=HIDDEN,
+        limit=1 << 20,
     )
 
 
-def stream_read(module, port, size):
+def stream_read(module, there, size):
     """An asyncio stream, read 64 KB at a time."""
 
     async def main():
-        reader, writer = await _open(module, port)
+        reader, writer = await _open(module, there)
         writer.write(f"down {size}\n".encode())
         left = size
         with Clock() as clock:
@@ -113,11 +89,11 @@ def stream_read(module, port, size):
     return asyncio.run(main())
 
 
-def stream_write(module, port, size):
+def stream_write(module, there, size):
     """An asyncio stream, written 64 KB at a time."""
 
     async def main():
-        reader, writer = await _open(module, port)
+        reader, writer = await _open(module, there)
         block = bytes(BLOCK)
         writer.write(f"up {size}\n".encode())
         with Clock() as clock:
@@ -139,29 +115,30 @@ BULK = {
 }
 
 
-def handshakes(made, port, count, status=None):
+def handshakes(made, there, count, status=None):
     """Connects, shakes hands and closes, one after the other."""
     with Clock() as clock:
         for _ in range(count):
-            with connect(made, port) as tls:
+            with there.connect(made) as tls:
                 assert not tls.session_reused
                 assert status is None or tls.get_ech_status() == status
     return clock
 
 
-def shakes():
-    """What is compared: label, context, whether it needs the server of ``echkit.ssl``, status."""
-    with_ech = context(echkit.ssl)
-    with_ech.set_ech_config(peer.ech_config())
-    x25519 = context(echkit.ssl)
-    x25519.set_ech_config(peer.ech_config())
-    x25519.set_ecdh_curve("X25519")
+def shakes(plain, hidden):
+    """What is compared: label, context, server, and the ECH status there has to be."""
+    contexts = [client_context(echkit.ssl) for _ in range(4)]
+    for context in contexts[2:]:
+        context.set_ech_config(ech_config())
+    for context in contexts[1::2]:
+        context.set_ecdh_curve("X25519")
     success = echkit.ssl.ECH_STATUS_SUCCESS
     return [
-        ("`ssl`, plain", context(standard), False, None),
-        ("`echkit.ssl`, plain", context(echkit.ssl), False, None),
-        ("`echkit.ssl`, ECH", with_ech, True, success),
-        ("`echkit.ssl`, ECH, X25519 as `ssl` has it", x25519, True, success),
+        ("`ssl`, plain", client_context(standard), plain, None),
+        ("`echkit.ssl`, plain", contexts[0], plain, None),
+        ("`echkit.ssl`, plain, X25519 alone", contexts[1], plain, None),
+        ("`echkit.ssl`, ECH", contexts[2], hidden, success),
+        ("`echkit.ssl`, ECH, X25519 alone", contexts[3], hidden, success),
     ]
 
 
@@ -169,17 +146,15 @@ def median(clocks, what):
     return statistics.median(getattr(clock, what) for clock in clocks)
 
 
-def bulk(options, port):
+def bulk(options, there):
     size = options.megabytes << 20
     print("| | | MB/s | to `ssl` | CPU s/GB | to `ssl` |")
     print("|---|---|---:|---:|---:|---:|")
     for label, job in BULK.items():
-        if options.only and options.only not in job.__name__:
-            continue
         clocks = {name: [] for name in MODULES}
         for _ in range(options.runs):
             for name, module in MODULES.items():
-                clocks[name].append(job(module, port, size))
+                clocks[name].append(job(module, there, size))
         wall = {name: median(each, "wall") for name, each in clocks.items()}
         cpu = {name: median(each, "cpu") * 1e9 / size for name, each in clocks.items()}
         for name in MODULES:
@@ -191,22 +166,21 @@ def bulk(options, port):
             )
 
 
-def handshake(options, port, ech_port):
-    chosen = [shake for shake in shakes() if ech_port or not shake[2]]
+def handshake(options, plain, hidden):
+    chosen = shakes(plain, hidden)
     clocks = {label: [] for label, *_ in chosen}
     for _ in range(options.runs):
-        for label, made, hidden, status in chosen:
-            there = ech_port if hidden else port
+        for label, made, there, status in chosen:
             clocks[label].append(handshakes(made, there, options.handshakes, status))
     wall = {label: median(each, "wall") / options.handshakes for label, each in clocks.items()}
     cpu = {label: median(each, "cpu") / options.handshakes for label, each in clocks.items()}
-    plain = chosen[0][0]
+    first = chosen[0][0]
     print("| handshakes | per second | to `ssl` | CPU µs each | to `ssl` |")
     print("|---|---:|---:|---:|---:|")
     for label in clocks:
         print(
-            f"| {label} | {1 / wall[label]:.0f} | {wall[plain] / wall[label]:.2f}x "
-            f"| {cpu[label] * 1e6:.0f} | {cpu[label] / cpu[plain]:.2f}x |"
+            f"| {label} | {1 / wall[label]:.0f} | {wall[first] / wall[label]:.2f}x "
+            f"| {cpu[label] * 1e6:.0f} | {cpu[label] / cpu[first]:.2f}x |"
         )
 
 
@@ -215,19 +189,19 @@ def main():
     parser.add_argument("--runs", type=int, default=5, help="runs of each, taking turns")
     parser.add_argument("--megabytes", type=int, default=256, help="for each run")
     parser.add_argument("--handshakes", type=int, default=300, help="for each run")
-    parser.add_argument("--only", help="part of a benchmark's name")
-    parser.add_argument("--ech-port", type=int, help="an ECH server that runs already")
+    parser.add_argument("--skip", choices=["bulk", "handshake"], action="append", default=[])
     options = parser.parse_args()
-    print(f"CPython {platform.python_version()}, {standard.OPENSSL_VERSION}; "
-          f"medians of {options.runs} runs that take turns\n")
-    plain = Peer()
-    try:
-        bulk(options, plain.port)
-        if not options.only or options.only in "handshake":
+    print(
+        f"CPython {platform.python_version()}, {standard.OPENSSL_VERSION}; "
+        f"medians of {options.runs} runs that take turns\n"
+    )
+    with Peer() as plain:
+        if "bulk" not in options.skip:
+            bulk(options, plain)
             print()
-            handshake(options, plain.port, options.ech_port)
-    finally:
-        plain.stop()
+        if "handshake" not in options.skip:
+            with Peer("ech") as hidden:
+                handshake(options, plain, hidden)
 
 
 if __name__ == "__main__":
