@@ -10,6 +10,8 @@ SHELL := bash
 MUTATIONS ?= 1000000
 # How many connections `make soak-python` makes.
 SOAK ?= 100000
+# How `make wheel` compiles.
+WHEEL_PROFILE ?= release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,14 +35,12 @@ bench: prepare ## benchmarks, with their ratio to stock rustls in the same run
 fuzz: prepare ## feed every parser MUTATIONS (1000000) mutated inputs
 	ECHKIT_MUTATIONS=$(MUTATIONS) cargo test --locked --release --workspace --test 'mutations*' -- --nocapture
 
-wheel: prepare ## build the Python wheel into dist/
+wheel: prepare ## build the Python wheel into dist/ (WHEEL_PROFILE=dev compiles faster)
 	@env=$$(scripts/python-env); rm -f dist/*.whl; cd python && \
-	"$$env/bin/maturin" build --quiet --release --locked --out ../dist
+	"$$env/bin/maturin" build --quiet --profile $(WHEEL_PROFILE) --locked --out ../dist
 
-test-python: wheel ## install the wheel into a fresh environment and test it there, test_ssl included
-	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
-	cd python/tests && "$$env/bin/python" -m pytest -q . && \
-	"$$env/bin/python" stdlib_ssl.py 2>/dev/null | grep -v '^ '
+test-python: wheel ## install the wheel into a fresh environment and test it there, types and test_ssl included
+	@scripts/test-python
 
 bench-python: wheel ## compare echkit.ssl with the standard module; BENCH holds more arguments
 	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
