@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import collections as _collections
 import enum as _enum
+import functools as _functools
 import operator as _operator
 import os as _os
 import re as _re
@@ -58,6 +59,8 @@ OP_ECH_IGNORE_CID = _std.Options(1 << 39)
 OP_ECH_GREASE_RETRY_CONFIG = _std.Options(1 << 40)
 # OpenSSL below 4 has no such bits, so that they are kept here.
 _ECH_OPTIONS = 0b1111 << 37
+_KNOWN_OPTIONS = _functools.reduce(_operator.or_, map(int, _std.Options.__members__.values())) | _ECH_OPTIONS
+_KNOWN_FLAGS = _functools.reduce(_operator.or_, map(int, _std.VerifyFlags.__members__.values()))
 _NOT_SUPPORTED = OP_ECH_IGNORE_CID | OP_ECH_GREASE_RETRY_CONFIG | OP_ECH_TRIALDECRYPT
 
 
@@ -236,6 +239,7 @@ class SSLContext(_std.SSLContext):
         self._alpn: tuple[bytes, ...] = ()
         self._ech_options = 0
         self._ech_configs: list[bytes] = []
+        self._outer_name: str | None = None
         self._stats = _echkit.Stats()
 
     # Settings that rustls has, recorded.
@@ -354,6 +358,9 @@ class SSLContext(_std.SSLContext):
     @options.setter
     def options(self, value: int) -> None:
         value = _operator.index(value)
+        unknown = value & ~(int(self.options) | _KNOWN_OPTIONS) if value >= 0 else 0
+        if unknown:
+            raise ValueError(f"unknown options {unknown:#x}")
         ech = value & _ECH_OPTIONS if value >= 0 else 0
         if ech & _NOT_SUPPORTED:
             raise NotImplementedError(
@@ -361,6 +368,18 @@ class SSLContext(_std.SSLContext):
             )
         _Base.options.__set__(self, value ^ ech)  # type: ignore[attr-defined]
         self._ech_options = ech
+
+    @property
+    def verify_flags(self) -> _std.VerifyFlags:
+        """The flags of verification."""
+        return _std.VerifyFlags(_Base.verify_flags.__get__(self))  # type: ignore[attr-defined]
+
+    @verify_flags.setter
+    def verify_flags(self, value: int) -> None:
+        unknown = _operator.index(value) & ~_KNOWN_FLAGS
+        if unknown:
+            raise ValueError(f"unknown verify_flags {unknown:#x}")
+        _Base.verify_flags.__set__(self, value)  # type: ignore[attr-defined]
 
     @property
     def maximum_version(self) -> _std.TLSVersion:
@@ -418,17 +437,26 @@ class SSLContext(_std.SSLContext):
     # Encrypted Client Hello.
 
     def set_ech_config(self, config: bytes | str) -> None:
-        """Offer ECH with this ECHConfigList, binary or base64; may be called repeatedly.
+        """Offer ECH with this ECHConfigList, binary or base64, from the next connection on.
 
-        The first usable config of the lists in the order of the calls is offered. Raises
-        ``SSLError`` when the list holds none that is usable.
+        May be called repeatedly: the list that came last is offered, so that a server's retry
+        configs take the place of those that it rejected. Raises ``SSLError`` when the list holds
+        no config that is usable; what was set before then stays.
         """
         raw = config.encode() if isinstance(config, str) else bytes(config)
-        self._ech_configs.append(bytes(_echkit.ech_config_list(raw)))
+        self._ech_configs = [bytes(_echkit.ech_config_list(raw))]
 
-    def set_outer_server_hostname(self, server_hostname: str) -> None:
-        """Raise: only the public_name of the config can stand outside, so far."""
-        raise NotImplementedError("another outer server name than the public_name is not built yet")
+    def set_outer_server_hostname(self, server_hostname: str | None) -> None:
+        """Show this name to the network in place of the config's public_name.
+
+        It stands in the outer hello of a real offer; without one, and with GREASE, it does
+        nothing. A rejection is still authenticated for the public_name. ``None`` goes back to the
+        public_name. Raises ``ValueError`` for what is no host name, and when the connection is
+        made if it is the very name that is to be hidden.
+        """
+        if server_hostname is not None:
+            server_hostname = _echkit.outer_name(server_hostname)
+        self._outer_name = server_hostname
 
     def load_ech_keys(self, path: str) -> None:
         """Raise: servers of this module do not open Encrypted Client Hello, so far."""
@@ -456,9 +484,6 @@ class SSLContext(_std.SSLContext):
         if ech_lists is None:
             ech_lists = tuple(self._ech_configs)
         flags = int(self.verify_flags)
-        unknown = flags & ~sum(_std.VerifyFlags)
-        if unknown:
-            raise ValueError(f"unknown verify_flags {unknown:#x}")
         options = int(self.options)
         certificates = list(self._certificates)
         crls = list(self._crls)
@@ -498,6 +523,7 @@ class SSLContext(_std.SSLContext):
             "client_order": not options & _std.OP_CIPHER_SERVER_PREFERENCE,
             "ignore_eof": bool(options & getattr(_std, "OP_IGNORE_UNEXPECTED_EOF", 0)),
             "ech_configs": ech_lists,
+            "outer_name": self._outer_name,
             "grease": grease,
         }
         identities = [value for value, _ in self._identities.values()]

@@ -195,9 +195,100 @@ def test_grease_and_nothing_have_their_own_numbers(folder, server):
         assert sock.get_ech_status() == ssl.ECH_STATUS_GREASE
 
 
+def test_the_list_that_was_set_last_is_offered(folder, server):
+    made = context(folder)
+    made.set_ech_config(ech_config(folder / "good.pem"))
+    made.set_ech_config(ech_config(folder / "stale.pem"))
+    with connect(made, server) as sock:
+        with pytest.raises(ssl.SSLError):
+            sock.do_handshake()
+        assert sock.get_ech_status() == ssl.ECH_STATUS_FAILED_ECH
+        # The same context goes on with the retry configs.
+        made.set_ech_config(sock.get_ech_retry_config())
+    with pytest.raises(ssl.SSLError):
+        made.set_ech_config(b"\x00\x04\xfe\x0c\x00\x00")
+    with connect(made, server) as sock:
+        sock.do_handshake()
+        assert sock.get_ech_status() == ssl.ECH_STATUS_SUCCESS
+
+
+def test_another_outer_name_stands_in_the_clear(folder, server):
+    made = context(folder)
+    made.set_ech_config(ech_config(folder / "good.pem"))
+    made.set_outer_server_hostname("Cover.example")
+    tap = Tap(server)
+    tls = tap.bio(made, HIDDEN)
+    assert tls.get_ech_status() == ssl.ECH_STATUS_SUCCESS
+    assert tls.outer_server_hostname == "cover.example"
+    assert b"cover.example" in tap.sent
+    assert PUBLIC.encode() not in tap.sent and HIDDEN.encode() not in tap.sent
+    made.set_outer_server_hostname(None)
+    assert tap.bio(made, HIDDEN).outer_server_hostname == PUBLIC
+
+
+def test_a_rejection_under_another_outer_name_is_authenticated_for_the_public_name(folder, server):
+    made = context(folder)
+    made.check_hostname = False
+    made.set_ech_config(ech_config(folder / "stale.pem"))
+    made.set_outer_server_hostname("cover.example")
+    with connect(made, server) as sock:
+        with pytest.raises(ssl.SSLError) as caught:
+            sock.do_handshake()
+        assert caught.value.reason == "ECH_REQUIRED"
+        assert sock.outer_server_hostname == "cover.example"
+        assert sock.get_ech_retry_config()
+
+
+def test_a_public_name_that_is_the_hidden_one_is_not_trusted_unchecked(folder, server):
+    made = context(folder)
+    made.check_hostname = False
+    made.set_ech_config(ech_config(folder / "stale.pem"))
+    with connect(made, server, PUBLIC) as sock:
+        with pytest.raises(ssl.SSLError):
+            sock.do_handshake()
+        assert sock.get_ech_status() == ssl.ECH_STATUS_FAILED_ECH_BAD_NAME
+        assert sock.get_ech_retry_config() is None
+    made.check_hostname = True
+    with connect(made, server, PUBLIC) as sock:
+        with pytest.raises(ssl.SSLError):
+            sock.do_handshake()
+        assert sock.get_ech_retry_config()
+
+
+@pytest.mark.parametrize("name", ["", "none", "192.0.2.1", "[2001:db8::1]", "a_b.example"])
+def test_outer_names_that_are_no_host_names_raise(name):
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with pytest.raises(ValueError):
+        made.set_outer_server_hostname(name)
+
+
+def test_the_hidden_name_itself_is_never_shown_outside(folder, server):
+    made = context(folder)
+    made.set_ech_config(ech_config(folder / "good.pem"))
+    made.set_outer_server_hostname(HIDDEN)
+    with pytest.raises(ValueError, match="outer SNI"):
+        made.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=HIDDEN)
+
+
 def test_unusable_lists_raise():
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     with pytest.raises(ssl.SSLError):
         made.set_ech_config(b"\x00\x04\xfe\x0c\x00\x00")
     with pytest.raises(ssl.SSLError):
         made.set_ech_config(b"\x00\x05\xfe\x0d")
+
+
+def test_unknown_options_and_flags_raise_and_ech_options_are_kept():
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    before = made.options
+    made.options |= ssl.OP_ALL | ssl.OP_NO_TICKET | ssl.OP_ECH_GREASE
+    assert made.options & ssl.OP_ECH_GREASE and made.options & ssl.OP_NO_TICKET
+    with pytest.raises(ValueError, match="unknown options 0x100000000000"):
+        made.options |= 1 << 44
+    with pytest.raises(NotImplementedError):
+        made.options |= ssl.OP_ECH_IGNORE_CID
+    made.options = before
+    assert made.options == before
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    with pytest.raises(ValueError, match="unknown verify_flags 0x10000000"):
+        made.verify_flags |= 1 << 28

@@ -5,12 +5,13 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use echkit::tls::{Guard, Offering};
+use echkit::tls::{Guard, Offering, OuterName, Renamed};
 use echkit_proto::config::{Chosen, EchConfigList};
 use echkit_proto::hpke::{Kem, Suite};
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{
     ClientSessionStore, EchConfig, EchGreaseConfig, EchMode, ResolvesClientCert, Resumption,
 };
@@ -147,6 +148,8 @@ pub(crate) struct Settings {
     key_log: Option<Arc<dyn KeyLog>>,
     server: Option<Arc<ServerConfig>>,
     ech: Option<Chosen>,
+    /// The name to show in place of the config's public_name.
+    pub(crate) outer_name: Option<OuterName>,
     grease: bool,
     /// `OP_IGNORE_UNEXPECTED_EOF`.
     pub(crate) ragged_eof_is_eof: bool,
@@ -157,7 +160,7 @@ impl Settings {
     #[new]
     #[pyo3(signature = (*, server_side, trust, verify_mode, check_hostname, flags, identities,
                         versions, ciphers, curve, alpn, keylog, tickets, client_order,
-                        ignore_eof, ech_configs, grease))]
+                        ignore_eof, ech_configs, outer_name, grease))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         server_side: bool,
@@ -175,6 +178,7 @@ impl Settings {
         client_order: bool,
         ignore_eof: bool,
         ech_configs: Vec<Vec<u8>>,
+        outer_name: Option<&str>,
         grease: bool,
     ) -> PyResult<Self> {
         let mut provider = aws_lc_rs::default_provider();
@@ -232,6 +236,7 @@ impl Settings {
             key_log,
             server: None,
             ech: choose(&ech_configs)?,
+            outer_name: outer_name.map(outer).transpose()?,
             grease,
             ragged_eof_is_eof: ignore_eof,
         };
@@ -285,6 +290,27 @@ impl Settings {
         self.ech.as_ref()
     }
 
+    /// Refuses to show outside the very name that the offer is to hide.
+    pub(crate) fn check_outer_name(&self, host: Option<&str>) -> PyResult<()> {
+        match (&self.ech, &self.outer_name, host) {
+            (Some(_), Some(name), Some(host)) => name
+                .check_against(host)
+                .map_err(|error| PyValueError::new_err(error.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a rejection can be authenticated. Where the public_name is the name inside, nobody
+    /// can tell whom rustls asks about, and without `check_hostname` neither name is checked.
+    pub(crate) fn authenticates_rejections(&self, host: Option<&str>) -> bool {
+        let public = self.ech.as_ref().map(|c| &c.contents().public_name);
+        let same = match (public.and_then(|p| p.as_str()), host) {
+            (Some(public), Some(host)) => host.trim_end_matches('.').eq_ignore_ascii_case(public),
+            _ => false,
+        };
+        !self.verifier.anyone && (self.verifier.check_hostname || !same)
+    }
+
     pub(crate) fn greases(&self) -> bool {
         self.grease && self.ech.is_none()
     }
@@ -298,7 +324,10 @@ impl Settings {
                         ServerName::DnsName(name) => Some(name.as_ref().to_owned()),
                         _ => None,
                     },
-                    outer: chosen.contents().public_name.to_string(),
+                    outer: match &self.outer_name {
+                        Some(name) => name.as_str().to_owned(),
+                        None => chosen.contents().public_name.to_string(),
+                    },
                 },
                 Some(chosen.suite_id().kem),
             ),
@@ -313,10 +342,20 @@ impl Settings {
         sessions: Arc<dyn ClientSessionStore>,
     ) -> Result<ClientConnection, rustls::Error> {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider));
+        let mut verifier: Arc<dyn ServerCertVerifier> = Arc::clone(&self.verifier) as _;
+        let renamed;
         let builder = match &self.ech {
             Some(chosen) => {
-                let list = EchConfigListBytes::from(chosen.single_list());
-                let config = EchConfig::new(list, &[chosen.suite])?;
+                let (list, suite) = match &self.outer_name {
+                    None => (chosen.single_list(), chosen.suite),
+                    Some(name) => {
+                        renamed = Renamed::new(chosen, name)
+                            .map_err(|error| rustls::Error::General(error.to_string()))?;
+                        verifier = renamed.verifier(verifier);
+                        (renamed.list().to_vec(), renamed.suite())
+                    }
+                };
+                let config = EchConfig::new(EchConfigListBytes::from(list), &[suite])?;
                 builder.with_ech(EchMode::Enable(config))?
             }
             None if self.grease => builder.with_ech(EchMode::Grease(grease()?))?,
@@ -324,7 +363,7 @@ impl Settings {
         };
         let mut config = builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&self.verifier) as _)
+            .with_custom_certificate_verifier(verifier)
             .with_client_cert_resolver(Arc::clone(&self.identities) as _);
         config.alpn_protocols.clone_from(&self.alpn);
         config.resumption = Resumption::store(sessions);
@@ -348,7 +387,7 @@ fn grease() -> Result<EchGreaseConfig, rustls::Error> {
     Ok(EchGreaseConfig::new(suite, key))
 }
 
-/// The first usable config of the lists, in the order in which they were given.
+/// The first usable config of the lists, in the order in which they are given.
 fn choose(lists: &[Vec<u8>]) -> PyResult<Option<Chosen>> {
     for list in lists {
         if let Some(chosen) = parse_list(list)?.select().chosen {
@@ -361,6 +400,16 @@ fn choose(lists: &[Vec<u8>]) -> PyResult<Option<Chosen>> {
 fn parse_list(list: &[u8]) -> PyResult<EchConfigList> {
     EchConfigList::parse(list)
         .map_err(|error| ssl_error("BAD_ECHCONFIG", &format!("bad ECHConfigList: {error}")))
+}
+
+fn outer(name: &str) -> PyResult<OuterName> {
+    OuterName::new(name).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// Checks a name for the outer hello, and returns it in lower case.
+#[pyfunction]
+pub(crate) fn outer_name(name: &str) -> PyResult<String> {
+    Ok(outer(name)?.as_str().to_owned())
 }
 
 /// Checks an ECHConfigList, binary or as text, and returns it in binary form.

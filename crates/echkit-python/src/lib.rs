@@ -27,7 +27,7 @@ mod _echkit {
     #[pymodule_export]
     use super::command::command;
     #[pymodule_export]
-    use super::config::{Identity, Settings, check_curve, ech_config_list};
+    use super::config::{Identity, Settings, check_curve, ech_config_list, outer_name};
     #[pymodule_export]
     use super::lookup::Resolver;
     #[pymodule_export]

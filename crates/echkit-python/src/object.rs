@@ -87,7 +87,9 @@ impl SslObject {
         core.ragged_eof_is_eof = settings.get().ragged_eof_is_eof;
         if !server_side {
             core.inner_name = Some(host(server_hostname.as_deref())?);
-            core.unverified = settings.get().verifier.anyone;
+            let settings = settings.get();
+            settings.check_outer_name(server_hostname.as_deref())?;
+            core.unverified = !settings.authenticates_rejections(server_hostname.as_deref());
         }
         let object = Self {
             core: Mutex::new(core),

@@ -16,7 +16,7 @@ pub(crate) use config::default_provider;
 pub use config::{ClientTls, ClientTlsBuilder, EchOffer, TlsTarget};
 pub use guard::{Guard, GuardError, Offering, SeenHello};
 pub use guarded::{ByteCounts, Guarded};
-pub use outer_sni::OuterName;
+pub use outer_sni::{OuterName, Renamed};
 pub use trust::Trust;
 
 /// A server name as text.

@@ -17,7 +17,7 @@ use rustls::{ClientConfig, KeyLog, SignatureScheme};
 use rustls_pki_types::{CertificateDer, EchConfigListBytes, PrivateKeyDer, ServerName};
 
 use super::guard::{Guard, Offering};
-use super::outer_sni::{self, OuterName, PublicNameVerifier};
+use super::outer_sni::{OuterName, Renamed};
 use super::sessions::{Scope, Sessions};
 use super::{Trust, grease};
 use crate::error::{Cause, Error};
@@ -55,7 +55,7 @@ impl ClientTls {
         };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider));
         let mut verifier = Arc::clone(&self.verifier);
-        let mut registration = None;
+        let renamed;
         let mut kem = None;
         let builder = match &target.offer {
             EchOffer::None => builder.with_safe_default_protocol_versions(),
@@ -70,10 +70,9 @@ impl ClientTls {
                     None => (chosen.single_list(), chosen.suite),
                     Some(name) => {
                         name.check_against(&host)?;
-                        verifier = self.verifier_for(name, chosen)?;
-                        let replaced = outer_sni::replace(chosen, name)?;
-                        registration = Some(replaced.registration);
-                        (replaced.list, replaced.suite)
+                        renamed = Renamed::new(chosen, name)?;
+                        verifier = self.verifier_for(name, chosen, &renamed);
+                        (renamed.list().to_vec(), renamed.suite())
                     }
                 };
                 let config =
@@ -98,7 +97,6 @@ impl ClientTls {
         };
         let connection =
             ClientConnection::new(Arc::new(config), target.name.clone()).map_err(refused)?;
-        drop(registration);
         Ok((connection, Guard::new(target.offering(), kem)))
     }
 
@@ -129,31 +127,23 @@ impl ClientTls {
         &self,
         name: &OuterName,
         chosen: &Chosen,
-    ) -> Result<Arc<dyn ServerCertVerifier>, Error> {
-        let public_name = chosen.contents().public_name.to_string();
+        renamed: &Renamed,
+    ) -> Arc<dyn ServerCertVerifier> {
         let mut known = self
             .wrapped_verifiers
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let key = (name.as_str().to_owned(), public_name.clone());
-        if let Some(verifier) = known.get(&key) {
-            return Ok(Arc::clone(verifier));
-        }
-        if known.len() >= MAX_WRAPPED_VERIFIERS {
+        let key = (
+            name.as_str().to_owned(),
+            chosen.contents().public_name.to_string(),
+        );
+        if known.len() >= MAX_WRAPPED_VERIFIERS && !known.contains_key(&key) {
             known.clear();
         }
-        let server_name =
-            ServerName::try_from(public_name.clone()).map_err(|_| Cause::Setting {
-                setting: "outer SNI",
-                reason: format!("the public_name {public_name} is no host name"),
-            })?;
-        let verifier: Arc<dyn ServerCertVerifier> = Arc::new(PublicNameVerifier {
-            inner: Arc::clone(&self.verifier),
-            replacement: name.as_str().to_owned(),
-            public_name: server_name,
-        });
-        known.insert(key, Arc::clone(&verifier));
-        Ok(verifier)
+        let verifier = known
+            .entry(key)
+            .or_insert_with(|| renamed.verifier(Arc::clone(&self.verifier)));
+        Arc::clone(verifier)
     }
 }
 

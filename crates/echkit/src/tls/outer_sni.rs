@@ -73,7 +73,11 @@ impl OuterName {
     }
 
     /// Refuses an override that names the origin itself: it would show what is to be hidden.
-    pub(crate) fn check_against(&self, host: &str) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// When the two are the same.
+    pub fn check_against(&self, host: &str) -> Result<(), Error> {
         match self.as_str().eq_ignore_ascii_case(host) {
             true => Err(Cause::Setting {
                 setting: "outer SNI",
@@ -85,17 +89,60 @@ impl OuterName {
     }
 }
 
-/// A config whose public_name is replaced, and the suite that undoes this inside `info`.
-pub(super) struct Replaced {
-    pub(super) list: Vec<u8>,
-    pub(super) suite: &'static dyn Hpke,
-    /// The suite knows the original only while this lives; rustls asks when it makes a hello's
-    /// HPKE context, which is when the connection is made.
-    pub(super) registration: Registration,
+/// A config whose public_name is replaced, for a rustls configuration of one's own.
+///
+/// Use [`list`](Self::list), [`suite`](Self::suite) and [`verifier`](Self::verifier) together,
+/// and keep this until [`rustls::ClientConnection::new`] has returned: that is when rustls makes
+/// the HPKE context, for which the suite has to know the original config. [`ClientTls`] does all
+/// this by itself.
+///
+/// [`ClientTls`]: super::ClientTls
+#[derive(Debug)]
+pub struct Renamed {
+    list: Vec<u8>,
+    suite: &'static dyn Hpke,
+    replacement: String,
+    public_name: ServerName<'static>,
+    _registration: Registration,
 }
 
-/// Replaces the public_name of `chosen`.
-pub(super) fn replace(chosen: &Chosen, name: &OuterName) -> Result<Replaced, Error> {
+impl Renamed {
+    /// Replaces the public_name of `chosen` by `name`.
+    ///
+    /// # Errors
+    ///
+    /// When thousands of handshakes are beginning at this very moment.
+    pub fn new(chosen: &Chosen, name: &OuterName) -> Result<Self, Error> {
+        replace(chosen, name)
+    }
+
+    /// The ECHConfigList for [`rustls::client::EchConfig::new`].
+    pub fn list(&self) -> &[u8] {
+        &self.list
+    }
+
+    /// The suite that goes with it; its `info` is the original config's (RFC 9849 §6.1).
+    pub fn suite(&self) -> &'static dyn Hpke {
+        self.suite
+    }
+
+    /// A verifier that asks `inner` for the original public_name where rustls asks for the
+    /// replacement (RFC 9849 §6.1.7).
+    pub fn verifier(&self, inner: Arc<dyn ServerCertVerifier>) -> Arc<dyn ServerCertVerifier> {
+        Arc::new(PublicNameVerifier {
+            inner,
+            replacement: self.replacement.clone(),
+            public_name: self.public_name.clone(),
+        })
+    }
+}
+
+fn replace(chosen: &Chosen, name: &OuterName) -> Result<Renamed, Error> {
+    let public_name = chosen.contents().public_name.to_string();
+    let public_name = ServerName::try_from(public_name.clone()).map_err(|_| Cause::Setting {
+        setting: "outer SNI",
+        reason: format!("the public_name {public_name} is no host name"),
+    })?;
     let suite = wrapped(chosen.suite_id()).ok_or(Cause::Setting {
         setting: "outer SNI",
         reason: format!("the suite {} is not implemented", chosen.suite_id()),
@@ -114,10 +161,12 @@ pub(super) fn replace(chosen: &Chosen, name: &OuterName) -> Result<Replaced, Err
     });
     let replaced = EchConfig::from(contents);
     let registration = registration.fill(replaced.hpke_info(), chosen.config.hpke_info());
-    Ok(Replaced {
+    Ok(Renamed {
         list: echkit_proto::config::EchConfigList::from(replaced).encode(),
         suite,
-        registration,
+        replacement: name.as_str().to_owned(),
+        public_name,
+        _registration: registration,
     })
 }
 
@@ -155,7 +204,8 @@ fn reserve() -> Result<(Registration, u64), Error> {
 }
 
 /// A place in the table of originals, given back on drop.
-pub(super) struct Registration {
+#[derive(Debug)]
+struct Registration {
     key: Option<Vec<u8>>,
 }
 
@@ -263,10 +313,10 @@ impl Hpke for OriginalInfo {
 
 /// A verifier that asks for the public_name where rustls asks for its replacement.
 #[derive(Debug)]
-pub(super) struct PublicNameVerifier {
-    pub(super) inner: Arc<dyn ServerCertVerifier>,
-    pub(super) replacement: String,
-    pub(super) public_name: ServerName<'static>,
+struct PublicNameVerifier {
+    inner: Arc<dyn ServerCertVerifier>,
+    replacement: String,
+    public_name: ServerName<'static>,
 }
 
 impl ServerCertVerifier for PublicNameVerifier {
@@ -355,9 +405,9 @@ mod tests {
         let cover = OuterName::new("cover.example").unwrap();
 
         let chosen = [one, two].map(|list| list.select().chosen.unwrap());
-        let replaced = chosen.each_ref().map(|c| replace(c, &cover).unwrap());
+        let replaced = chosen.each_ref().map(|c| Renamed::new(c, &cover).unwrap());
         let infos = replaced.each_ref().map(|r| {
-            let list = EchConfigList::parse(&r.list).unwrap();
+            let list = EchConfigList::parse(r.list()).unwrap();
             assert_eq!(
                 list.configs()[0].contents().unwrap().public_name.as_str(),
                 Some("cover.example")
