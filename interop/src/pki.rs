@@ -24,6 +24,17 @@ struct Site {
     key_file: PathBuf,
 }
 
+/// The certificates of a peer's server: files of chain and key.
+#[derive(Clone, Debug)]
+pub struct Sites {
+    /// The name that ECH hides.
+    pub secret_name: String,
+    /// Shown to those who ask for any other name.
+    pub public: (PathBuf, PathBuf),
+    /// Shown to those who ask for the hidden name.
+    pub secret: (PathBuf, PathBuf),
+}
+
 /// An authority with certificates for [`PUBLIC_NAME`] and [`SECRET_NAME`].
 #[derive(Debug)]
 pub struct Pki {
@@ -86,10 +97,14 @@ impl Pki {
         Ok(Arc::new(roots))
     }
 
-    /// Chain and key file of a site.
-    pub fn files(&self, name: &str) -> (&Path, &Path) {
-        let site = self.site(name);
-        (&site.chain_file, &site.key_file)
+    /// What a peer's server shows.
+    pub fn sites(&self) -> Sites {
+        let files = |site: &Site| (site.chain_file.clone(), site.key_file.clone());
+        Sites {
+            secret_name: SECRET_NAME.to_owned(),
+            public: files(&self.public),
+            secret: files(&self.secret),
+        }
     }
 
     /// Chain and key of a site, for rustls.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::peers::{Peer, Peers};
-use crate::pki::{PUBLIC_NAME, Pki, SECRET_NAME};
+use crate::pki::{Pki, Sites};
 use crate::process::{Process, ProcessError};
 
 /// How to run a peer's server, and the running one.
@@ -21,6 +21,9 @@ pub struct PeerServer {
     pub hello_retry: bool,
     /// Speak TLS 1.2 and nothing newer.
     pub tls12: bool,
+    /// The application protocols (Go only; OpenSSL speaks HTTP/1 and chooses none). HTTP/2 and
+    /// HTTP/1.1 when empty.
+    pub alpn: Vec<String>,
 }
 
 /// A peer's server that answers HTTP; it ends when this is dropped.
@@ -32,11 +35,21 @@ pub struct Running {
 }
 
 impl PeerServer {
-    /// Starts it on a free port of loopback.
+    /// Starts it on a free port of loopback, with the sites of `pki`.
     pub fn start(&self, peers: &Peers, peer: Peer, pki: &Pki) -> Result<Running, ProcessError> {
+        self.start_with(peers, peer, &pki.sites())
+    }
+
+    /// Starts it on a free port of loopback.
+    pub fn start_with(
+        &self,
+        peers: &Peers,
+        peer: Peer,
+        sites: &Sites,
+    ) -> Result<Running, ProcessError> {
         let arguments = match peer {
-            Peer::OpenSsl => self.openssl_arguments(pki),
-            Peer::Go => self.go_arguments(pki),
+            Peer::OpenSsl => self.openssl_arguments(sites),
+            Peer::Go => self.go_arguments(sites),
         };
         let process = Process::start(peers.program(peer), &arguments, None)?;
         let address = process.wait_for("its address", |line| match peer {
@@ -53,8 +66,8 @@ impl PeerServer {
         })
     }
 
-    fn openssl_arguments(&self, pki: &Pki) -> Vec<OsString> {
-        let (public, secret) = (pki.files(PUBLIC_NAME), pki.files(SECRET_NAME));
+    fn openssl_arguments(&self, sites: &Sites) -> Vec<OsString> {
+        let (public, secret) = (&sites.public, &sites.secret);
         let mut arguments: Vec<OsString> = vec![
             "s_server".into(),
             "-accept".into(),
@@ -62,15 +75,15 @@ impl PeerServer {
             "-www".into(),
             "-msg".into(),
             "-cert".into(),
-            public.0.into(),
+            public.0.clone().into(),
             "-key".into(),
-            public.1.into(),
+            public.1.clone().into(),
             "-cert2".into(),
-            secret.0.into(),
+            secret.0.clone().into(),
             "-key2".into(),
-            secret.1.into(),
+            secret.1.clone().into(),
             "-servername".into(),
-            SECRET_NAME.into(),
+            sites.secret_name.clone().into(),
             if self.tls12 { "-tls1_2" } else { "-tls1_3" }.into(),
         ];
         // Every ECH key file goes through a folder, since -ech_key may be given once only.
@@ -88,10 +101,10 @@ impl PeerServer {
         arguments
     }
 
-    fn go_arguments(&self, pki: &Pki) -> Vec<OsString> {
+    fn go_arguments(&self, sites: &Sites) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["serve".into()];
-        for name in [PUBLIC_NAME, SECRET_NAME] {
-            let (chain, key) = pki.files(name);
+        // Names that no certificate has get the first one.
+        for (chain, key) in [&sites.public, &sites.secret] {
             let mut pair = OsString::from(chain);
             pair.push(",");
             pair.push(key);
@@ -110,6 +123,9 @@ impl PeerServer {
         }
         if self.tls12 {
             arguments.extend(["-max-version".into(), "1.2".into()]);
+        }
+        if !self.alpn.is_empty() {
+            arguments.extend(["-alpn".into(), self.alpn.join(",").into()]);
         }
         arguments
     }
@@ -194,6 +210,7 @@ fn sent(line: &str, message: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::pki::{PUBLIC_NAME, SECRET_NAME};
 
     /// A peer that answers before anybody has read what it prints.
     fn late(peer: Peer, lines: &[&str]) -> Running {

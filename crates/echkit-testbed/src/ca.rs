@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
 };
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -46,12 +46,7 @@ impl Ca {
     }
 
     /// Signs a server certificate for `names`: DNS names, or IP addresses as text.
-    pub(crate) fn server_certificate(
-        &self,
-        names: &[&str],
-        validity: Validity,
-        provider: &CryptoProvider,
-    ) -> Result<Arc<CertifiedKey>, Error> {
+    pub(crate) fn leaf(&self, names: &[&str], validity: Validity) -> Result<Leaf, Error> {
         let name = names.first().copied().unwrap_or("nobody");
         let failed = failed(name);
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
@@ -63,11 +58,39 @@ impl Ca {
         (params.not_before, params.not_after) = self::validity(validity);
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        CertifiedKey::from_der(vec![certificate.der().clone()], key.into(), provider)
+        Ok(Leaf {
+            name: name.to_owned(),
+            certificate,
+            key,
+        })
+    }
+
+    /// The same, ready for rustls.
+    pub(crate) fn server_certificate(
+        &self,
+        names: &[&str],
+        validity: Validity,
+        provider: &CryptoProvider,
+    ) -> Result<Arc<CertifiedKey>, Error> {
+        self.leaf(names, validity)?.certified(provider)
+    }
+}
+
+/// A server certificate and its key.
+pub(crate) struct Leaf {
+    name: String,
+    pub(crate) certificate: Certificate,
+    pub(crate) key: KeyPair,
+}
+
+impl Leaf {
+    /// Both, ready for rustls.
+    pub(crate) fn certified(&self, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, Error> {
+        let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
+        CertifiedKey::from_der(vec![self.certificate.der().clone()], key.into(), provider)
             .map(Arc::new)
             .map_err(|source| Error::Tls {
-                name: name.to_owned(),
+                name: self.name.clone(),
                 source,
             })
     }

@@ -23,6 +23,7 @@ mod cases;
 mod configs;
 mod dns;
 mod doh;
+mod elsewhere;
 mod error;
 mod odd_zones;
 mod page;
@@ -34,6 +35,7 @@ mod zone;
 
 pub use capture::Capture;
 pub use case::{Case, EchStatus, Expectations, Expected, HttpsAnswer, ServerWord, Source};
+pub use elsewhere::{Blueprint, Identity};
 pub use error::Error;
 pub use page::{Page, PageEch, PageHttp, PageTls};
 pub use testbed::{Builder, Listed, Ports, Testbed, list};

@@ -17,10 +17,11 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::ca::{Ca, Validity};
+use crate::ca::Ca;
 use crate::capture::{Recorded, Recorder};
-use crate::case::{Ech, Groups, PublicCertificate, ServerWord, Spec, Versions};
+use crate::case::{Ech, Groups, ServerWord, Spec, Versions};
 use crate::configs::{self, KeySpec, Keys, PUBLIC};
+use crate::elsewhere::{Blueprint, relay};
 use crate::error::Error;
 use crate::page::{self, PageEch, PageTls, Visit};
 use crate::sessions::Tickets;
@@ -43,6 +44,8 @@ enum Front {
     Plain(TlsAcceptor),
     /// The acceptor of `echkit`.
     Ech(Box<Acceptor>),
+    /// Another server, which gets every byte.
+    Elsewhere(SocketAddr),
 }
 
 impl CaseServer {
@@ -97,12 +100,29 @@ impl CaseServer {
         let (certificates, sessions) = (self.certificates.clone(), self.sessions.clone());
         let config = tls_config(&self.spec, provider, certificates, sessions)?;
         let keys = match self.front() {
-            Front::Plain(_) => EchKeyHandle::default(),
+            Front::Plain(_) | Front::Elsewhere(_) => EchKeyHandle::default(),
             Front::Ech(acceptor) => acceptor.keys().clone(),
         };
         *self.front.write().unwrap_or_else(PoisonError::into_inner) =
             front(&self.spec, config, keys)?;
         Ok(())
+    }
+
+    /// What another server needs to serve the case.
+    pub(crate) fn blueprint(&self, authorities: &Authorities) -> Result<Blueprint, Error> {
+        let keys = match self.front() {
+            Front::Ech(acceptor) => {
+                let keys = acceptor.keys().load();
+                keys.keys().iter().map(|key| (**key).clone()).collect()
+            }
+            Front::Plain(_) | Front::Elsewhere(_) => Vec::new(),
+        };
+        Blueprint::new(&self.spec, keys, authorities)
+    }
+
+    /// From now on passes every connection on.
+    pub(crate) fn hand_over(&self, to: SocketAddr) {
+        *self.front.write().unwrap_or_else(PoisonError::into_inner) = Front::Elsewhere(to);
     }
 
     fn front(&self) -> Front {
@@ -134,7 +154,11 @@ impl CaseServer {
         {
             tracing::error!(case = %self.spec.name, %error, "no new key");
         }
-        match self.front().accept(io).await {
+        let front = self.front();
+        if let Front::Elsewhere(to) = front {
+            return relay(io, to).await;
+        }
+        match front.accept(io).await {
             Ok((stream, ech)) => {
                 let visit = Arc::new(self.visit(ech, stream.get_ref().1));
                 let service = service_fn(move |request| page::answer(request, visit.clone()));
@@ -218,6 +242,7 @@ impl Front {
                 };
                 Ok((accepted.stream, ech))
             }
+            Self::Elsewhere(to) => Err(format!("handed over to {to}").into()),
         }
     }
 }
@@ -295,19 +320,11 @@ fn certificates(
     authorities: &Authorities,
     provider: &CryptoProvider,
 ) -> Result<ByName, Error> {
-    let (host, public, other) = (in_zone(spec.name), in_zone(PUBLIC), in_zone("other"));
-    let Authorities { trusted, stranger } = authorities;
-    let (issuer, name, validity) = match spec.server.public_certificate {
-        PublicCertificate::Good => (trusted, &public, Validity::Current),
-        PublicCertificate::OtherName => (trusted, &other, Validity::Current),
-        PublicCertificate::OtherRoot => (stranger, &public, Validity::Current),
-        PublicCertificate::Expired => (trusted, &public, Validity::Expired),
-    };
-    let public_certificate = issuer.server_certificate(&[name], validity, provider)?;
-    let certificate = trusted.server_certificate(&[&host], Validity::Current, provider)?;
-    Ok(ByName(
-        [(host, certificate), (public, public_certificate)].into(),
-    ))
+    let host = in_zone(spec.name);
+    let site = authorities.site(&host)?.certified(provider)?;
+    let public = authorities.public(spec.server.public_certificate)?;
+    let public = public.certified(provider)?;
+    Ok(ByName([(host, site), (in_zone(PUBLIC), public)].into()))
 }
 
 fn key_error<E: std::fmt::Display>(case: &str) -> impl Fn(E) -> Error + '_ {

@@ -17,6 +17,7 @@ use crate::cases::table;
 use crate::configs::{Keys, PUBLIC};
 use crate::dns::{Authority, Faults};
 use crate::doh;
+use crate::elsewhere::Blueprint;
 use crate::error::Error;
 use crate::ports;
 use crate::server::{Authorities, CaseServer};
@@ -111,6 +112,7 @@ impl Builder {
             cases,
             ca_pem: authorities.trusted.pem(),
             ca_der: authorities.trusted.der(),
+            authorities,
             dns,
             doh,
             recorder,
@@ -162,6 +164,7 @@ pub struct Testbed {
     cases: Vec<Case>,
     ca_pem: String,
     ca_der: CertificateDer<'static>,
+    authorities: Authorities,
     dns: SocketAddr,
     doh: SocketAddr,
     recorder: Recorder,
@@ -263,6 +266,26 @@ impl Testbed {
     /// When the case is not served.
     pub fn demand_hello_retry(&self, name: &str) -> Result<(), Error> {
         self.server(name)?.demand_hello_retry()
+    }
+
+    /// What other software needs to serve a case as the case's own server does.
+    ///
+    /// # Errors
+    ///
+    /// When the case is not served, or no certificate can be made.
+    pub fn blueprint(&self, name: &str) -> Result<Blueprint, Error> {
+        self.server(name)?.blueprint(&self.authorities)
+    }
+
+    /// Passes all connections to a case's server on to another one from now on. The DNS stays as
+    /// it is, and captures go on.
+    ///
+    /// # Errors
+    ///
+    /// When the case is not served.
+    pub fn hand_over(&self, name: &str, to: SocketAddr) -> Result<(), Error> {
+        self.server(name)?.hand_over(to);
+        Ok(())
     }
 
     fn server(&self, name: &str) -> Result<&CaseServer, Error> {

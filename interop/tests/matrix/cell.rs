@@ -22,6 +22,8 @@ pub(crate) enum Skip {
     GoOffersNoInnerTls12,
     /// Go has no way to change the outer name.
     GoHasNoOuterName,
+    /// OpenSSL sends no retry_configs that it holds no private key for.
+    OpenSslHoldsItsKeys,
 }
 
 impl fmt::Display for Skip {
@@ -31,6 +33,7 @@ impl fmt::Display for Skip {
             Self::OpenSslLacksXWing => "skipped: OpenSSL 4.0 has no X-Wing for ECH",
             Self::GoOffersNoInnerTls12 => "skipped: Go offers TLS 1.3 alone with ECH",
             Self::GoHasNoOuterName => "skipped: Go always shows the public_name",
+            Self::OpenSslHoldsItsKeys => "skipped: OpenSSL opens what it publishes",
         })
     }
 }

@@ -9,6 +9,7 @@ mod keys;
 mod our_client;
 mod our_server;
 mod peers_alone;
+mod testbed;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         cells.extend(our_client::cells());
         cells.extend(grease::cells());
         cells.extend(our_server::cells());
+        cells.extend(testbed::cells());
         cells
     };
     let trials = if std::env::var("ECHKIT_INTEROP").is_ok_and(|value| value == "skip") {
