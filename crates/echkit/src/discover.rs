@@ -8,19 +8,20 @@ mod endpoint;
 mod https;
 mod plan;
 mod report;
+mod search;
 
 use std::time::Duration;
 
 use echkit_proto::svcb::{DomainName, Record};
-use tokio::time::Instant;
 
 use crate::dns::{QueryError, Resolver};
 use crate::origin::{Host, Origin};
-use plan::Planned;
 
 pub use addresses::{Families, FixedAddresses};
 pub use endpoint::{Endpoint, EndpointKind};
+pub(crate) use plan::Planned;
 pub use report::{ConfigReport, DnsReport, RecordReport};
+pub(crate) use search::{News, Search};
 
 /// What discovery is to know about the client and the caller's wishes.
 #[derive(Clone, Debug)]
@@ -66,53 +67,10 @@ pub async fn discover_with(
     origin: &Origin,
     options: &DiscoverOptions,
 ) -> Discovery {
-    let start = Instant::now();
-    let mut discovery = Discovery::new(resolver, origin);
-    if let Some((host, port)) = &options.connect_to {
-        let planned = Planned::plain(EndpointKind::Fixed, host.clone(), *port);
-        let known = addresses::look_up(resolver, options, host, *port).await;
-        discovery.protected = known.asked && resolver.is_protected();
-        discovery.settle(vec![planned], &[((host.clone(), *port), known)]);
-    } else {
-        let query_name = origin.query_name();
-        let own = addresses::look_up(resolver, options, &origin.host, origin.port);
-        let service = async {
-            let name = query_name.as_ref()?;
-            Some(https::look_up(resolver, options, name).await)
-        };
-        let records = async {
-            match service.await {
-                Some(lookup) => {
-                    discovery.query_name = query_name.clone();
-                    discovery.protected = resolver.is_protected();
-                    discovery.plan(lookup, options)
-                }
-                None => {
-                    let host = origin.host.clone();
-                    vec![Planned::plain(EndpointKind::Authority, host, origin.port)]
-                }
-            }
-        };
-        // The targets' addresses need not wait for those of the origin's own host.
-        let targets = async {
-            let planned = records.await;
-            let known = plan::look_up_targets(resolver, options, &origin.host, &planned).await;
-            (planned, known)
-        };
-        let (own, (planned, mut known)) = tokio::join!(own, targets);
-        discovery.protected |= own.asked && resolver.is_protected();
-        plan::add_own(&mut known, &planned, &origin.host, &own);
-        discovery.settle(planned, &known);
-    }
-    if discovery.protected
-        && let Some(name) = resolver.looked_up_name()
-    {
-        discovery
-            .warnings
-            .push(Warning::ResolverLookedUp(name.to_owned()));
-    }
-    discovery.elapsed = start.elapsed();
-    discovery
+    let mut search = Search::new(resolver, origin, options.clone());
+    search.ask_https();
+    search.complete().await;
+    search.finish()
 }
 
 /// Everything that DNS had to say about an origin.

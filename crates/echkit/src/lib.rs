@@ -51,6 +51,7 @@ pub mod http;
 pub mod origin;
 pub mod policy;
 pub mod report;
+mod running;
 pub mod server;
 pub mod tls;
 

@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use echkit_proto::race;
 use serde::{Deserialize, Serialize};
 
 /// How much Encrypted Client Hello a connection needs.
@@ -113,6 +114,35 @@ impl AddressFamily {
     }
 }
 
+/// How attempts follow each other (draft-ietf-happy-happyeyeballs-v3, RFC 8305).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Racing {
+    /// From the start of one attempt to that of the next, while none has failed. Not less than
+    /// 10 ms.
+    pub attempt_delay: Duration,
+    /// How long IPv6 addresses, or an endpoint that comes first, may lag behind others in DNS.
+    pub resolution_delay: Duration,
+    /// Attempts at the same time, at most. One makes them follow each other.
+    pub max_attempts: usize,
+}
+
+impl Default for Racing {
+    fn default() -> Self {
+        let race::Settings {
+            attempt_delay,
+            resolution_delay,
+            max_attempts,
+            ..
+        } = race::Settings::default();
+        Self {
+            attempt_delay,
+            resolution_delay,
+            max_attempts,
+        }
+    }
+}
+
 /// The caller's choices for every connection of one client or connector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -126,6 +156,8 @@ pub struct Policy {
     pub timeouts: Timeouts,
     /// Which addresses may be used.
     pub family: AddressFamily,
+    /// How attempts follow each other.
+    pub racing: Racing,
 }
 
 impl Default for Policy {
@@ -135,6 +167,7 @@ impl Default for Policy {
             retry: true,
             timeouts: Timeouts::default(),
             family: AddressFamily::default(),
+            racing: Racing::default(),
         }
     }
 }

@@ -2,16 +2,20 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use echkit_proto::race::Failure as Reach;
 use rustls::client::EchStatus as TlsEch;
 use rustls::{AlertDescription, PeerIncompatible};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::connector::Stream;
 use super::handshake::{HandshakeError, HandshakeFault, handshake};
-use super::plan::{Candidate, Offer};
+use super::plan::Offer;
+use super::race::Progress;
 use super::record::{Attempt, Recorder};
 use super::retry::{self, Next};
 use super::run::limit;
@@ -21,7 +25,7 @@ use crate::report::{CertificateReport, EchReport, EchSource, EchStatus, TlsRepor
 use crate::tls::{ClientTls, EchOffer, GuardError, Guarded, OuterName, SeenHello, TlsTarget};
 
 /// A TLS stream over TCP.
-pub(super) type Tls = TlsStream<Guarded<TcpStream>>;
+type Tls = TlsStream<Guarded<TcpStream>>;
 
 /// What attempts share.
 pub(super) struct Setting<'a> {
@@ -38,10 +42,18 @@ pub(super) struct Setting<'a> {
     pub(super) recorder: &'a Recorder,
 }
 
+/// One place to try, and what to offer there.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub(super) address: SocketAddr,
+    pub(super) offer: Offer,
+    pub(super) progress: Progress,
+}
+
 /// A candidate that became the connection.
 pub(super) struct Won {
-    pub(super) stream: Tls,
-    pub(super) tls: TlsReport,
+    pub(super) stream: Stream,
+    pub(super) tls: Option<TlsReport>,
     pub(super) ech: EchReport,
 }
 
@@ -49,32 +61,22 @@ pub(super) struct Won {
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) cause: Cause,
+    /// What it says about the other candidates.
     pub(super) reach: Reach,
     pub(super) ech: EchReport,
 }
 
-/// What a failure says about the other candidates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Reach {
-    /// This address cannot be reached; any other may.
-    Address,
-    /// The endpoint answered and is of no use. Other endpoints may be tried (RFC 9849 §8.1.1),
-    /// but none without ECH in place of one with it.
-    Endpoint,
-    /// It is the answer.
-    Final,
-}
-
 /// Tries one candidate. `ech` is the report's part about ECH as far as it is known before.
 pub(super) async fn attempt(
-    setting: &Setting<'_>,
-    candidate: &Candidate,
+    setting: Arc<Setting<'_>>,
+    candidate: Candidate,
     ech: EchReport,
 ) -> Result<Won, Box<Fault>> {
     let mut state = State {
-        setting,
+        setting: &setting,
         address: candidate.address,
-        offer: candidate.offer.clone(),
+        offer: candidate.offer,
+        progress: candidate.progress,
         ech,
         resume: true,
         disabled: false,
@@ -88,8 +90,8 @@ pub(super) async fn attempt(
                 let report = describe(&stream);
                 attempt.won(report.alpn.clone(), tcp, Some(tls));
                 return Ok(Won {
-                    stream,
-                    tls: report,
+                    stream: Stream::Tls(Box::new(stream)),
+                    tls: Some(report),
                     ech: state.ech,
                 });
             }
@@ -98,10 +100,53 @@ pub(super) async fn attempt(
     }
 }
 
+/// Connects without TLS: for an `http` origin.
+pub(super) async fn attempt_plain(
+    setting: Arc<Setting<'_>>,
+    candidate: Candidate,
+    ech: EchReport,
+) -> Result<Won, Box<Fault>> {
+    let attempt = setting.recorder.attempt(candidate.address);
+    let begun = Instant::now();
+    match connect(&setting, candidate.address).await {
+        Ok(tcp) => {
+            attempt.won(None, begun.elapsed(), None);
+            let stream = Guarded::counting(tcp, setting.recorder.counts().clone());
+            Ok(Won {
+                stream: Stream::Plain(Box::new(stream)),
+                tls: None,
+                ech,
+            })
+        }
+        Err(cause) => {
+            attempt.failed(&cause);
+            let reach = Reach::Unreachable;
+            Err(Box::new(Fault { cause, reach, ech }))
+        }
+    }
+}
+
+async fn connect(setting: &Setting<'_>, address: SocketAddr) -> Result<TcpStream, Cause> {
+    within(
+        limit(setting.policy.timeouts.connect, setting.deadline),
+        &setting.host,
+        Step::Connect,
+        TcpStream::connect(address),
+    )
+    .await?
+    .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+    .map_err(|source| Cause::Connect {
+        host: setting.host.clone(),
+        address,
+        source,
+    })
+}
+
 struct State<'a> {
     setting: &'a Setting<'a>,
     address: SocketAddr,
     offer: Offer,
+    progress: Progress,
     ech: EchReport,
     resume: bool,
     /// ECH was securely disabled by an authenticated server.
@@ -132,23 +177,9 @@ impl State<'_> {
         let setting = self.setting;
         let timeouts = setting.policy.timeouts;
         let begun = Instant::now();
-        let tcp = within(
-            limit(timeouts.connect, setting.deadline),
-            &setting.host,
-            Step::Connect,
-            TcpStream::connect(self.address),
-        )
-        .await
-        .map_err(Failure::Tcp)?
-        .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
-        .map_err(|source| {
-            Failure::Tcp(Cause::Connect {
-                host: setting.host.clone(),
-                address: self.address,
-                source,
-            })
-        })?;
+        let tcp = connect(setting, self.address).await.map_err(Failure::Tcp)?;
         let connected = Instant::now();
+        self.progress.connected();
         self.reached |= self.offer.is_real();
 
         let (connection, guard) = setting
@@ -239,8 +270,8 @@ impl State<'_> {
     fn after(&mut self, attempt: Attempt<'_>, failure: Failure) -> Result<(), Box<Fault>> {
         let (cause, reach) = match failure {
             // A server that was reached before, and led here, is not out of reach.
-            Failure::Tcp(cause) if self.reached => (cause, Reach::Endpoint),
-            Failure::Tcp(cause) => (cause, Reach::Address),
+            Failure::Tcp(cause) if self.reached => (cause, Reach::Broken),
+            Failure::Tcp(cause) => (cause, Reach::Unreachable),
             Failure::Setting(cause) => (cause, Reach::Final),
             Failure::Tls(error) => match self.after_handshake(&error) {
                 Then::Again => {
@@ -360,7 +391,7 @@ impl State<'_> {
             HandshakeFault::Guard(source) => (Cause::Guard { host, source }, Reach::Final),
             HandshakeFault::Timeout(after) => {
                 let step = Step::Handshake;
-                (Cause::Timeout { host, step, after }, Reach::Endpoint)
+                (Cause::Timeout { host, step, after }, Reach::Broken)
             }
             HandshakeFault::Io(source) => {
                 let cause = Cause::Tls {
@@ -368,7 +399,7 @@ impl State<'_> {
                     reason: source.to_string(),
                     source: None,
                 };
-                (cause, Reach::Endpoint)
+                (cause, Reach::Broken)
             }
             HandshakeFault::Tls(source) => {
                 let rejected = error.ech == TlsEch::Rejected;
@@ -391,7 +422,7 @@ impl State<'_> {
                         source: Some(source),
                     },
                 };
-                (cause, Reach::Endpoint)
+                (cause, Reach::Refused)
             }
         }
     }

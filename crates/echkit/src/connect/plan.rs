@@ -1,20 +1,17 @@
-//! From discovered endpoints to the candidates that may be tried, in order, each with its offer.
-
-use std::net::SocketAddr;
+//! From planned endpoints to those that may be connected to, each with its offer.
 
 use echkit_proto::config::{Chosen, EchConfigList};
+use echkit_proto::race;
 
-use crate::discover::{Discovery, Endpoint, EndpointKind, HttpsAnswer, Warning};
-use crate::policy::{AddressFamily, EchMode};
+use crate::discover::{Discovery, Endpoint, EndpointKind, HttpsAnswer, Planned, Warning};
+use crate::policy::EchMode;
 use crate::report::EchSource;
 
-/// One address to try, and what to offer there.
+/// An endpoint that may be connected to, and what to offer there.
 #[derive(Clone, Debug)]
-pub(super) struct Candidate {
-    /// The endpoint's place in the discovery.
-    pub(super) endpoint: usize,
-    pub(super) address: SocketAddr,
+pub(super) struct Entrant {
     pub(super) offer: Offer,
+    pub(super) endpoint: race::Endpoint,
 }
 
 /// What to offer at an endpoint.
@@ -34,38 +31,26 @@ impl Offer {
     }
 }
 
-/// The candidates, those with ECH first (RFC 9848 §5.1, design of the order in RFC 9460 §3).
-///
-/// In `require` there are no others.
-pub(super) fn candidates(
+/// The endpoints that may be connected to. In `require` there are none without ECH.
+pub(super) fn entrants(
     mode: EchMode,
-    family: AddressFamily,
     manual: Option<&EchConfigList>,
-    endpoints: &[Endpoint],
-) -> Vec<Candidate> {
-    let mut with = Vec::new();
-    let mut without = Vec::new();
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        let offer = offer(mode, manual, endpoint);
-        let list = match offer.is_real() {
-            true => &mut with,
-            false if mode == EchMode::Require => continue,
-            false => &mut without,
-        };
-        list.extend(
-            endpoint
-                .addresses
-                .iter()
-                .filter(|address| family.allows(**address))
-                .map(|address| Candidate {
-                    endpoint: index,
-                    address: SocketAddr::new(*address, endpoint.port),
-                    offer: offer.clone(),
-                }),
-        );
-    }
-    with.append(&mut without);
-    with
+    planned: &[Planned],
+) -> Vec<Entrant> {
+    let entrant = |planned: &Planned| {
+        let offer = offer(mode, manual, &planned.endpoint);
+        let plain = race::Endpoint::new(planned.target, planned.endpoint.port);
+        let endpoint = plain.with_hints(planned.hints.iter().copied());
+        match offer.is_real() {
+            true => Some(Entrant {
+                endpoint: endpoint.with_ech(),
+                offer,
+            }),
+            false if mode == EchMode::Require => None,
+            false => Some(Entrant { endpoint, offer }),
+        }
+    };
+    planned.iter().filter_map(entrant).collect()
 }
 
 fn offer(mode: EchMode, manual: Option<&EchConfigList>, endpoint: &Endpoint) -> Offer {

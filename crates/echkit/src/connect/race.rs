@@ -1,33 +1,229 @@
-//! The order in which attempts run. One after another for now; the only place that decides it.
+//! Drives a [`Race`]: DNS on one side, attempts on the other, the clock between them.
 
 use std::future::Future;
+use std::time::Duration;
 
-/// Runs `attempt` for each candidate in order until one succeeds.
-///
-/// `may_try` is asked before each, with the failures so far; a candidate that it refuses is passed
-/// over.
-///
-/// # Errors
-///
-/// The failures of all candidates that were tried, in order.
-pub(super) async fn first_success<'c, C, T, E, F, Fut>(
-    candidates: &'c [C],
-    mut attempt: F,
-    mut may_try: impl FnMut(&C, &[(&'c C, E)]) -> bool,
-) -> Result<T, Vec<(&'c C, E)>>
-where
-    F: FnMut(&'c C) -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-{
-    let mut failures = Vec::new();
-    for candidate in candidates {
-        if !may_try(candidate, &failures) {
-            continue;
-        }
-        match attempt(candidate).await {
-            Ok(value) => return Ok(value),
-            Err(error) => failures.push((candidate, error)),
+use echkit_proto::race::{Action, AttemptId, Endpoint, Outcome, Query, Race, Settings, Start};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::attempt::Fault;
+use crate::discover::{Discovery, News, Planned, Search};
+use crate::running::Running;
+
+/// A race with its questions and attempts. Dropping it closes all of them.
+pub(super) struct Course<'a, W> {
+    race: Race,
+    search: Search,
+    attempts: Running<'a, AttemptId, Result<W, Box<Fault>>>,
+    failures: Vec<Fault>,
+    begun: Instant,
+    /// When to stop waiting for DNS.
+    dns_until: Option<Instant>,
+    connected: (
+        mpsc::UnboundedSender<AttemptId>,
+        mpsc::UnboundedReceiver<AttemptId>,
+    ),
+}
+
+/// DNS took too long.
+#[derive(Debug)]
+pub(super) struct DnsTimeout;
+
+/// What the race has come to.
+pub(super) enum Turn<W> {
+    /// An attempt is to be started, by [`Course::start`].
+    Start(Start),
+    /// An attempt succeeded; the others were closed.
+    Won(W),
+    /// Nothing is left to be tried.
+    Lost(Vec<Fault>),
+}
+
+/// Tells the race that an attempt has made a connection over TCP.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    attempt: AttemptId,
+    to: mpsc::UnboundedSender<AttemptId>,
+}
+
+impl Progress {
+    pub(super) fn connected(&self) {
+        // Nobody listens any more when the race is over.
+        let _ = self.to.send(self.attempt);
+    }
+}
+
+/// What happened next.
+enum Event<W> {
+    News(Option<News>),
+    Ended(AttemptId, Result<W, Box<Fault>>),
+    Connected(AttemptId),
+    Wake,
+    DnsTimeout,
+}
+
+impl<'a, W> Course<'a, W> {
+    /// A race that begins now, with its first questions.
+    pub(super) fn new(search: Search, settings: Settings, dns: Option<Duration>) -> Self {
+        let begun = Instant::now();
+        Self {
+            race: Race::new(settings),
+            search,
+            attempts: Running::new(),
+            failures: Vec::new(),
+            begun,
+            dns_until: dns.map(|limit| begun + limit),
+            connected: mpsc::unbounded_channel(),
         }
     }
-    Err(failures)
+
+    /// Waits until SVCB resolution has concluded.
+    pub(super) async fn resolve(&mut self) -> Result<(), DnsTimeout> {
+        loop {
+            self.ask();
+            match self.event().await {
+                Event::News(Some(News::Settled) | None) => return Ok(()),
+                Event::DnsTimeout => return Err(DnsTimeout),
+                other => self.happen(other),
+            };
+        }
+    }
+
+    /// What DNS has said by now.
+    pub(super) fn discovery(&self) -> &Discovery {
+        self.search.discovery()
+    }
+
+    /// The endpoints that follow from it.
+    pub(super) fn planned(&self) -> &[Planned] {
+        self.search.planned()
+    }
+
+    /// Takes the endpoints that may be connected to.
+    pub(super) fn settle(&mut self, endpoints: Vec<Endpoint>) {
+        self.race.settle(self.begun.elapsed(), endpoints);
+    }
+
+    /// Waits for what DNS has to say, attempts aside.
+    pub(super) async fn complete(&mut self) -> Result<(), DnsTimeout> {
+        let work = self.search.complete();
+        match self.dns_until {
+            None => work.await,
+            Some(until) => tokio::time::timeout_at(until, work)
+                .await
+                .map_err(|_| DnsTimeout)?,
+        }
+        Ok(())
+    }
+
+    /// Runs until there is something to start, or the end.
+    pub(super) async fn next(&mut self) -> Result<Turn<W>, DnsTimeout> {
+        loop {
+            if let Some(start) = self.ask() {
+                return Ok(Turn::Start(start));
+            }
+            if self.race.outcome() == Some(Outcome::Lost) {
+                return Ok(Turn::Lost(std::mem::take(&mut self.failures)));
+            }
+            match self.event().await {
+                Event::DnsTimeout if self.attempts.is_empty() && self.failures.is_empty() => {
+                    return Err(DnsTimeout);
+                }
+                other => {
+                    if let Some(won) = self.happen(other) {
+                        // Cancels the others.
+                        self.ask();
+                        return Ok(Turn::Won(won));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs an attempt.
+    pub(super) fn start(
+        &mut self,
+        start: &Start,
+        attempt: impl Future<Output = Result<W, Box<Fault>>> + Send + 'a,
+    ) {
+        self.attempts.push(start.attempt, attempt);
+    }
+
+    pub(super) fn progress(&self, start: &Start) -> Progress {
+        Progress {
+            attempt: start.attempt,
+            to: self.connected.0.clone(),
+        }
+    }
+
+    /// What DNS has said. Ends all questions and attempts.
+    pub(super) fn finish(self) -> Discovery {
+        self.search.finish()
+    }
+
+    /// Does what the race wants done now, up to a start.
+    fn ask(&mut self) -> Option<Start> {
+        while let Some(action) = self.race.poll(self.begun.elapsed()) {
+            match action {
+                Action::Ask(Query::Https) => self.search.ask_https(),
+                Action::Ask(Query::Addresses(target, family)) => {
+                    self.search.ask_addresses(target, family);
+                }
+                Action::Start(start) => return Some(start),
+                Action::Cancel(attempt) => self.attempts.remove(&attempt),
+            }
+        }
+        None
+    }
+
+    async fn event(&mut self) -> Event<W> {
+        let wake = self.race.wake_at().map(|wake| self.begun + wake);
+        let dns_until = self.dns_until.filter(|_| self.search.is_busy());
+        // Biased, so that what came at the same time is taken in the order that helps most.
+        tokio::select! {
+            biased;
+            (attempt, outcome) = self.attempts.next(), if !self.attempts.is_empty() => {
+                Event::Ended(attempt, outcome)
+            }
+            Some(attempt) = self.connected.1.recv() => Event::Connected(attempt),
+            news = self.search.next(), if self.search.is_busy() => Event::News(news),
+            () = sleep_until(wake) => Event::Wake,
+            () = sleep_until(dns_until) => Event::DnsTimeout,
+        }
+    }
+
+    /// Tells the race. Gives what an attempt has won.
+    fn happen(&mut self, event: Event<W>) -> Option<W> {
+        let now = self.begun.elapsed();
+        match event {
+            Event::Wake | Event::News(Some(News::Settled) | None) => {}
+            Event::News(Some(News::Addresses(target, family, list))) => {
+                self.race.addresses(now, target, family, list);
+            }
+            Event::Connected(attempt) => self.race.connected(now, attempt),
+            Event::Ended(attempt, Ok(won)) => {
+                self.race.won(attempt);
+                return Some(won);
+            }
+            Event::Ended(attempt, Err(fault)) => {
+                self.race.failed(now, attempt, fault.reach);
+                self.failures.push(*fault);
+            }
+            Event::DnsTimeout => {
+                self.dns_until = None;
+                for (target, family) in self.search.awaited() {
+                    self.race.addresses(now, target, family, []);
+                }
+            }
+        }
+        None
+    }
+}
+
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }

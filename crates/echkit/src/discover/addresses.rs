@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use echkit_proto::race::Family;
+
 use super::{DiscoverError, DiscoverOptions};
-use crate::dns::{Answer, QueryError, RecordType, Resolver, Status};
+use crate::dns::{Answer, QueryError, Status};
 use crate::origin::{Host, HostName};
 
 /// Which kinds of addresses are looked up and used.
@@ -28,6 +30,15 @@ impl Families {
             Self::V6 => address.is_ipv6(),
         }
     }
+
+    /// Whether one kind is used.
+    pub(super) fn includes(self, family: Family) -> bool {
+        match self {
+            Self::Both => true,
+            Self::V4 => family == Family::V4,
+            Self::V6 => family == Family::V6,
+        }
+    }
 }
 
 /// Addresses of a host that the caller knows better than DNS.
@@ -37,7 +48,8 @@ pub struct FixedAddresses {
     pub host: HostName,
     /// The port for which this holds; `None` for every port.
     pub port: Option<u16>,
-    /// The addresses, in the order in which to try them.
+    /// The addresses, in the order in which to try those of one family; families take turns,
+    /// IPv6 first.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -50,8 +62,8 @@ pub(super) struct Addresses {
     pub(super) missing: Option<Missing>,
     /// How long this holds; `None` when nobody was asked.
     pub(super) ttl: Option<Duration>,
-    /// Whether a resolver was asked.
-    pub(super) asked: bool,
+    /// Whether some answer is still out.
+    pub(super) pending: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -67,7 +79,7 @@ impl Addresses {
             list,
             missing: None,
             ttl: None,
-            asked: false,
+            pending: false,
         }
     }
 
@@ -87,40 +99,107 @@ impl Addresses {
     }
 }
 
-/// Looks up the addresses of `host`, both families at the same time.
-pub(super) async fn look_up(
-    resolver: &Resolver,
-    options: &DiscoverOptions,
-    host: &Host,
-    port: u16,
-) -> Addresses {
-    let name = match host {
-        Host::Ip(address) => return Addresses::known(vec![*address]),
-        Host::Name(name) => name,
-    };
-    let fixed = options.resolve.iter().find(|fixed| {
-        fixed.host == *name && fixed.port.is_none_or(|fixed_port| fixed_port == port)
-    });
-    if let Some(fixed) = fixed {
-        let list = fixed
-            .addresses
-            .iter()
-            .filter(|a| options.families.allow(a))
-            .copied();
-        return Addresses::known(list.collect());
-    }
-    let ask = |kind, wanted: bool| async move {
-        if wanted {
-            Some(resolver.query(name.dns(), kind).await)
-        } else {
-            None
+/// The lookup of one host's addresses.
+#[derive(Debug)]
+pub(super) enum Lookup {
+    /// Nobody need be asked.
+    Known(Addresses),
+    Asked {
+        name: HostName,
+        /// IPv6, IPv4.
+        answers: [Question; 2],
+    },
+}
+
+#[derive(Debug)]
+pub(super) enum Question {
+    Unasked,
+    Out,
+    Answered(Result<Answer, QueryError>),
+}
+
+impl Lookup {
+    pub(super) fn new(options: &DiscoverOptions, host: &Host, port: u16) -> Self {
+        let name = match host {
+            Host::Ip(address) => return Self::Known(Addresses::known(vec![*address])),
+            Host::Name(name) => name,
+        };
+        let fixed = options.resolve.iter().find(|fixed| {
+            fixed.host == *name && fixed.port.is_none_or(|fixed_port| fixed_port == port)
+        });
+        match fixed {
+            Some(fixed) => {
+                let usable = fixed.addresses.iter();
+                let usable = usable.filter(|address| options.families.allow(address));
+                Self::Known(Addresses::known(usable.copied().collect()))
+            }
+            None => Self::Asked {
+                name: name.clone(),
+                answers: [Question::Unasked, Question::Unasked],
+            },
         }
-    };
-    let (v6, v4) = tokio::join!(
-        ask(RecordType::AAAA, options.families != Families::V4),
-        ask(RecordType::A, options.families != Families::V6),
-    );
-    gather([v6, v4].into_iter().flatten())
+    }
+
+    /// What is known without DNS.
+    pub(super) fn known(&self) -> Option<&[IpAddr]> {
+        match self {
+            Self::Known(known) => Some(&known.list),
+            Self::Asked { .. } => None,
+        }
+    }
+
+    /// Notes that a question goes out. Gives the name to ask for; `None` if it was asked before.
+    pub(super) fn ask(&mut self, family: Family) -> Option<HostName> {
+        match self {
+            Self::Known(_) => None,
+            Self::Asked { name, answers } => {
+                let question = &mut answers[family as usize];
+                let new = matches!(question, Question::Unasked);
+                new.then(|| {
+                    *question = Question::Out;
+                    name.clone()
+                })
+            }
+        }
+    }
+
+    pub(super) fn was_asked(&self, family: Family) -> bool {
+        match self {
+            Self::Known(_) => true,
+            Self::Asked { answers, .. } => !matches!(answers[family as usize], Question::Unasked),
+        }
+    }
+
+    /// Takes an answer; gives the addresses in it.
+    pub(super) fn answer(
+        &mut self,
+        family: Family,
+        answer: Result<Answer, QueryError>,
+    ) -> Vec<IpAddr> {
+        let addresses = answer.iter().flat_map(Answer::addresses).collect();
+        if let Self::Asked { answers, .. } = self {
+            answers[family as usize] = Question::Answered(answer);
+        }
+        addresses
+    }
+
+    /// What has come back by now.
+    pub(super) fn gather(self) -> Addresses {
+        match self {
+            Self::Known(known) => known,
+            Self::Asked { answers, .. } => {
+                let pending = answers.iter().any(|one| matches!(one, Question::Out));
+                let answered = answers.into_iter().filter_map(|question| match question {
+                    Question::Answered(answer) => Some(answer),
+                    Question::Unasked | Question::Out => None,
+                });
+                Addresses {
+                    pending,
+                    ..gather(answered)
+                }
+            }
+        }
+    }
 }
 
 fn gather(answers: impl Iterator<Item = Result<Answer, QueryError>>) -> Addresses {
@@ -128,7 +207,7 @@ fn gather(answers: impl Iterator<Item = Result<Answer, QueryError>>) -> Addresse
         list: Vec::new(),
         missing: None,
         ttl: None,
-        asked: true,
+        pending: false,
     };
     for answer in answers {
         match answer {

@@ -2,15 +2,14 @@
 
 use std::net::IpAddr;
 
+use echkit_proto::race::Target;
 use echkit_proto::svcb::{DEFAULT_ALPN, DomainName, Service, is_svcb_reliant};
-use tokio::task::JoinSet;
 
-use super::addresses::{self, Addresses, Missing};
+use super::addresses::{Addresses, Missing};
 use super::https::HttpsLookup;
 use super::{
     DiscoverError, DiscoverOptions, Discovery, Endpoint, EndpointKind, HttpsAnswer, Warning,
 };
-use crate::dns::Resolver;
 use crate::origin::{Host, HostName, Scheme};
 
 /// Records beyond this many are not tried: each may need two more questions.
@@ -18,9 +17,11 @@ const MAX_SERVICES: usize = 32;
 
 /// An endpoint whose addresses are still to be looked up.
 #[derive(Clone, Debug)]
-pub(super) struct Planned {
-    endpoint: Endpoint,
-    hints: Vec<IpAddr>,
+pub(crate) struct Planned {
+    pub(crate) endpoint: Endpoint,
+    /// Whose addresses it has.
+    pub(crate) target: Target,
+    pub(crate) hints: Vec<IpAddr>,
 }
 
 impl Planned {
@@ -39,6 +40,7 @@ impl Planned {
         };
         Self {
             endpoint,
+            target: Target::OWN,
             hints: Vec::new(),
         }
     }
@@ -137,6 +139,7 @@ impl Discovery {
         };
         Some(Planned {
             endpoint,
+            target: Target::OWN,
             hints: hints.collect(),
         })
     }
@@ -167,18 +170,16 @@ impl Discovery {
         }
     }
 
-    /// Gives the planned endpoints their addresses; those without any fall away.
-    pub(super) fn settle(&mut self, planned: Vec<Planned>, found: &[Found]) {
+    /// Gives the planned endpoints their addresses, by target; those without any fall away.
+    pub(super) fn settle(&mut self, planned: Vec<Planned>, found: &[((Host, u16), Addresses)]) {
         let mut first_missing = None;
         for Planned {
             mut endpoint,
+            target,
             hints,
         } in planned
         {
-            let key = (endpoint.target.clone(), endpoint.port);
-            let Some((_, known)) = found.iter().find(|(target, _)| *target == key) else {
-                continue;
-            };
+            let (_, known) = &found[target.0];
             if let Some(ttl) = known.ttl {
                 self.ttl = Some(self.ttl.map_or(ttl, |least| least.min(ttl)));
             }
@@ -186,6 +187,10 @@ impl Discovery {
             if endpoint.addresses.is_empty() && !hints.is_empty() {
                 endpoint.addresses = hints;
                 endpoint.from_hints = true;
+            }
+            if endpoint.addresses.is_empty() && known.pending {
+                // Nobody waited for them.
+                continue;
             }
             if endpoint.addresses.is_empty() {
                 let hint = self.note_missing(&endpoint, known);
@@ -237,65 +242,6 @@ impl Discovery {
         });
         record.why_not = Some(reason);
         hint
-    }
-}
-
-/// A host, the port that is wanted there, and its addresses.
-pub(super) type Found = ((Host, u16), Addresses);
-
-/// The places whose addresses are needed, each once.
-fn targets(planned: &[Planned]) -> Vec<(Host, u16)> {
-    let mut targets = Vec::new();
-    for Planned { endpoint, .. } in planned {
-        let key = (endpoint.target.clone(), endpoint.port);
-        if !targets.contains(&key) {
-            targets.push(key);
-        }
-    }
-    targets
-}
-
-/// Looks up the addresses of all targets but the origin's own host, which somebody else asks for.
-pub(super) async fn look_up_targets(
-    resolver: &Resolver,
-    options: &DiscoverOptions,
-    own: &Host,
-    planned: &[Planned],
-) -> Vec<Found> {
-    // Fixed addresses may differ from port to port.
-    let own_is_fixed = options
-        .resolve
-        .iter()
-        .any(|fixed| Some(&fixed.host) == own.name());
-    let mut found = Vec::new();
-    let mut running = JoinSet::new();
-    for (host, port) in targets(planned) {
-        if host == *own && !own_is_fixed {
-            continue;
-        }
-        let (resolver, options) = (resolver.clone(), options.clone());
-        running.spawn(async move {
-            let addresses = addresses::look_up(&resolver, &options, &host, port).await;
-            ((host, port), addresses)
-        });
-    }
-    while let Some(joined) = running.join_next().await {
-        // A task of ours that panicked is a bug to be seen, not a host without addresses.
-        match joined {
-            Ok(one) => found.push(one),
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => {}
-        }
-    }
-    found
-}
-
-/// Adds what was learned about the origin's own host.
-pub(super) fn add_own(found: &mut Vec<Found>, planned: &[Planned], own: &Host, known: &Addresses) {
-    for target in targets(planned) {
-        if target.0 == *own && !found.iter().any(|(other, _)| *other == target) {
-            found.push((target, known.clone()));
-        }
     }
 }
 
