@@ -1,24 +1,51 @@
-//! GREASE of every suite that we have against peers as servers: more than our client draws from.
+//! GREASE of every suite that we have, more than our client draws from, against every server.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use echkit_interop::{PeerServer, Running, SECRET_NAME};
+use echkit::server::EchOutcome;
+use echkit_interop::{Peer, PeerServer, SECRET_NAME};
 use echkit_proto::hpke::{Kem, Suite, suites};
 use rustls::client::{EchGreaseConfig, EchMode};
 use rustls::crypto::hpke::Hpke;
 use rustls::{AlertDescription, ClientConfig, ClientConnection, Error};
 
-use crate::cell::{Cell, Lab, Outcome, PEERS};
-use echkit_interop::Peer;
+use crate::cell::{Cell, Lab, Outcome, PEERS, hold};
+use crate::keys::our_key;
+use crate::our_server::listener::Listener;
 
 pub(crate) fn cells() -> Vec<Cell> {
-    PEERS
-        .map(|peer| {
-            let name = format!("our_client_{peer}_server::grease_under_every_suite");
-            Cell::new(name, move |lab| every_suite(lab, peer))
-        })
-        .into()
+    let mut cells = vec![Cell::new(
+        "our_client_our_server::grease_under_every_suite",
+        our_server,
+    )];
+    cells.extend(PEERS.map(|peer| {
+        let name = format!("our_client_{peer}_server::grease_under_every_suite");
+        Cell::new(name, move |lab| every_suite(lab, peer))
+    }));
+    cells
+}
+
+/// All are rejected, with retry_configs, and the handshake is done.
+fn our_server(lab: &Lab) -> Outcome {
+    let key = our_key(crate::cell::suite::X25519)?;
+    let at = Listener::start(lab, vec![key], Vec::new(), false)?;
+    for hpke in suites() {
+        if let Err(error) = handshake(lab, at.address, *hpke)? {
+            return Err(format!("{}: {error}", Suite::from(hpke.suite())));
+        }
+    }
+    for seen in at.wait_for(suites().len())? {
+        let rejected = matches!(
+            seen.outcome,
+            Some(EchOutcome::Rejected {
+                retry_configs: true,
+                ..
+            })
+        );
+        hold!(rejected, "our outcome", format!("{seen:?}"));
+    }
+    Ok(())
 }
 
 /// All are taken, but for X-Wing by OpenSSL: see `docs/decisions/045-grease-suites.md`.
@@ -39,7 +66,7 @@ fn every_suite(lab: &Lab, peer: Peer) -> Outcome {
             (Peer::OpenSsl, Kem::X_WING) => Err(refused),
             _ => Ok(()),
         };
-        let got = handshake(lab, &at, *hpke)?;
+        let got = handshake(lab, at.address, *hpke)?;
         if got != expected {
             wrong.push_str(&format!("{suite}: {got:?}\n"));
         }
@@ -53,7 +80,7 @@ fn every_suite(lab: &Lab, peer: Peer) -> Outcome {
 /// A handshake with stock rustls, whose GREASE our client sends.
 fn handshake(
     lab: &Lab,
-    at: &Running,
+    address: SocketAddr,
     hpke: &'static dyn Hpke,
 ) -> Result<Result<(), Error>, String> {
     let text = |error: Error| error.to_string();
@@ -69,7 +96,7 @@ fn handshake(
         .try_into()
         .map_err(|_| "a host name".to_owned())?;
     let mut connection = ClientConnection::new(Arc::new(config), name).map_err(text)?;
-    let mut tcp = TcpStream::connect(at.address).map_err(|error| error.to_string())?;
+    let mut tcp = TcpStream::connect(address).map_err(|error| error.to_string())?;
     while connection.is_handshaking() {
         if let Err(error) = connection.complete_io(&mut tcp) {
             return match error.downcast::<Error>() {

@@ -1,6 +1,6 @@
 //! Our acceptor against peers as clients. Each cell compares our outcome with the peer's word.
 
-mod listener;
+pub(crate) mod listener;
 
 use data_encoding::BASE64;
 use echkit::server::EchOutcome;
