@@ -2,6 +2,7 @@
 //! sockets or tasks.
 
 mod changing;
+mod choice;
 mod error;
 mod feed;
 
@@ -14,6 +15,7 @@ use echkit_proto::hello::record::{
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
 use self::changing::{Changing, Offer};
+use self::choice::Judged;
 pub use self::error::HandshakeError;
 use self::feed::{alert_record, connection, drain, feed, inner_records, missing_alert};
 use super::interpose::{Mode, Shared};
@@ -33,6 +35,8 @@ pub struct Handshake {
     reader: HelloReader,
     state: Step,
     output: Vec<u8>,
+    /// Whether the configuration is chosen once the hello is known.
+    choosing: bool,
 }
 
 #[derive(Debug)]
@@ -41,6 +45,8 @@ enum Step {
     First {
         raw: Vec<u8>,
     },
+    /// The hello has been judged; which configuration answers it is open.
+    Judged(Box<Judged>),
     /// A HelloRetryRequest is out; a second hello comes.
     Second(Box<Changing>),
     /// rustls goes on alone.
@@ -49,8 +55,9 @@ enum Step {
 }
 
 impl Handshake {
-    pub(super) fn new(server: EchServer) -> Self {
+    pub(super) fn new(server: EchServer, choosing: bool) -> Self {
         Self {
+            choosing,
             reader: HelloReader::new(server.max_hello),
             server,
             state: Step::First { raw: Vec::new() },
@@ -68,6 +75,10 @@ impl Handshake {
         let state = std::mem::replace(&mut self.state, Step::Failed);
         let result = match state {
             Step::First { raw } => self.first(raw, bytes),
+            Step::Judged(mut judged) => {
+                judged.rest.extend_from_slice(bytes);
+                Ok(Step::Judged(judged))
+            }
             Step::Second(changing) => self.second(changing, bytes),
             Step::Done(mut conn, outcome) => {
                 let result = feed(&mut conn, None, bytes);
@@ -76,6 +87,10 @@ impl Handshake {
             }
             Step::Failed => return Err(HandshakeError::Over),
         };
+        self.settle(result)
+    }
+
+    fn settle(&mut self, result: Result<Step, HandshakeError>) -> Result<(), HandshakeError> {
         match result {
             Ok(state) => {
                 self.state = state;
@@ -159,7 +174,6 @@ impl Handshake {
         };
         let keys = self.server.keys.load();
         let verdict = judge(&hello, &keys, self.server.rules).map_err(HandshakeError::Client)?;
-        let outer_sni = || hello.server_name().map(str::to_owned);
         let uncovered = matches!(verdict, Verdict::NotOffered | Verdict::Rejected(_));
         if uncovered && self.server.public_name_only {
             let public = hello.server_name().is_some_and(|n| keys.is_public_name(n));
@@ -167,6 +181,30 @@ impl Handshake {
                 return Err(HandshakeError::NotPublicName);
             }
         }
+        let judged = Judged {
+            hello,
+            verdict,
+            keys,
+            raw,
+            rest: rest.to_vec(),
+        };
+        match self.choosing {
+            true => Ok(Step::Judged(Box::new(judged))),
+            false => self.judged(judged),
+        }
+    }
+
+    /// Has rustls answer.
+    fn judged(&mut self, judged: Judged) -> Result<Step, HandshakeError> {
+        let Judged {
+            hello,
+            verdict,
+            keys,
+            raw,
+            rest,
+        } = judged;
+        let rest = rest.as_slice();
+        let outer_sni = || hello.server_name().map(str::to_owned);
         match verdict {
             Verdict::NotOffered => {
                 let retry = keys.retry_extension().unwrap_or_default().to_vec();

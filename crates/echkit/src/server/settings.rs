@@ -122,7 +122,13 @@ impl EchServer {
 
     /// Begins with a connection.
     pub fn handshake(&self) -> Handshake {
-        Handshake::new(self.clone())
+        Handshake::new(self.clone(), false)
+    }
+
+    /// Begins with a connection that waits, once its hello is there, for the configuration that
+    /// is to answer it: see [`Handshake::hello`] and [`Handshake::answer`].
+    pub fn handshake_with_choice(&self) -> Handshake {
+        Handshake::new(self.clone(), true)
     }
 }
 

@@ -7,6 +7,7 @@ mod server_common;
 
 mod accept;
 mod backend;
+mod choice;
 mod padding;
 mod refuse;
 mod reject;
