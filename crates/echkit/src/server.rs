@@ -34,6 +34,8 @@
 
 mod acceptor;
 mod aead;
+#[cfg(test)]
+mod faults;
 mod handshake;
 mod hash;
 mod interpose;

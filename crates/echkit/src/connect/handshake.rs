@@ -110,6 +110,7 @@ where
         }
         let len = io.read(&mut buffer).await.map_err(HandshakeFault::Io)?;
         if len == 0 {
+            say_cut_short(connection, io, *answered).await;
             return Err(HandshakeFault::Io(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "the server closed the connection during the handshake",
@@ -130,6 +131,20 @@ where
             }
         }
     }
+}
+
+/// The server may still listen after it has closed its side. rustls has no word for a handshake
+/// that ends in the midst of an answer; as long as nothing is encrypted, we have one.
+async fn say_cut_short<IO>(connection: &ClientConnection, io: &mut Guarded<IO>, answered: bool)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    const DECODE_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
+    if answered && connection.negotiated_cipher_suite().is_none() {
+        let _ = io.write_all(&DECODE_ERROR).await;
+        let _ = io.flush().await;
+    }
+    let _ = io.shutdown().await;
 }
 
 async fn send<IO>(connection: &mut ClientConnection, io: &mut Guarded<IO>) -> io::Result<()>

@@ -33,8 +33,8 @@ pub(super) fn after_rejection(policy: &Policy, retries: u32, configs: Option<&[u
         reason: reason.to_owned(),
         required,
     };
-    // Framing that does not parse cannot come from rustls, which has parsed it; it would be no
-    // usable statement about ECH, and must not count as one that ECH is switched off.
+    // Framing that does not parse is no statement about ECH, and must not count as one that ECH is
+    // switched off. Of such, rustls lets only the empty list pass.
     let list = match configs.map(EchConfigList::parse).transpose() {
         Ok(list) => list,
         Err(error) => return stop(&format!("its retry configs are malformed: {error}"), false),
@@ -74,11 +74,12 @@ pub(super) fn after_rejection(policy: &Policy, retries: u32, configs: Option<&[u
 
 /// The ECHConfigList in a rejection; `None` when the server sent none.
 ///
-/// rustls hands retry configs over parsed; this writes them down again.
+/// rustls hands retry configs over parsed; this writes them down again. A list without a config
+/// breaks the syntax (RFC 9849 §4), which rustls does not mind: written down it is malformed still,
+/// and no statement that ECH is switched off.
 pub(super) fn encode(configs: Option<&[EchConfigPayload]>) -> Option<Vec<u8>> {
-    let configs = configs.filter(|configs| !configs.is_empty())?;
     let mut body = Vec::new();
-    for config in configs {
+    for config in configs? {
         config.encode(&mut body);
     }
     let len = u16::try_from(body.len()).ok()?;
@@ -175,6 +176,17 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_list_is_malformed_and_switches_nothing_off() {
+        for mode in [EchMode::Prefer, EchMode::Require] {
+            let next = after_rejection(&policy(mode), 0, Some(&[0, 0]));
+            assert!(
+                matches!(&next, Next::Stop { required: false, reason } if reason.contains("malformed")),
+                "{next:?}"
+            );
+        }
+    }
+
+    #[test]
     fn with_retry_switched_off_there_is_no_second_connection() {
         let configs = list(vec![usable()]);
         for configs in [None, Some(&configs[..])] {
@@ -191,7 +203,7 @@ mod tests {
         let mut parsed = Vec::<EchConfigPayload>::read(&mut Reader::init(&bytes)).unwrap();
         assert_eq!(encode(Some(&parsed)).unwrap(), bytes);
         parsed.clear();
-        assert_eq!(encode(Some(&parsed)), None);
+        assert_eq!(encode(Some(&parsed)).unwrap(), [0, 0]);
         assert_eq!(encode(None), None);
         let parsed = Vec::<EchConfigPayload>::read(&mut Reader::init(OTHER_VERSION)).unwrap();
         assert_eq!(encode(Some(&parsed)).unwrap(), OTHER_VERSION);

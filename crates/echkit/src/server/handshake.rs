@@ -17,7 +17,7 @@ use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use self::changing::{Changing, Offer};
 use self::choice::Judged;
 pub use self::error::HandshakeError;
-use self::feed::{alert_record, connection, drain, feed, inner_records, missing_alert};
+use self::feed::{alert_record, connection, drain, feed, inner_records, last_words};
 use super::interpose::{Mode, Shared};
 use super::judge::{Verdict, judge};
 use super::outcome::EchOutcome;
@@ -82,7 +82,7 @@ impl Handshake {
             Step::Second(changing) => self.second(changing, bytes),
             Step::Done(mut conn, outcome) => {
                 let result = feed(&mut conn, None, bytes);
-                self.flush_on_error(&mut conn, result)
+                self.flush_failed(&mut conn, result)
                     .map(|()| Step::Done(conn, outcome))
             }
             Step::Failed => return Err(HandshakeError::Over),
@@ -265,7 +265,7 @@ impl Handshake {
         }
         let mut conn = connection(&self.server.config)?;
         let result = feed(&mut conn, None, raw);
-        self.flush_on_error(&mut conn, result)?;
+        self.flush_refused(&mut conn, result)?;
         Err(error)
     }
 
@@ -278,14 +278,15 @@ impl Handshake {
         rest: &[u8],
     ) -> Result<Step, HandshakeError> {
         let mut conn = connection(&self.server.config)?;
-        let mut result = feed(&mut conn, None, raw);
-        if result.is_ok() && asks_again(&conn) {
+        let result = feed(&mut conn, None, raw);
+        self.flush_refused(&mut conn, result)?;
+        if asks_again(&conn) {
             // The second hello is to be judged, and may make an offer. Begin anew, with messages
             // that can be changed: up to here rustls has only chosen a suite and a group.
             return self.outer(hello, EchOutcome::NotOffered, retry, raw, rest);
         }
-        result = result.and_then(|()| feed(&mut conn, None, rest));
-        self.flush_on_error(&mut conn, result)?;
+        let result = feed(&mut conn, None, rest);
+        self.flush_failed(&mut conn, result)?;
         Ok(Step::Done(Box::new(conn), EchOutcome::NotOffered))
     }
 
@@ -343,7 +344,7 @@ impl Handshake {
             mut conn, outcome, ..
         } = changing;
         let result = feed(&mut conn, None, rest);
-        self.flush_on_error(&mut conn, result)?;
+        self.flush_failed(&mut conn, result)?;
         Ok(Step::Done(Box::new(conn), outcome))
     }
 
@@ -386,26 +387,35 @@ impl Handshake {
             let hello = ClientHello::parse(message).map_err(HandshakeError::Hello)?;
             let inner = changing.judge_second(hello)?;
             let records = inner_records(&inner);
-            changing.shared.lock().expected_hello = inner.into_bytes();
+            changing.shared.lock().expect_hello(inner.into_bytes());
             changing.feed(&records, &mut self.output)?;
             return self.changed(*changing, rest);
         }
         Ok(Step::Second(changing))
     }
 
-    /// Takes rustls' alert along when it has failed.
-    fn flush_on_error(
+    /// Takes rustls' alert along when it has failed on a hello.
+    fn flush_refused(
         &mut self,
         conn: &mut ServerConnection,
         result: Result<(), HandshakeError>,
     ) -> Result<(), HandshakeError> {
         if let Err(error) = &result {
-            let before = self.output.len();
+            let mut records = Vec::new();
+            drain(conn, &mut records)?;
+            self.output.extend(last_words(error, records));
+        }
+        result
+    }
+
+    /// The same once there are keys: what rustls does not say then, nobody can.
+    fn flush_failed(
+        &mut self,
+        conn: &mut ServerConnection,
+        result: Result<(), HandshakeError>,
+    ) -> Result<(), HandshakeError> {
+        if result.is_err() {
             drain(conn, &mut self.output)?;
-            if self.output.len() == before {
-                self.output
-                    .extend(missing_alert(conn, error).into_iter().flatten());
-            }
         }
         result
     }

@@ -78,10 +78,18 @@ pub(super) struct State {
     pub(super) failed: bool,
 }
 
+impl State {
+    /// The hello that rustls processes next. It and the one before may be a ClientHelloInner, with
+    /// the name that ECH hides.
+    pub(super) fn expect_hello(&mut self, hello: Vec<u8>) {
+        self.expected_hello.zeroize();
+        self.expected_hello = hello;
+    }
+}
+
 impl Drop for State {
     fn drop(&mut self) {
-        // It may be a ClientHelloInner, with the name that ECH hides.
-        self.expected_hello.zeroize();
+        self.expect_hello(Vec::new());
     }
 }
 

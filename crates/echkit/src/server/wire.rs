@@ -2,7 +2,9 @@
 //! own. Nothing leaves that the transcript did not see.
 
 use echkit_proto::accept::SERVER_HELLO;
-use echkit_proto::hello::record::{APPLICATION_DATA, HANDSHAKE, RECORD_HEADER_LEN, wrap_handshake};
+use echkit_proto::hello::record::{
+    APPLICATION_DATA, HANDSHAKE, MAX_PLAINTEXT, RECORD_HEADER_LEN, wrap_handshake,
+};
 
 use super::interpose::State;
 
@@ -11,8 +13,8 @@ use super::interpose::State;
 pub(super) struct Swapper {
     /// Fragments of a handshake message that is not whole yet.
     message: Vec<u8>,
-    /// The longest of them.
-    fragment: usize,
+    /// The longest of them, once there are several.
+    fragment: Option<usize>,
 }
 
 /// The records are not what the transcript saw.
@@ -52,8 +54,11 @@ impl Swapper {
         state: &mut State,
         out: &mut Vec<u8>,
     ) -> Result<(), Mismatch> {
+        if !self.message.is_empty() {
+            let longest = self.fragment.unwrap_or(self.message.len());
+            self.fragment = Some(longest.max(content.len()));
+        }
         self.message.extend_from_slice(content);
-        self.fragment = self.fragment.max(content.len());
         let Some(header) = self.message.get(..4) else {
             return Ok(());
         };
@@ -69,9 +74,10 @@ impl Swapper {
         if patch.original != self.message {
             return Err(Mismatch);
         }
-        out.extend(wrap_handshake(&patch.patched, self.fragment));
+        // What came in one record leaves in one: a few bytes more are no reason for a second.
+        let fragment = self.fragment.take().unwrap_or(MAX_PLAINTEXT);
+        out.extend(wrap_handshake(&patch.patched, fragment));
         self.message.clear();
-        self.fragment = 0;
         Ok(())
     }
 }
@@ -109,7 +115,10 @@ mod tests {
         for size in [1, 3, 8, 100] {
             let mut records = wrap_handshake(ORIGINAL, size);
             records.extend_from_slice(&[20, 3, 3, 0, 1, 1, 23, 3, 3, 0, 1, 7]);
-            let mut expected = wrap_handshake(PATCHED, size.min(ORIGINAL.len()));
+            let mut expected = match size < ORIGINAL.len() {
+                true => wrap_handshake(PATCHED, size),
+                false => wrap_handshake(PATCHED, MAX_PLAINTEXT),
+            };
             expected.extend_from_slice(&[20, 3, 3, 0, 1, 1, 23, 3, 3, 0, 1, 7]);
             assert_eq!(pass(&[(ORIGINAL, PATCHED)], &records), Ok(expected));
         }

@@ -169,6 +169,10 @@ pub async fn answer<IO: AsyncRead + AsyncWrite + Unpin>(mut stream: IO) {
     let _ = stream.shutdown().await;
 }
 
+/// Changes a handshake record in the plain that a server sends, given how many came before it. One
+/// that is cut short is the last that the client gets.
+pub type Tamper = fn(usize, Vec<u8>) -> Vec<u8>;
+
 /// A TCP relay that keeps what clients send: what an eavesdropper next to the client would have.
 #[derive(Clone)]
 pub struct Relay {
@@ -178,6 +182,11 @@ pub struct Relay {
 
 impl Relay {
     pub async fn to(upstream: SocketAddr) -> Self {
+        Self::tampering(upstream, |_, record| record).await
+    }
+
+    /// One that changes what servers send.
+    pub async fn tampering(upstream: SocketAddr, tamper: Tamper) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let relay = Self {
             address: listener.local_addr().unwrap(),
@@ -210,7 +219,10 @@ impl Relay {
                         let _ = to_server.shutdown().await;
                     };
                     let down = async {
-                        let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
+                        let whole = pass(&mut from_server, &mut to_client, tamper).await;
+                        if matches!(whole, Ok(true)) {
+                            let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
+                        }
                         let _ = to_client.shutdown().await;
                     };
                     tokio::join!(up, down);
@@ -236,6 +248,41 @@ impl Relay {
         assert!(captured.iter().any(|bytes| bytes.len() > 100), "no hello");
         for (index, bytes) in captured.iter().enumerate() {
             assert!(!contains(bytes, name), "{name} is in connection {index}");
+        }
+    }
+}
+
+/// Passes records on up to the first that is encrypted; whether none was cut short.
+async fn pass(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    tamper: Tamper,
+) -> std::io::Result<bool> {
+    const HANDSHAKE: u8 = 22;
+    const APPLICATION_DATA: u8 = 23;
+    let mut passed = 0;
+    loop {
+        let mut record = vec![0; 5];
+        if from.read_exact(&mut record[..1]).await.is_err() {
+            return Ok(true);
+        }
+        from.read_exact(&mut record[1..]).await?;
+        let kind = record[0];
+        record.resize(
+            5 + usize::from(u16::from_be_bytes([record[3], record[4]])),
+            0,
+        );
+        from.read_exact(&mut record[5..]).await?;
+        if kind == HANDSHAKE {
+            record = tamper(passed, record);
+            passed += 1;
+        }
+        to.write_all(&record).await?;
+        if record.len() < 5 + usize::from(u16::from_be_bytes([record[3], record[4]])) {
+            return Ok(false);
+        }
+        if kind == APPLICATION_DATA {
+            return Ok(true);
         }
     }
 }

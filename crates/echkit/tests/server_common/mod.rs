@@ -244,15 +244,20 @@ pub fn alert_in(output: &[u8]) -> Option<u8> {
     }
 }
 
-/// Whether `output` is whole records and one of them is encrypted.
-pub fn has_sealed_record(mut output: &[u8]) -> bool {
-    let mut sealed = false;
-    while let Some(header) = output.get(..5) {
-        sealed |= header[0] == 23;
+/// The content types of whole records.
+pub fn kinds(mut records: &[u8]) -> Vec<u8> {
+    let mut kinds = Vec::new();
+    while let Some(header) = records.get(..5) {
+        kinds.push(header[0]);
         let len = 5 + usize::from(u16::from_be_bytes([header[3], header[4]]));
-        output = output.get(len..).expect("whole records");
+        records = records.get(len..).expect("whole records");
     }
-    sealed
+    kinds
+}
+
+/// Whether `output` is whole records and one of them is encrypted.
+pub fn has_sealed_record(output: &[u8]) -> bool {
+    kinds(output).contains(&23)
 }
 
 pub fn contains(haystack: &[u8], needle: &str) -> bool {

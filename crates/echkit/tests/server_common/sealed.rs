@@ -1,5 +1,7 @@
 //! What encrypted records say, opened with the secrets of a key log: alerts as they were sent.
 
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
 use std::sync::Mutex;
 
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;

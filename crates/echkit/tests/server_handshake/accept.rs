@@ -117,7 +117,14 @@ fn accepts_after_hello_retry_request() {
     let server = server(pki.server_with(retrying_server()), vec![key.clone()]);
     for step in [1, 9999] {
         let client = connect(pki.client_with(offer(&key), retrying_client()), SECRET);
-        let joined = join(&server, client, step).unwrap();
+        let mut records = Vec::new();
+        let down = |bytes: Vec<u8>| {
+            records.extend(kinds(&bytes));
+            bytes
+        };
+        let joined = join_through(&server, client, step, |b| b, down).unwrap();
+        // HelloRetryRequest, ChangeCipherSpec, ServerHello: as without ECH, each is one record.
+        assert_eq!(records[..3], [22, 20, 22]);
         assert_eq!(joined.client.ech_status(), EchStatus::Accepted);
         assert_eq!(
             joined.server.handshake_kind(),

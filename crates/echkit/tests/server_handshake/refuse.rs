@@ -5,8 +5,10 @@ use std::sync::Arc;
 use echkit::server::{EchOutcome, EchServer, HandshakeError, Misbehaviour};
 use echkit_proto::config::PublicName;
 use echkit_proto::hello::record::{RecordError, wrap_handshake};
-use rustls::AlertDescription;
 use rustls::client::EchStatus;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, Signer, SigningKey};
+use rustls::{AlertDescription, SignatureAlgorithm, SignatureScheme};
 
 use crate::server_common::disguise::disguised;
 use crate::server_common::edit::{ech_extension_at, first_flight, rename_config_id, with_ech_body};
@@ -229,4 +231,68 @@ fn a_hello_that_the_handshake_cannot_answer_gets_rustls_alert() {
     let (error, alert) = refused(&server, &wire);
     assert!(matches!(error, HandshakeError::Tls(_)));
     assert_eq!(alert, u8::from(AlertDescription::HandshakeFailure));
+}
+
+/// A certificate whose key does not sign.
+#[derive(Debug)]
+struct Broken(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Broken {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::new(CertifiedKey::new(
+            self.0.cert.clone(),
+            Arc::new(BrokenKey(self.0.key.clone())),
+        )))
+    }
+}
+
+#[derive(Debug)]
+struct BrokenKey(Arc<dyn SigningKey>);
+
+impl SigningKey for BrokenKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let signer = self.0.choose_scheme(offered)?;
+        Some(Box::new(BrokenSigner(signer.scheme())))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+#[derive(Debug)]
+struct BrokenSigner(SignatureScheme);
+
+impl Signer for BrokenSigner {
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        Err(rustls::Error::General("the key is out of reach".into()))
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.0
+    }
+}
+
+/// rustls itself says nothing, and leaves a ServerHello that nothing follows.
+#[test]
+fn a_key_that_does_not_sign_is_internal_error() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    for provider in [echkit::server::provider(), retrying_server()] {
+        let certified =
+            CertifiedKey::from_der(vec![pki.cert.clone()], pki.key.clone_key(), &provider).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Broken(Arc::new(certified))));
+        let server = server(config, vec![key.clone()]);
+        for mode in [offer(&key), grease(), None] {
+            let client = connect(pki.client_with(mode, retrying_client()), SECRET);
+            let Err(Failed::Front(error, output)) = join(&server, client, 9999) else {
+                panic!("nobody signed");
+            };
+            assert!(matches!(error, HandshakeError::Tls(_)), "{error}");
+            assert_eq!(output, [21, 3, 3, 0, 2, 2, 80]);
+        }
+    }
 }

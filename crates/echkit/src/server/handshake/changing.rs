@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use echkit_proto::hello::ClientHello;
+use echkit_proto::hello::record::ALERT;
 use rustls::{ProtocolVersion, ServerConnection};
 
 use super::super::interpose::{Mode, Shared};
@@ -10,7 +11,7 @@ use super::super::judge::{Retained, judge_backend_second, judge_outer_second};
 use super::super::outcome::{EchOutcome, RejectReason};
 use super::super::wire::Swapper;
 use super::error::HandshakeError;
-use super::feed::{drain, feed, missing_alert};
+use super::feed::{drain, feed, last_words};
 
 /// A connection whose messages are being changed.
 pub(super) struct Changing {
@@ -57,13 +58,17 @@ impl Changing {
         let result = feed(&mut self.conn, Some(&self.shared), bytes);
         let mut records = Vec::new();
         drain(&mut self.conn, &mut records)?;
-        if let (Err(error), true) = (&result, records.is_empty()) {
-            records.extend(missing_alert(&self.conn, error).into_iter().flatten());
-        }
         let mut state = self.shared.lock();
         // Nothing of a failed change leaves, and nothing that the transcript did not see.
         if state.failed {
             return Err(HandshakeError::Interposition);
+        }
+        if let Err(error) = &result {
+            records = last_words(error, records);
+            if records.first() == Some(&ALERT) {
+                output.extend(records);
+                return result;
+            }
         }
         match state.mode {
             Mode::Accept { .. } => self

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use echkit_proto::hello::ClientHello;
-use echkit_proto::hello::record::{ALERT, MAX_PLAINTEXT, wrap_handshake};
+use echkit_proto::hello::record::{
+    ALERT, APPLICATION_DATA, MAX_PLAINTEXT, RECORD_HEADER_LEN, wrap_handshake,
+};
 use rustls::{AlertDescription, ServerConfig, ServerConnection};
 use zeroize::Zeroizing;
 
@@ -20,21 +22,36 @@ pub(super) fn alert_record(alert: AlertDescription) -> [u8; 7] {
     [ALERT, 3, 3, 0, 2, 2, alert.into()]
 }
 
-/// rustls ends a few handshakes without a word, for instance when a handshake message announces
-/// too many bytes. Before there are keys, the word is ours.
-pub(super) fn missing_alert(conn: &ServerConnection, error: &HandshakeError) -> Option<[u8; 7]> {
+/// What leaves when rustls has failed on a hello. It does so without a word for instance when a
+/// message announces too many bytes, or when the certificate's key does not sign. Then the word is
+/// ours, and alone: of what rustls wrote nothing has left, and a ServerHello by itself is no answer.
+pub(super) fn last_words(error: &HandshakeError, records: Vec<u8>) -> Vec<u8> {
     let HandshakeError::Tls(error) = error else {
-        return None;
+        return records;
     };
-    if conn.negotiated_cipher_suite().is_some() {
-        return None;
-    }
-    match error {
+    let alert = match error {
         // The client has had the last word.
-        rustls::Error::AlertReceived(_) => None,
-        rustls::Error::InvalidMessage(_) => Some(alert_record(AlertDescription::DecodeError)),
-        _ => Some(alert_record(AlertDescription::HandshakeFailure)),
+        rustls::Error::AlertReceived(_) => return records,
+        rustls::Error::InvalidMessage(_) => AlertDescription::DecodeError,
+        rustls::Error::General(_) | rustls::Error::Other(_) => AlertDescription::InternalError,
+        _ => AlertDescription::HandshakeFailure,
+    };
+    match has_alert(&records) {
+        true => records,
+        false => alert_record(alert).to_vec(),
     }
+}
+
+/// Whether an alert is among whole records, or may be behind an encryption.
+fn has_alert(mut records: &[u8]) -> bool {
+    while let Some(header) = records.get(..RECORD_HEADER_LEN) {
+        if matches!(header[0], ALERT | APPLICATION_DATA) {
+            return true;
+        }
+        let len = usize::from(u16::from_be_bytes([header[3], header[4]]));
+        records = records.get(RECORD_HEADER_LEN + len..).unwrap_or_default();
+    }
+    false
 }
 
 pub(super) fn connection(config: &Arc<ServerConfig>) -> Result<ServerConnection, HandshakeError> {
