@@ -1,7 +1,9 @@
 """Encrypted Client Hello step by step, with ``echkit.ssl`` in the place of ``ssl``.
 
     ech testbed --port 20000 --ca-file ca.pem &
-    python by_hand.py https://stale.ech.test:20015/ --dns udp://127.0.0.1:20000 --cafile ca.pem
+    python by_hand.py https://nominal.ech.test:20010/ --dns udp://127.0.0.1:20000 --cafile ca.pem
+
+and the URL of the case ``stale``, which the testbed prints, for a server with other keys.
 
 The steps: the name to ask in DNS, the record there, the configs in it, a connection that offers
 them, what became of the offer and which names were sent; and where the server has other keys by

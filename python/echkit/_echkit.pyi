@@ -20,6 +20,7 @@ __all__ = [
     "describe",
     "ech_config_list",
     "is_ca",
+    "outer_name",
     "pem_items",
 ]
 

@@ -1,11 +1,18 @@
 """``echkit.lookup`` and ``echkit.create_default_context``, against the testbed."""
 
 import asyncio
+import errno
+import functools
+import http.client
+import json
 import os
+import select
 import socket
 import subprocess
 import sys
 import threading
+import types
+import urllib.parse
 
 import pytest
 
@@ -22,7 +29,8 @@ def bed(ech_testbed):
 
 def context(bed, case, **settings):
     settings = {"cafile": bed.ca_file, "dns": bed.dns, **settings}
-    return echkit.create_default_context(bed.case(case).port, **settings)
+    port = urllib.parse.urlsplit(bed.url(case)).port or 443
+    return echkit.create_default_context(port, **settings)
 
 
 def connect(made, bed, case, port=None):
@@ -161,6 +169,41 @@ def test_a_switched_off_server_raises_and_nothing_falls_back(bed):
     assert not shown(bed, "disabled")
 
 
+@pytest.mark.parametrize("case", ["stale-wrong-name", "stale-untrusted", "stale-expired"])
+def test_an_unauthenticated_rejection_gives_nothing_to_connect_again_with(bed, case):
+    with pytest.raises(ssl.SSLCertVerificationError) as caught:
+        connect(context(bed, case), bed, case)
+    assert not isinstance(caught.value, echkit.ECHRejectedError)
+    assert not shown(bed, case)
+
+
+@pytest.mark.parametrize("case", ["alias", "cname", "target-elsewhere", "several", "some-ech"])
+def test_records_lead_to_the_peer_and_its_key(bed, case):
+    with connect(context(bed, case), bed, case) as sock:
+        assert sock.get_ech_status() == ssl.ECH_STATUS_SUCCESS
+    assert not shown(bed, case)
+
+
+def test_the_origins_port_is_the_question_and_the_records_port_the_peer(bed):
+    made = echkit.create_default_context(cafile=bed.ca_file, dns=bed.dns)
+    assert made.port == 443
+    with connect(made, bed, "port") as sock:
+        assert sock.ech_discovery.query_name == bed.case("port").host
+        assert sock.get_ech_status() == ssl.ECH_STATUS_SUCCESS
+
+
+def test_records_that_nobody_could_tell_are_reported(bed):
+    with connect(context(bed, "servfail"), bed, "servfail") as sock:
+        assert sock.get_ech_status() == ssl.ECH_STATUS_NOT_CONFIGURED
+        assert sock.ech_discovery.https == "failed" and sock.ech_discovery.warnings
+    with pytest.raises(echkit.ECHDiscoveryError):
+        connect(context(bed, "servfail", ech="require"), bed, "servfail")
+    # A protected resolver that fails is an attack, or as good as one.
+    made = context(bed, "servfail", dns=bed.doh, dns_cafile=bed.ca_file)
+    with pytest.raises(echkit.ECHDiscoveryError):
+        connect(made, bed, "servfail")
+
+
 @pytest.mark.parametrize("case", ["no-record", "no-ech", "unpublished"])
 def test_without_ech_in_dns_the_connection_goes_on(bed, case):
     with connect(context(bed, case), bed, case) as sock:
@@ -243,6 +286,63 @@ def test_a_non_blocking_socket_needs_what_was_found_before(bed):
         sock.setblocking(True)
         sock.do_handshake()
         assert sock.get_ech_status() == ssl.ECH_STATUS_SUCCESS
+
+
+def test_a_non_blocking_connect_is_finished_by_the_handshake(bed):
+    case = bed.case("nominal")
+    made = context(bed, "nominal")
+    made.discover(case.host)
+    with made.wrap_socket(
+        socket.socket(), server_hostname=case.host, do_handshake_on_connect=False
+    ) as sock:
+        sock.setblocking(False)
+        code = sock.connect_ex(("127.0.0.1", case.port))
+        assert code in (0, errno.EINPROGRESS)
+        select.select([], [sock], [], 30)
+        sock.setblocking(True)
+        sock.do_handshake()
+        assert sock.get_ech_status() == ssl.ECH_STATUS_SUCCESS
+        sock.sendall(f"GET / HTTP/1.0\r\nHost: {case.host}\r\n\r\n".encode())
+        assert sock.recv(12).endswith(b" 200")
+
+
+def test_other_event_loops_are_not_blocked_either(bed, monkeypatch):
+    class NotFound(RuntimeError):
+        pass
+
+    library = "trio"
+
+    def current():
+        if library is None:
+            raise NotFound
+        return library
+
+    known = types.SimpleNamespace(
+        current_async_library=current, AsyncLibraryNotFoundError=NotFound
+    )
+    monkeypatch.setitem(sys.modules, "sniffio", known)
+    case = bed.case("nominal")
+    made = context(bed, "nominal")
+    wrap = functools.partial(
+        made.wrap_bio, ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=case.host
+    )
+    with pytest.raises(RuntimeError, match="prepare"):
+        wrap()
+    library = None
+    wrap()
+
+
+def test_http_client_takes_the_context(bed):
+    case = bed.case("nominal")
+    made = context(bed, "nominal", ech="require")
+    client = http.client.HTTPSConnection(case.host, case.port, context=made, timeout=30)
+    client._create_connection = lambda address, *rest: socket.create_connection(
+        ("127.0.0.1", address[1]), *rest
+    )
+    client.request("GET", "/?format=json")
+    assert json.loads(client.getresponse().read())["ech"]["status"] == "accepted"
+    client.close()
+    assert not shown(bed, "nominal")
 
 
 def test_memory_outside_of_an_event_loop_looks_up_on_its_own(bed):

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 
 use echkit::tls::Guard;
+use echkit_proto::config::EchConfigList;
 use rustls::client::EchStatus;
 use rustls::internal::msgs::codec::Codec;
 use rustls::server::{Accepted, Acceptor};
@@ -432,7 +433,9 @@ impl Core {
                 }
                 let len = u16::try_from(list.len() - 2).unwrap_or(u16::MAX);
                 list[..2].copy_from_slice(&len.to_be_bytes());
-                self.ech.retry_configs = Some(list);
+                // Without any config of a version that we know, there are none to retry with.
+                let known = EchConfigList::parse(&list).is_ok_and(|l| l.has_supported_version());
+                self.ech.retry_configs = known.then_some(list);
             }
         } else if refused && status == EchStatus::Rejected {
             self.ech.rejected = true;
