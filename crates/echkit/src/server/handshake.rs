@@ -20,6 +20,7 @@ pub use self::error::HandshakeError;
 use self::feed::{alert_record, connection, drain, feed, inner_records, last_words};
 use super::interpose::{Mode, Shared};
 use super::judge::{Verdict, judge};
+use super::keys::EchKeys;
 use super::outcome::EchOutcome;
 use super::settings::EchServer;
 use super::wire::Swapper;
@@ -206,10 +207,7 @@ impl Handshake {
         let rest = rest.as_slice();
         let outer_sni = || hello.server_name().map(str::to_owned);
         match verdict {
-            Verdict::NotOffered => {
-                let retry = keys.retry_extension().unwrap_or_default().to_vec();
-                self.plain(hello, retry, &raw, rest)
-            }
+            Verdict::NotOffered => self.plain(hello, &keys, &raw, rest),
             Verdict::Rejected(reason) => {
                 let retry = keys.retry_extension().unwrap_or_default().to_vec();
                 let outcome = EchOutcome::Rejected {
@@ -273,7 +271,7 @@ impl Handshake {
     fn plain(
         &mut self,
         hello: ClientHello,
-        retry: Vec<u8>,
+        keys: &EchKeys,
         raw: &[u8],
         rest: &[u8],
     ) -> Result<Step, HandshakeError> {
@@ -283,6 +281,7 @@ impl Handshake {
         if asks_again(&conn) {
             // The second hello is to be judged, and may make an offer. Begin anew, with messages
             // that can be changed: up to here rustls has only chosen a suite and a group.
+            let retry = keys.retry_extension().unwrap_or_default().to_vec();
             return self.outer(hello, EchOutcome::NotOffered, retry, raw, rest);
         }
         let result = feed(&mut conn, None, rest);
