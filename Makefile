@@ -35,7 +35,8 @@ bench: prepare ## benchmarks, with their ratio to stock rustls in the same run
 fuzz: prepare ## feed every parser MUTATIONS (1000000) mutated inputs
 	ECHKIT_MUTATIONS=$(MUTATIONS) cargo test --locked --release --workspace --test 'mutations*' -- --nocapture
 
-wheel: prepare ## build the Python wheel into dist/ (WHEEL_PROFILE=dev compiles faster)
+wheel: ## build the Python wheel into dist/ (WHEEL_PROFILE=dev compiles faster)
+	@scripts/prepare python
 	@env=$$(scripts/python-env); rm -f dist/*.whl; cd python && \
 	"$$env/bin/maturin" build --quiet --profile $(WHEEL_PROFILE) --locked --out ../dist
 

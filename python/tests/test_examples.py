@@ -1,12 +1,18 @@
 """The examples run against the testbed."""
 
+import ast
+import importlib
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
 
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples/python"
+import echkit
+
+ROOT = pathlib.Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples/python"
 
 
 def run(name, *args):
@@ -49,3 +55,15 @@ def test_automatic(ech_testbed):
     code, said, problem = run("automatic.py", served.host, str(served.port), *network)
     assert code == 0, problem
     assert said.replace(" ", "").count('"status":"accepted"') == 2, said
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/python.md"])
+def test_the_documents_compile_and_name_what_exists(document):
+    text = (ROOT / document).read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        compile(block, document, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    for name in re.findall(r"\bechkit\.(\w+)\b(?!/)", text):
+        if not hasattr(echkit, name):
+            importlib.import_module(f"echkit.{name}")
