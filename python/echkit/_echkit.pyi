@@ -66,6 +66,10 @@ class Identity:
     def kind(self) -> str: ...
 
 @typing.final
+class EchKeys:
+    def __new__(cls, files: list[tuple[str, bytes]]) -> EchKeys: ...
+
+@typing.final
 class Settings:
     def __new__(
         cls,
@@ -87,6 +91,7 @@ class Settings:
         ech_configs: list[bytes],
         outer_name: str | None,
         grease: bool,
+        ech_keys: EchKeys | None = None,
     ) -> Settings: ...
 
 @typing.final

@@ -128,6 +128,7 @@ _Items = tuple[tuple[bytes, ...], tuple[bytes, ...]]
 _files = _Cache(64)
 _folders = _Cache(16)
 _stores = _Cache(64)
+_key_sets = _Cache(16)
 _settings = _Cache(128)
 _identities = _Cache(64)
 
@@ -176,48 +177,58 @@ def _items_of_folder(path: str) -> _Items:
         return (), ()
 
 
-class SSLObject(_std.SSLObject):
+def _ech_key_files(path: str) -> tuple[tuple[str, bytes], ...]:
+    """The files with ECH keys at a path, the newest first."""
+    if not _os.path.isdir(path):
+        return ((path, _read(path)),)
+    found = []
+    for name in _os.listdir(path):
+        file = _os.path.join(path, name)
+        if not name.endswith((".ech", ".pem")) or not _os.path.isfile(file):
+            continue
+        text = _read(file)
+        if name.endswith(".ech") or b"-----BEGIN ECHCONFIG-----" in text:
+            found.append((_os.stat(file).st_mtime_ns, file, text))
+    return tuple((file, text) for _, file, text in sorted(found, reverse=True))
+
+
+class _EchNames:
+    """The names of Encrypted Client Hello on a connection."""
+
+    _sslobj: _typing.Any
+
+    def _ech_status(self) -> tuple[int, str | None, str | None]:
+        if self._sslobj is None:
+            return (ECHStatus.ECH_STATUS_NOT_TRIED, None, None)
+        return _typing.cast(tuple[int, str | None, str | None], self._sslobj.get_ech_status())
+
+    def get_ech_status(self) -> ECHStatus:
+        """What became of Encrypted Client Hello on this connection."""
+        return ECHStatus(self._ech_status()[0])
+
+    def get_ech_retry_config(self) -> bytes | None:
+        """The server's ECHConfigList after an authenticated rejection."""
+        if self._sslobj is None:
+            return None
+        return _typing.cast(bytes | None, self._sslobj.get_ech_retry_config())
+
+    @property
+    def inner_server_hostname(self) -> str | None:
+        """The server name inside: at a server what the client asked for, if it could be opened."""
+        return self._ech_status()[1]
+
+    @property
+    def outer_server_hostname(self) -> str | None:
+        """The server name that was sent in the clear, read back from the bytes sent."""
+        return self._ech_status()[2]
+
+
+class SSLObject(_EchNames, _std.SSLObject):
     """The standard ``SSLObject`` with the names of Encrypted Client Hello."""
 
-    def get_ech_status(self) -> ECHStatus:
-        """What became of Encrypted Client Hello on this connection."""
-        return ECHStatus(self._sslobj.get_ech_status()[0])  # type: ignore[attr-defined]
 
-    def get_ech_retry_config(self) -> bytes | None:
-        """The server's ECHConfigList after an authenticated rejection."""
-        retry: bytes | None = self._sslobj.get_ech_retry_config()  # type: ignore[attr-defined]
-        return retry
-
-    @property
-    def outer_server_hostname(self) -> str | None:
-        """The server name that was sent in the clear, read back from the bytes sent."""
-        name: str | None = self._sslobj.get_ech_status()[2]  # type: ignore[attr-defined]
-        return name
-
-
-class SSLSocket(_std.SSLSocket):
+class SSLSocket(_EchNames, _std.SSLSocket):
     """The standard ``SSLSocket`` with the names of Encrypted Client Hello."""
-
-    def get_ech_status(self) -> ECHStatus:
-        """What became of Encrypted Client Hello on this connection."""
-        if self._sslobj is None:  # type: ignore[attr-defined]
-            return ECHStatus.ECH_STATUS_NOT_TRIED
-        return ECHStatus(self._sslobj.get_ech_status()[0])  # type: ignore[attr-defined]
-
-    def get_ech_retry_config(self) -> bytes | None:
-        """The server's ECHConfigList after an authenticated rejection."""
-        if self._sslobj is None:  # type: ignore[attr-defined]
-            return None
-        retry: bytes | None = self._sslobj.get_ech_retry_config()  # type: ignore[attr-defined]
-        return retry
-
-    @property
-    def outer_server_hostname(self) -> str | None:
-        """The server name that was sent in the clear, read back from the bytes sent."""
-        if self._sslobj is None:  # type: ignore[attr-defined]
-            return None
-        name: str | None = self._sslobj.get_ech_status()[2]  # type: ignore[attr-defined]
-        return name
 
 
 _Base = _std.SSLContext
@@ -240,6 +251,7 @@ class SSLContext(_std.SSLContext):
         self._ech_options = 0
         self._ech_configs: list[bytes] = []
         self._outer_name: str | None = None
+        self._ech_keys: _typing.Any = ((), None)
         self._stats = _echkit.Stats()
 
     # Settings that rustls has, recorded.
@@ -458,9 +470,21 @@ class SSLContext(_std.SSLContext):
             server_hostname = _echkit.outer_name(server_hostname)
         self._outer_name = server_hostname
 
-    def load_ech_keys(self, path: str) -> None:
-        """Raise: servers of this module do not open Encrypted Client Hello, so far."""
-        raise NotImplementedError("servers of echkit.ssl do not open ECH yet")
+    def load_ech_keys(self, path: _typing.Any) -> None:
+        """Open Encrypted Client Hello with the keys at this path, from the next connection on.
+
+        ``path`` is a file as RFC 9934 has it and ``openssl ech`` writes it, or a folder: its files
+        ``*.ech``, and those ``*.pem`` that hold an ECHCONFIG block. All keys open hellos; clients
+        that used none of them are sent the configs of the newest file with a key. The keys take
+        the place of those that were loaded before: call it again after a rotation.
+
+        The name inside is what ``sni_callback`` is given. A hello that was not opened is answered
+        as it came, by the name outside.
+        """
+        if self.protocol == _std.PROTOCOL_TLS_CLIENT:
+            raise ssl_error("Cannot load ECH keys into a PROTOCOL_TLS_CLIENT context")
+        files = _ech_key_files(_os.fsdecode(path))
+        self._ech_keys = (files, _key_sets.get(files, lambda: _echkit.EchKeys(list(files))))
 
     def set_outer_alpn_protocols(self, protocols: _typing.Any) -> None:
         """Raise: rustls offers the same protocols outside as inside."""
@@ -508,6 +532,9 @@ class SSLContext(_std.SSLContext):
         grease = bool(options & OP_ECH_GREASE)
         if not server_side and (grease or ech_lists) and not versions[1]:
             raise ssl_error("Encrypted Client Hello needs TLS 1.3, which the settings exclude")
+        ech_files, ech_keys = self._ech_keys if server_side else ((), None)
+        if ech_keys is not None and not versions[1]:
+            raise ssl_error("Encrypted Client Hello needs TLS 1.3, which the settings exclude")
         tickets = self.num_tickets
         values: dict[str, _typing.Any] = {
             "server_side": server_side,
@@ -527,7 +554,7 @@ class SSLContext(_std.SSLContext):
             "grease": grease,
         }
         identities = [value for value, _ in self._identities.values()]
-        key = (tuple(values.values()), trust, tuple(identities))
+        key = (tuple(values.values()), trust, tuple(identities), ech_files)
 
         def make() -> _typing.Any:
             store = _stores.get(trust, lambda: _echkit.TrustStore(*map(list, trust)))
@@ -535,6 +562,7 @@ class SSLContext(_std.SSLContext):
             return _echkit.Settings(
                 trust=store,
                 identities=[identity for _, identity in self._identities.values()],
+                ech_keys=ech_keys,
                 **{**values, **lists},
             )
 

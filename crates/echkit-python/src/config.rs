@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use echkit::server::{self, EchKeyHandle, EchServer};
 use echkit::tls::{Guard, Offering, OuterName, Renamed};
 use echkit_proto::config::{Chosen, EchConfigList};
 use echkit_proto::hpke::{Kem, Suite};
@@ -26,6 +27,7 @@ use rustls::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, EchConfigListBytes, PrivateKeyDer, ServerName};
 
+use crate::ech_keys::EchKeys;
 use crate::failure::ssl_error;
 use crate::trust::TrustStore;
 use crate::verifier::Verifier;
@@ -146,7 +148,9 @@ pub(crate) struct Settings {
     versions: Vec<&'static SupportedProtocolVersion>,
     pub(crate) alpn: Vec<Vec<u8>>,
     key_log: Option<Arc<dyn KeyLog>>,
-    server: Option<Arc<ServerConfig>>,
+    server: Option<EchServer>,
+    /// Whether a server has ECH keys.
+    has_ech_keys: bool,
     ech: Option<Chosen>,
     /// The name to show in place of the config's public_name.
     pub(crate) outer_name: Option<OuterName>,
@@ -160,7 +164,7 @@ impl Settings {
     #[new]
     #[pyo3(signature = (*, server_side, trust, verify_mode, check_hostname, flags, identities,
                         versions, ciphers, curve, alpn, keylog, tickets, client_order,
-                        ignore_eof, ech_configs, outer_name, grease))]
+                        ignore_eof, ech_configs, outer_name, grease, ech_keys=None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         server_side: bool,
@@ -180,8 +184,12 @@ impl Settings {
         ech_configs: Vec<Vec<u8>>,
         outer_name: Option<&str>,
         grease: bool,
+        ech_keys: Option<Py<EchKeys>>,
     ) -> PyResult<Self> {
-        let mut provider = aws_lc_rs::default_provider();
+        let mut provider = match server_side {
+            true => CryptoProvider::clone(&server::provider()),
+            false => aws_lc_rs::default_provider(),
+        };
         if let Some(ids) = ciphers {
             provider
                 .cipher_suites
@@ -235,20 +243,23 @@ impl Settings {
             alpn,
             key_log,
             server: None,
+            has_ech_keys: ech_keys.is_some(),
             ech: choose(&ech_configs)?,
             outer_name: outer_name.map(outer).transpose()?,
             grease,
             ragged_eof_is_eof: ignore_eof,
         };
         if server_side {
-            settings.server = Some(settings.server_config(tickets, client_order)?);
+            let keys = ech_keys.map(|keys| keys.get().keys.clone());
+            let config = settings.server_config(tickets, client_order)?;
+            settings.server = Some(ech_server(config, keys.unwrap_or_default().into())?);
         }
         Ok(settings)
     }
 }
 
 impl Settings {
-    fn server_config(&self, tickets: usize, client_order: bool) -> PyResult<Arc<ServerConfig>> {
+    fn server_config(&self, tickets: usize, client_order: bool) -> PyResult<ServerConfig> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&self.versions)
             .map_err(|error| ssl_error("NO_PROTOCOLS_AVAILABLE", &error.to_string()))?
@@ -266,23 +277,29 @@ impl Settings {
         if let Some(key_log) = &self.key_log {
             config.key_log = Arc::clone(key_log);
         }
-        Ok(Arc::new(config))
+        Ok(config)
     }
 
-    /// The server's configuration; without application protocols where the client shares none,
-    /// because Python's servers go on without (RFC 7301 §3.2 would end the handshake).
-    pub(crate) fn server(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
-        let config = self.server.as_ref()?;
-        let shared = match hello.alpn() {
-            Some(mut offered) => offered.any(|p| self.alpn.iter().any(|own| own == p)),
-            None => true,
-        };
+    /// The server; without application protocols where the client shares none, because Python's
+    /// servers go on without (RFC 7301 §3.2 would end the handshake).
+    pub(crate) fn server(&self, offered: Option<&[Vec<u8>]>) -> PyResult<EchServer> {
+        let server = self.server.as_ref();
+        let server = server.ok_or_else(|| ssl_error("NO_CONTEXT", "not a server's settings"))?;
+        let shared = offered.is_none_or(|o| o.iter().any(|p| self.alpn.contains(p)));
         if shared || self.alpn.is_empty() {
-            return Some(Arc::clone(config));
+            return Ok(server.clone());
         }
-        let mut config = ServerConfig::clone(config);
+        let mut config = ServerConfig::clone(server.config());
         config.alpn_protocols.clear();
-        Some(Arc::new(config))
+        ech_server(config, server.keys().clone())
+    }
+
+    /// The handshake of a server that has ECH keys; its configuration is chosen by the hello.
+    pub(crate) fn opener(&self) -> PyResult<Option<server::Handshake>> {
+        match self.has_ech_keys {
+            true => Ok(Some(self.server(None)?.handshake_with_choice())),
+            false => Ok(None),
+        }
     }
 
     /// The config that is offered, if any.
@@ -372,6 +389,11 @@ impl Settings {
         }
         ClientConnection::new(Arc::new(config), name)
     }
+}
+
+fn ech_server(config: ServerConfig, keys: EchKeyHandle) -> PyResult<EchServer> {
+    EchServer::new(Arc::new(config), keys)
+        .map_err(|error| ssl_error("TLS_ERROR", &error.to_string()))
 }
 
 /// GREASE with a suite at random (RFC 9849 §6.2), of those under X25519, as browsers send them;

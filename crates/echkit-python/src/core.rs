@@ -3,12 +3,13 @@
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 
+use echkit::server::{self, EchServer, HandshakeError};
 use echkit::tls::Guard;
 use echkit_proto::config::EchConfigList;
 use rustls::client::EchStatus;
 use rustls::internal::msgs::codec::Codec;
 use rustls::server::{Accepted, Acceptor};
-use rustls::{Connection, Error, PeerIncompatible, ServerConfig};
+use rustls::{Connection, Error, PeerIncompatible};
 use rustls_pki_types::ServerName;
 
 use crate::failure::Failure;
@@ -34,6 +35,8 @@ pub(crate) enum State {
     Accepting(Box<Acceptor>),
     /// A ClientHello was read; a configuration is to be chosen.
     Hello(Box<Accepted>),
+    /// A server with ECH keys, until rustls goes on alone.
+    Opening(Box<server::Handshake>),
     Running(Box<Connection>),
     /// The handshake ended before there was a connection.
     Dead,
@@ -46,6 +49,13 @@ pub(crate) struct EchOutcome {
     /// The rejection was authenticated for the public_name.
     pub(crate) authenticated: bool,
     pub(crate) retry_configs: Option<Vec<u8>>,
+}
+
+/// What a server's callback and configuration depend on.
+pub(crate) struct Hello {
+    pub(crate) name: Option<String>,
+    pub(crate) alpn: Option<Vec<Vec<u8>>>,
+    pub(crate) suites: Vec<u16>,
 }
 
 /// One connection.
@@ -72,12 +82,17 @@ pub(crate) struct Core {
     pub(crate) closed_by_us: bool,
     pub(crate) done: bool,
     pub(crate) ech: EchOutcome,
+    /// Whether it is a server with ECH keys.
+    pub(crate) opens_ech: bool,
+    /// What a server with ECH keys made of the client's offer.
+    pub(crate) opened: Option<server::EchOutcome>,
     /// Reads every hello of a client before it leaves.
     pub(crate) guard: Option<Guard>,
 }
 
 impl Core {
     pub(crate) fn new(state: State) -> Self {
+        let opens_ech = matches!(state, State::Opening(_));
         Self {
             state,
             inner_name: None,
@@ -95,6 +110,8 @@ impl Core {
             closed_by_us: false,
             done: false,
             ech: EchOutcome::default(),
+            opens_ech,
+            opened: None,
             guard: None,
         }
     }
@@ -127,6 +144,7 @@ impl Core {
             self.flush(io)?;
             match &self.state {
                 State::Hello(_) => return Ok(false),
+                State::Opening(handshake) if handshake.hello().is_some() => return Ok(false),
                 State::Running(connection) if !connection.is_handshaking() => {
                     self.done = true;
                     return Ok(true);
@@ -144,11 +162,48 @@ impl Core {
         }
     }
 
-    /// Chooses a server's configuration.
-    pub(crate) fn choose(&mut self, config: Arc<ServerConfig>, io: Io) -> Result<(), Failure> {
-        let State::Hello(accepted) = std::mem::replace(&mut self.state, State::Dead) else {
-            return Ok(());
+    /// The hello that waits for a configuration: the inner one, where an offer was opened.
+    pub(crate) fn hello(&self) -> Option<Hello> {
+        match &self.state {
+            State::Hello(accepted) => {
+                let hello = accepted.client_hello();
+                Some(Hello {
+                    name: hello.server_name().map(str::to_owned),
+                    alpn: hello
+                        .alpn()
+                        .map(|names| names.map(<[u8]>::to_vec).collect()),
+                    suites: hello.cipher_suites().iter().map(|s| (*s).into()).collect(),
+                })
+            }
+            State::Opening(handshake) => {
+                let hello = handshake.hello()?;
+                Some(Hello {
+                    name: hello.server_name().map(str::to_owned),
+                    alpn: hello
+                        .alpn()
+                        .map(|names| names.into_iter().map(<[u8]>::to_vec).collect()),
+                    suites: hello.cipher_suites().collect(),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Answers the hello.
+    pub(crate) fn choose(&mut self, server: &EchServer, io: Io) -> Result<(), Failure> {
+        let accepted = match std::mem::replace(&mut self.state, State::Dead) {
+            State::Hello(accepted) => accepted,
+            State::Opening(mut handshake) => {
+                let answered = handshake.answer(server);
+                let outcome = self.opening(handshake, answered);
+                if outcome.is_err() {
+                    let _ = self.flush(io);
+                }
+                return outcome;
+            }
+            _ => return Ok(()),
         };
+        let config = Arc::clone(server.config());
         let (made, refused) = observing(None, || accepted.into_connection(config));
         match made {
             Ok(connection) => {
@@ -160,6 +215,33 @@ impl Core {
                 let _ = self.flush(io);
                 Err(refused.map_or(Failure::Tls(error), Failure::Certificate))
             }
+        }
+    }
+
+    /// Goes on from a step of a server's handshake with ECH keys.
+    fn opening(
+        &mut self,
+        mut handshake: Box<server::Handshake>,
+        step: Result<(), HandshakeError>,
+    ) -> Result<(), Failure> {
+        self.output.extend(handshake.take_output());
+        match step {
+            Ok(()) if handshake.is_done() => {
+                if let Some((connection, outcome)) = handshake.finish() {
+                    self.state = State::Running(Box::new(Connection::Server(connection)));
+                    self.opened = Some(outcome);
+                }
+                Ok(())
+            }
+            Ok(()) => {
+                self.state = State::Opening(handshake);
+                Ok(())
+            }
+            Err(HandshakeError::Tls(error)) => Err(Failure::Tls(error)),
+            Err(error @ HandshakeError::Client(_)) => {
+                Err(Failure::Other("ECH_DECODE_ERROR", error.to_string()))
+            }
+            Err(error) => Err(Failure::Other("BAD_PACKET", error.to_string())),
         }
     }
 
@@ -409,6 +491,14 @@ impl Core {
                         Err(refused.map_or(Failure::Tls(error), Failure::Certificate))
                     }
                 }
+            }
+            State::Opening(_) => {
+                let State::Opening(mut handshake) = std::mem::replace(&mut self.state, State::Dead)
+                else {
+                    return Ok(());
+                };
+                let step = handshake.read(record);
+                self.opening(handshake, step)
             }
             State::Hello(_) | State::Dead => Ok(()),
         }

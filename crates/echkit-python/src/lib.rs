@@ -7,6 +7,7 @@ mod certificate;
 mod command;
 mod config;
 mod core;
+mod ech_keys;
 mod failure;
 mod lookup;
 mod object;
@@ -28,6 +29,8 @@ mod _echkit {
     use super::command::command;
     #[pymodule_export]
     use super::config::{Identity, Settings, check_curve, ech_config_list, outer_name};
+    #[pymodule_export]
+    use super::ech_keys::EchKeys;
     #[pymodule_export]
     use super::lookup::Resolver;
     #[pymodule_export]

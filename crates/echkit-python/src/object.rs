@@ -49,6 +49,12 @@ pub(crate) struct SslObject {
     server_hostname: Option<String>,
 }
 
+/// Locks one of an object's mutexes.
+///
+/// Two rules keep threads from waiting for each other. Nothing of Python's is called while one is
+/// held: it could let another thread have the interpreter, which may then wait for the mutex
+/// without giving the interpreter back. And whoever holds `core` without the interpreter neither
+/// waits for it, nor for the peer, nor for another mutex.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -81,7 +87,10 @@ impl SslObject {
             }
         };
         let mut core = Core::new(match server_side {
-            true => State::Accepting(Box::default()),
+            true => match settings.get().opener()? {
+                Some(handshake) => State::Opening(Box::new(handshake)),
+                None => State::Accepting(Box::default()),
+            },
             false => State::Dead,
         });
         core.ragged_eof_is_eof = settings.get().ragged_eof_is_eof;
@@ -158,23 +167,25 @@ impl SslObject {
         py: Python<'py>,
         binary_form: bool,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let core = lock(&self.core);
-        if !core.done {
+        // Nothing of Python's is called with a lock held.
+        let (done, cert) = {
+            let core = lock(&self.core);
+            let chain = core.connection().and_then(|c| c.peer_certificates());
+            (core.done, chain.and_then(|c| c.first().cloned()))
+        };
+        if !done {
             return Err(PyValueError::new_err("handshake not done yet"));
         }
-        let Some(cert) = core
-            .connection()
-            .and_then(|c| c.peer_certificates())
-            .and_then(|chain| chain.first())
-        else {
+        let Some(cert) = cert else {
             return Ok(None);
         };
         if binary_form {
-            return Ok(Some(PyBytes::new(py, cert).into_any()));
+            return Ok(Some(PyBytes::new(py, &cert).into_any()));
         }
-        match lock(&self.settings).get().verifier.anyone {
+        let anyone = lock(&self.settings).get().verifier.anyone;
+        match anyone {
             true => Ok(Some(PyDict::new(py).into_any())),
-            false => Ok(Some(describe(py, cert)?.into_any())),
+            false => Ok(Some(describe(py, &cert)?.into_any())),
         }
     }
 
@@ -344,14 +355,14 @@ impl SslObject {
     }
 
     /// (code, inner name, outer name) of Encrypted Client Hello.
-    fn get_ech_status(&self) -> (i32, Option<String>, Option<String>) {
-        self.ech_status()
+    fn get_ech_status(&self, py: Python<'_>) -> (i32, Option<String>, Option<String>) {
+        self.ech_status(py)
     }
 
     /// The configs of an authenticated rejection, as an ECHConfigList.
     fn get_ech_retry_config<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        let core = lock(&self.core);
-        Some(PyBytes::new(py, core.ech.retry_configs.as_deref()?))
+        let retry_configs = lock(&self.core).ech.retry_configs.clone()?;
+        Some(PyBytes::new(py, &retry_configs))
     }
 }
 

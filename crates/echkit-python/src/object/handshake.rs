@@ -64,9 +64,8 @@ impl SslObject {
             None => Io::Memory,
         };
         self.stats.get().add(ACCEPT);
-        let name = match &lock(&self.core).state {
-            State::Hello(accepted) => accepted.client_hello().server_name().map(str::to_owned),
-            _ => return Ok(()),
+        let Some(hello) = lock(&self.core).hello() else {
+            return Ok(());
         };
         let context = self.context(py);
         let context = context.bind(py);
@@ -76,7 +75,7 @@ impl SslObject {
                 Some(owner) => owner.into_bound(py),
                 None => py.None().into_bound(py),
             };
-            let alert = match callback.call1((owner, name, context)) {
+            let alert = match callback.call1((owner, hello.name, context)) {
                 Ok(answer) if answer.is_none() => None,
                 Ok(answer) => Some(answer.extract::<u8>().unwrap_or_else(|error| {
                     error.write_unraisable(py, Some(&callback));
@@ -95,26 +94,17 @@ impl SslObject {
         }
         let settings = lock(&self.settings).clone_ref(py);
         let settings = settings.get();
-        let mut core = lock(&self.core);
-        core.ragged_eof_is_eof = settings.ragged_eof_is_eof;
-        let State::Hello(accepted) = &core.state else {
-            return Ok(());
-        };
-        let hello = accepted.client_hello();
         let own = &settings.provider.cipher_suites;
-        *lock(&self.shared_suites) = Some(
-            hello
-                .cipher_suites()
-                .iter()
-                .filter(|s| own.iter().any(|o| o.suite() == **s))
-                .map(|s| u16::from(*s))
-                .collect(),
-        );
-        let Some(config) = settings.server(&hello) else {
-            return Err(ssl_error("NO_CONTEXT", "not a server's settings"));
-        };
-        drop(core);
-        let chosen = py.detach(|| lock(&self.core).choose(config, io));
+        let mut shared = hello.suites;
+        shared.retain(|s| own.iter().any(|o| u16::from(o.suite()) == *s));
+        *lock(&self.shared_suites) = Some(shared);
+        let server = settings.server(hello.alpn.as_deref())?;
+        let ragged_eof_is_eof = settings.ragged_eof_is_eof;
+        let chosen = py.detach(|| {
+            let mut core = lock(&self.core);
+            core.ragged_eof_is_eof = ragged_eof_is_eof;
+            core.choose(&server, io)
+        });
         self.hand_out(py)?;
         Ok(chosen?)
     }
