@@ -38,6 +38,8 @@ fn client(testbed: &Testbed, mode: EchMode, resolver: &str) -> Client {
         .ech(mode)
         .resolver(resolver)
         .tls(tls(testbed))
+        // Each fetch is to show a handshake.
+        .keep_alive(None)
         .build()
         .unwrap()
 }

@@ -13,6 +13,7 @@ mod race;
 mod record;
 mod retry;
 mod run;
+pub(crate) mod settings;
 
 pub use connector::{Connection, Connector, ConnectorBuilder, Stream};
 pub use handshake::{HandshakeError, handshake};

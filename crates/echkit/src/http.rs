@@ -5,6 +5,7 @@
 mod body;
 mod client;
 mod exchange;
+mod pool;
 mod redirect;
 mod request;
 mod response;

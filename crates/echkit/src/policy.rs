@@ -76,6 +76,8 @@ pub struct Timeouts {
     /// One TLS handshake, on a TCP connection that is already there.
     pub handshake: Option<Duration>,
     /// A whole connection with every attempt and retry; for HTTP, until the response's head.
+    pub response: Option<Duration>,
+    /// Everything; for HTTP, until the end of the response's body.
     pub total: Option<Duration>,
 }
 
@@ -85,7 +87,9 @@ impl Default for Timeouts {
             dns: Some(Duration::from_secs(10)),
             connect: Some(Duration::from_secs(10)),
             handshake: Some(Duration::from_secs(15)),
-            total: Some(Duration::from_secs(60)),
+            response: Some(Duration::from_secs(60)),
+            // How long a body may take depends on what is in it.
+            total: None,
         }
     }
 }

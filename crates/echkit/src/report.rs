@@ -28,13 +28,16 @@ pub struct Report {
     pub dns: Option<DnsReport>,
     /// Encrypted Client Hello.
     pub ech: EchReport,
+    /// Whether the connection was made for an earlier request: what is said about DNS, ECH and TLS
+    /// is about that one.
+    pub reused: bool,
     /// Every attempt to connect, in the order of their start.
     pub attempts: Vec<AttemptReport>,
     /// The TLS session; `None` until a handshake was finished.
     pub tls: Option<TlsReport>,
     /// Durations.
     pub timings_ms: Timings,
-    /// Bytes on the wire, of all attempts together.
+    /// Bytes on the wire, of all attempts together; on a reused connection, since the request.
     pub bytes: Bytes,
     /// What went wrong, in one line.
     pub error: Option<String>,
@@ -49,6 +52,7 @@ impl Report {
             url: None,
             dns: None,
             ech: EchReport::new(mode),
+            reused: false,
             attempts: Vec::new(),
             tls: None,
             timings_ms: Timings::default(),

@@ -57,6 +57,7 @@ async fn fetch(args: &GetArgs) -> Result<(), Failure> {
 fn client(args: &GetArgs) -> Result<Client, Failure> {
     let mut timeouts = Timeouts::default();
     if args.max_time.is_some() {
+        timeouts.response = args.max_time;
         timeouts.total = args.max_time;
     }
     if args.connect_timeout.is_some() {

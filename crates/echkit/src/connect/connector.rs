@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,12 +14,13 @@ use tokio_rustls::client::TlsStream;
 use super::overrides::Overrides;
 use super::record::Recorder;
 use super::run::{self, Wanted};
+use super::settings::{Settings, connection_setters};
 use crate::dns::Resolver;
 use crate::error::{Cause, Error};
 use crate::origin::Origin;
-use crate::policy::{EchMode, Policy};
+use crate::policy::Policy;
 use crate::report::Report;
-use crate::tls::{ClientTls, ClientTlsBuilder, Guarded, OuterName};
+use crate::tls::{ClientTls, Guarded, OuterName};
 
 /// Connects to origins: discovery, ECH, TLS, retries. For any protocol over TLS.
 ///
@@ -41,7 +41,7 @@ pub(super) struct Shared {
 }
 
 impl Connector {
-    /// Starts with the system's resolver, the platform's trust and [`EchMode::Prefer`].
+    /// Starts with the system's resolver, the platform's trust and [`EchMode::Prefer`](crate::EchMode::Prefer).
     pub fn builder() -> ConnectorBuilder {
         ConnectorBuilder::default()
     }
@@ -61,7 +61,11 @@ impl Connector {
     /// With a report about what was tried: see [`Cause`] for each reason.
     pub async fn connect(&self, origin: &Origin, alpn: &[&[u8]]) -> Result<Connection, Error> {
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|id| id.to_vec()).collect();
-        let limit = self.shared.policy.timeouts.total;
+        let timeouts = &self.shared.policy.timeouts;
+        let limit = match (timeouts.response, timeouts.total) {
+            (Some(response), Some(total)) => Some(response.min(total)),
+            (response, total) => response.or(total),
+        };
         self.open(&Wanted {
             origin,
             alpn: &alpn,
@@ -103,92 +107,11 @@ impl fmt::Debug for Connector {
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ConnectorBuilder {
-    policy: Policy,
-    tls: ClientTlsBuilder,
-    resolver: Option<Resolver>,
-    outer_sni: Option<OuterName>,
-    manual: Option<EchConfigList>,
-    overrides: Overrides,
+    pub(crate) settings: Settings,
 }
 
 impl ConnectorBuilder {
-    /// All choices at once.
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// Changes the choices.
-    pub(crate) fn policy_mut(&mut self) -> &mut Policy {
-        &mut self.policy
-    }
-
-    /// How much ECH is needed.
-    pub fn ech(mut self, mode: EchMode) -> Self {
-        self.policy.ech = mode;
-        self
-    }
-
-    /// Whom to ask for records and addresses; the system's resolver by default.
-    pub fn resolver(mut self, resolver: Resolver) -> Self {
-        self.resolver = Some(resolver);
-        self
-    }
-
-    /// Trust, client certificate, key log.
-    pub fn tls(mut self, tls: ClientTlsBuilder) -> Self {
-        self.tls = tls;
-        self
-    }
-
-    /// An ECHConfigList to offer in place of the one in DNS.
-    pub fn ech_config(mut self, list: EchConfigList) -> Self {
-        self.manual = Some(list);
-        self
-    }
-
-    /// The name to show in the outer hello, in place of the config's public_name. A rejection is
-    /// authenticated for the public_name all the same (RFC 9849 §6.1.7).
-    ///
-    /// # Errors
-    ///
-    /// When it is an address, `none`, or not a host name.
-    pub fn outer_sni(mut self, name: &str) -> Result<Self, Error> {
-        self.outer_sni = Some(OuterName::new(name)?);
-        Ok(self)
-    }
-
-    /// Addresses of a host at a port, in place of those in DNS. Its records are still asked for.
-    ///
-    /// # Errors
-    ///
-    /// When `host` is no host name.
-    pub fn resolve(
-        mut self,
-        host: &str,
-        port: u16,
-        addresses: impl IntoIterator<Item = IpAddr>,
-    ) -> Result<Self, Error> {
-        self.overrides.resolve(host, port, addresses)?;
-        Ok(self)
-    }
-
-    /// Where to connect for a host and port. Its records are not asked for.
-    ///
-    /// # Errors
-    ///
-    /// When one of the hosts is neither a name nor an address.
-    pub fn connect_to(
-        mut self,
-        host: &str,
-        port: u16,
-        to_host: &str,
-        to_port: u16,
-    ) -> Result<Self, Error> {
-        self.overrides
-            .connect_to((host, port), (to_host, to_port))?;
-        Ok(self)
-    }
+    connection_setters!(settings);
 
     /// Reads what has to be read.
     ///
@@ -196,28 +119,29 @@ impl ConnectorBuilder {
     ///
     /// When trusted certificates cannot be read, or when settings contradict each other.
     pub fn build(self) -> Result<Connector, Error> {
-        if self.outer_sni.is_some() && !self.policy.ech.offers() {
+        let Self { settings } = self;
+        if settings.outer_sni.is_some() && !settings.policy.ech.offers() {
             return Err(Cause::Setting {
                 setting: "outer SNI",
-                reason: format!("has no meaning with ECH mode {}", self.policy.ech),
+                reason: format!("has no meaning with ECH mode {}", settings.policy.ech),
             }
             .into());
         }
-        if self.manual.is_some() && !self.policy.ech.offers() {
+        if settings.manual.is_some() && !settings.policy.ech.offers() {
             return Err(Cause::Setting {
                 setting: "ECHConfigList",
-                reason: format!("has no meaning with ECH mode {}", self.policy.ech),
+                reason: format!("has no meaning with ECH mode {}", settings.policy.ech),
             }
             .into());
         }
         Ok(Connector {
             shared: Arc::new(Shared {
-                policy: self.policy,
-                tls: self.tls.build()?,
-                resolver: self.resolver.unwrap_or_else(Resolver::system),
-                outer_sni: self.outer_sni,
-                manual: self.manual,
-                overrides: self.overrides,
+                policy: settings.policy,
+                tls: settings.tls.build()?,
+                resolver: settings.resolver.unwrap_or_else(Resolver::system),
+                outer_sni: settings.outer_sni,
+                manual: settings.manual,
+                overrides: settings.overrides,
             }),
         })
     }

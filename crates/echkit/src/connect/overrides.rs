@@ -9,7 +9,7 @@ use crate::origin::{Host, HostName, Origin};
 
 /// Fixed addresses and fixed endpoints.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Overrides {
+pub(crate) struct Overrides {
     /// As curl's `--resolve`. Records are still asked for.
     pub(super) addresses: Vec<FixedAddresses>,
     /// host and port → host and port, as curl's `--connect-to`. Records are not asked for.
@@ -17,7 +17,7 @@ pub(super) struct Overrides {
 }
 
 impl Overrides {
-    pub(super) fn resolve(
+    pub(crate) fn resolve(
         &mut self,
         host: &str,
         port: u16,
@@ -35,7 +35,7 @@ impl Overrides {
         Ok(())
     }
 
-    pub(super) fn connect_to(&mut self, from: (&str, u16), to: (&str, u16)) -> Result<(), Error> {
+    pub(crate) fn connect_to(&mut self, from: (&str, u16), to: (&str, u16)) -> Result<(), Error> {
         self.endpoints
             .insert((host(from.0)?, from.1), (host(to.0)?, to.1));
         Ok(())

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::report::{AttemptReport, AttemptResult, Report, milliseconds};
+use crate::report::{AttemptReport, AttemptResult, Bytes, Report, Timings, milliseconds};
 use crate::tls::ByteCounts;
 
 /// The report in the making.
@@ -12,6 +12,8 @@ use crate::tls::ByteCounts;
 pub(crate) struct Recorder {
     started: Instant,
     counts: ByteCounts,
+    /// What the connection had carried when this began.
+    before: Bytes,
     report: Mutex<Report>,
 }
 
@@ -20,6 +22,23 @@ impl Recorder {
         Self {
             started: Instant::now(),
             counts: ByteCounts::default(),
+            before: Bytes::default(),
+            report: Mutex::new(report),
+        }
+    }
+
+    /// The report about another request over the same connection.
+    pub(crate) fn again(&self, url: &str) -> Self {
+        let mut report = self.edit().clone();
+        report.url = Some(url.to_owned());
+        report.reused = true;
+        report.attempts.clear();
+        report.timings_ms = Timings::default();
+        report.error = None;
+        Self {
+            started: Instant::now(),
+            counts: self.counts.clone(),
+            before: self.counts.snapshot(),
             report: Mutex::new(report),
         }
     }
@@ -36,7 +55,11 @@ impl Recorder {
     /// The report as it stands now.
     pub(crate) fn snapshot(&self) -> Report {
         let mut report = self.edit().clone();
-        report.bytes = self.counts.snapshot();
+        let Bytes { sent, received } = self.counts.snapshot();
+        report.bytes = Bytes {
+            sent: sent - self.before.sent,
+            received: received - self.before.received,
+        };
         report
     }
 

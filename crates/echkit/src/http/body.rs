@@ -52,6 +52,18 @@ impl Body {
         }
     }
 
+    /// Takes back a body that was not sent after all.
+    pub(super) fn restore(&mut self, body: Outgoing) {
+        if let Kind::Spent = self.0 {
+            self.0 = Kind::Stream(body);
+        }
+    }
+
+    /// Whether there is something to send, if only nothing.
+    pub(super) fn is_there(&self) -> bool {
+        !matches!(self.0, Kind::Spent)
+    }
+
     /// The body to send now; `None` if it was a stream and was sent.
     pub(super) fn send(&mut self) -> Option<Outgoing> {
         match &self.0 {

@@ -1,28 +1,30 @@
 //! The HTTP client and its builder.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use echkit_proto::config::EchConfigList;
 use http::header::{ACCEPT, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
 use tokio::time::Instant;
 use url::Url;
 
-use super::exchange::{H2, HTTP1, exchange};
+use super::exchange::{self, H2, HTTP1, Unanswered};
+use super::pool::{Channel, Key, Lease, Live, Pool};
 use super::redirect;
 use super::request::{Request, RequestBuilder};
 use super::response::{Response, ResponseBody};
-use crate::connect::{Connector, ConnectorBuilder, Wanted};
-use crate::dns::Resolver;
+use crate::connect::settings::connection_setters;
+use crate::connect::{Connector, ConnectorBuilder, Recorder, Wanted};
 use crate::error::{Cause, Error, Step};
 use crate::origin::{Origin, Scheme};
-use crate::policy::{AddressFamily, EchMode, Policy, Timeouts};
-use crate::tls::ClientTlsBuilder;
+use crate::policy::Timeouts;
 
 /// Redirects followed at most, unless said otherwise.
 const DEFAULT_REDIRECTS: usize = 10;
+
+/// Connections without a request are kept for this long, unless said otherwise.
+const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// Which versions of HTTP to speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +51,7 @@ impl HttpVersions {
 
 /// An HTTP client that hides names by ECH.
 ///
-/// Cheap to clone; clones share TLS sessions and settings.
+/// Cheap to clone; clones share connections, TLS sessions and settings.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -57,6 +59,7 @@ pub struct Client {
 
 struct Shared {
     connector: Connector,
+    pool: Arc<Pool>,
     versions: HttpVersions,
     redirects: Option<usize>,
     headers: HeaderMap,
@@ -113,14 +116,13 @@ impl Client {
                 request.headers.append(name.clone(), value.clone());
             }
         }
-        let limit = self.shared.connector.policy().timeouts.total;
-        let deadline = limit.map(|limit| Instant::now() + limit);
+        let limits = Limits::new(&self.shared.connector.policy().timeouts);
         let first_host = request.url.host_str().map(str::to_owned);
         let mut redirects = Vec::new();
         loop {
             // A list given by hand is for the host that it was given with.
             let manual = request.url.host_str() == first_host.as_deref();
-            let response = self.one(&mut request, manual, deadline).await?;
+            let response = self.one(&mut request, manual, &limits).await?;
             let to = self
                 .shared
                 .redirects
@@ -154,70 +156,152 @@ impl Client {
         &self,
         request: &mut Request,
         manual: bool,
-        deadline: Option<Instant>,
+        limits: &Limits,
     ) -> Result<Response, Error> {
         let origin = Origin::from_url(&request.url).map_err(|error| Cause::Url {
             url: request.url.to_string(),
             reason: error.to_string(),
         })?;
+        let key = Key {
+            ech: self.shared.connector.policy().ech,
+            origin,
+            manual,
+        };
+        if let Some(live) = self.shared.pool.take(&key) {
+            let recorder = Arc::new(live.recorder.again(request.url.as_str()));
+            match self.over(live, &key, request, recorder, limits).await {
+                Err(unanswered) if unanswered.again => {
+                    // It was closed while it waited.
+                }
+                outcome => return outcome.map_err(|unanswered| unanswered.error),
+            }
+        }
+        let url = request.url.to_string();
+        let live = self.open(&key, &url, limits).await?;
+        if let Channel::Http2(sender, users) = &live.channel {
+            let channel = Channel::Http2(sender.clone(), Arc::clone(users));
+            let shared = Live {
+                channel,
+                origin: live.origin.clone(),
+                recorder: Arc::clone(&live.recorder),
+            };
+            self.shared.pool.put(key.clone(), shared);
+        }
+        let recorder = Arc::clone(&live.recorder);
+        self.over(live, &key, request, recorder, limits)
+            .await
+            .map_err(|unanswered| unanswered.error)
+    }
+
+    /// A connection of its own.
+    async fn open(&self, key: &Key, url: &str, limits: &Limits) -> Result<Live, Error> {
         let alpn = self.shared.versions.alpn();
         let connection = self
             .shared
             .connector
             .open(&Wanted {
-                origin: &origin,
+                origin: &key.origin,
                 alpn: &alpn,
-                url: Some(request.url.as_str()),
-                manual,
-                deadline,
+                url: Some(url),
+                manual: key.manual,
+                deadline: limits.head(),
             })
             .await?;
-        let host = origin.host.to_string();
         let only_h2 = self.shared.versions == HttpVersions::Http2;
-        let before = connection.report();
         if only_h2 && connection.origin().scheme == Scheme::Https && connection.alpn() != Some(H2) {
             let cause = Cause::Http {
-                host,
+                host: key.origin.host.to_string(),
                 reason: "the server does not speak HTTP/2".to_owned(),
                 source: None,
             };
-            return Err(Error::from(cause).with_report(before));
+            return Err(Error::from(cause).with_report(connection.report()));
         }
-        let mut url = request.url.clone();
-        upgrade(&mut url, connection.origin());
-        let work = Box::pin(exchange(connection, request, only_h2));
-        let (response, recorder) = match deadline {
-            None => work.await?,
-            Some(deadline) => tokio::time::timeout_at(deadline, work)
+        let report = connection.report();
+        match limits.head() {
+            None => exchange::open(connection, only_h2).await,
+            Some(until) => tokio::time::timeout_at(until, exchange::open(connection, only_h2))
                 .await
-                .map_err(|_| {
-                    let cause = Cause::Timeout {
-                        host: host.clone(),
-                        step: Step::Total,
-                        after: self
-                            .shared
-                            .connector
-                            .policy()
-                            .timeouts
-                            .total
-                            .unwrap_or_default(),
-                    };
-                    Error::from(cause).with_report(before)
-                })??,
+                .unwrap_or_else(|_| Err(limits.exceeded(&key.origin).with_report(report))),
+        }
+    }
+
+    /// One request over one connection.
+    async fn over(
+        &self,
+        mut live: Live,
+        key: &Key,
+        request: &mut Request,
+        recorder: Arc<Recorder>,
+        limits: &Limits,
+    ) -> Result<Response, Unanswered> {
+        let mut url = request.url.clone();
+        upgrade(&mut url, &live.origin);
+        let work = Box::pin(exchange::exchange(&mut live, request, &recorder));
+        let response = match limits.head() {
+            None => work.await?,
+            Some(until) => tokio::time::timeout_at(until, work).await.map_err(|_| {
+                recorder.stop_clock();
+                let error = limits.exceeded(&key.origin);
+                Unanswered {
+                    error: error.with_report(recorder.snapshot()),
+                    again: false,
+                }
+            })??,
         };
         let (head, incoming) = response.into_parts();
+        let lease = Lease {
+            pool: Arc::downgrade(&self.shared.pool),
+            key: key.clone(),
+            live,
+        };
         Ok(Response {
             url,
             status: head.status,
             version: head.version,
             headers: head.headers,
-            body: ResponseBody {
-                host,
-                incoming,
-                recorder,
-            },
+            body: ResponseBody::new(key.origin.host.to_string(), incoming, recorder)
+                .with_lease(lease)
+                .with_limit(limits.whole),
             redirects: Vec::new(),
         })
+    }
+}
+
+/// When a request must have come how far.
+struct Limits {
+    response: Option<(Instant, Duration)>,
+    whole: Option<(Instant, Duration)>,
+}
+
+impl Limits {
+    fn new(timeouts: &Timeouts) -> Self {
+        let now = Instant::now();
+        let limit = |after: Option<Duration>| after.map(|after| (now + after, after));
+        Self {
+            response: limit(timeouts.response),
+            whole: limit(timeouts.total),
+        }
+    }
+
+    /// Until when the response's head must be there.
+    fn first(&self) -> Option<(Instant, Duration)> {
+        match (self.response, self.whole) {
+            (Some(response), Some(whole)) => Some(response.min(whole)),
+            (response, whole) => response.or(whole),
+        }
+    }
+
+    fn head(&self) -> Option<Instant> {
+        self.first().map(|(until, _)| until)
+    }
+
+    fn exceeded(&self, origin: &Origin) -> Error {
+        Cause::Timeout {
+            host: origin.host.to_string(),
+            step: Step::Total,
+            after: self.first().map(|(_, after)| after).unwrap_or_default(),
+        }
+        .into()
     }
 }
 
@@ -246,6 +330,7 @@ pub struct ClientBuilder {
     versions: HttpVersions,
     redirects: Option<usize>,
     headers: HeaderMap,
+    keep_alive: Option<Duration>,
 }
 
 impl Default for ClientBuilder {
@@ -261,100 +346,13 @@ impl Default for ClientBuilder {
             versions: HttpVersions::default(),
             redirects: Some(DEFAULT_REDIRECTS),
             headers,
+            keep_alive: Some(DEFAULT_KEEP_ALIVE),
         }
     }
 }
 
 impl ClientBuilder {
-    /// How much ECH is needed; [`EchMode::Prefer`] by default.
-    pub fn ech(mut self, mode: EchMode) -> Self {
-        self.connector.policy_mut().ech = mode;
-        self
-    }
-
-    /// Whether a rejected offer may be followed by a second connection; true by default.
-    pub fn retry(mut self, retry: bool) -> Self {
-        self.connector.policy_mut().retry = retry;
-        self
-    }
-
-    /// How long each step may take.
-    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
-        self.connector.policy_mut().timeouts = timeouts;
-        self
-    }
-
-    /// Which addresses may be used.
-    pub fn family(mut self, family: AddressFamily) -> Self {
-        self.connector.policy_mut().family = family;
-        self
-    }
-
-    /// All choices at once.
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.connector = self.connector.policy(policy);
-        self
-    }
-
-    /// Whom to ask for records and addresses; the system's resolver by default.
-    pub fn resolver(mut self, resolver: Resolver) -> Self {
-        self.connector = self.connector.resolver(resolver);
-        self
-    }
-
-    /// Trust, client certificate, key log.
-    pub fn tls(mut self, tls: ClientTlsBuilder) -> Self {
-        self.connector = self.connector.tls(tls);
-        self
-    }
-
-    /// An ECHConfigList to offer in place of the one in DNS: at the host of each request's URL,
-    /// not where redirects lead to.
-    pub fn ech_config(mut self, list: EchConfigList) -> Self {
-        self.connector = self.connector.ech_config(list);
-        self
-    }
-
-    /// The name to show in the outer hello, in place of the public_name.
-    ///
-    /// # Errors
-    ///
-    /// When it is an address, `none`, or not a host name.
-    pub fn outer_sni(mut self, name: &str) -> Result<Self, Error> {
-        self.connector = self.connector.outer_sni(name)?;
-        Ok(self)
-    }
-
-    /// Addresses of a host at a port, in place of those in DNS. Its records are still asked for.
-    ///
-    /// # Errors
-    ///
-    /// When `host` is no host name.
-    pub fn resolve(
-        mut self,
-        host: &str,
-        port: u16,
-        addresses: impl IntoIterator<Item = IpAddr>,
-    ) -> Result<Self, Error> {
-        self.connector = self.connector.resolve(host, port, addresses)?;
-        Ok(self)
-    }
-
-    /// Where to connect for a host and port. Its records are not asked for.
-    ///
-    /// # Errors
-    ///
-    /// When one of the hosts is neither a name nor an address.
-    pub fn connect_to(
-        mut self,
-        host: &str,
-        port: u16,
-        to_host: &str,
-        to_port: u16,
-    ) -> Result<Self, Error> {
-        self.connector = self.connector.connect_to(host, port, to_host, to_port)?;
-        Ok(self)
-    }
+    connection_setters!(connector.settings);
 
     /// Which versions of HTTP to speak.
     pub fn http(mut self, versions: HttpVersions) -> Self {
@@ -367,6 +365,13 @@ impl ClientBuilder {
     /// `Authorization` and `Cookie` are not sent to another origin.
     pub fn redirects(mut self, limit: Option<usize>) -> Self {
         self.redirects = limit;
+        self
+    }
+
+    /// How long a connection is kept for the next request to the same origin; `None` makes a
+    /// connection for each request. A minute by default.
+    pub fn keep_alive(mut self, keep: Option<Duration>) -> Self {
+        self.keep_alive = keep;
         self
     }
 
@@ -385,6 +390,7 @@ impl ClientBuilder {
         Ok(Client {
             shared: Arc::new(Shared {
                 connector: self.connector.build()?,
+                pool: Pool::new(self.keep_alive),
                 versions: self.versions,
                 redirects: self.redirects,
                 headers: self.headers,

@@ -1,4 +1,4 @@
-//! One request and the head of its response, on a connection of its own.
+//! One request and the head of its response.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,6 +10,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::body::Outgoing;
+use super::pool::{Channel, Live};
 use super::request::Request;
 use crate::connect::{Connection, Recorder};
 use crate::error::{Cause, Error};
@@ -20,49 +21,94 @@ use crate::report::milliseconds;
 pub(super) const H2: &[u8] = b"h2";
 pub(super) const HTTP1: &[u8] = b"http/1.1";
 
-/// Sends `request` over `connection`. `prior_knowledge` speaks HTTP/2 without ALPN.
-pub(super) async fn exchange(
-    connection: Connection,
-    request: &mut Request,
-    prior_knowledge: bool,
-) -> Result<(http::Response<Incoming>, Arc<Recorder>), Error> {
+/// Makes a fresh connection ready for requests. `prior_knowledge` speaks HTTP/2 without ALPN.
+pub(super) async fn open(connection: Connection, prior_knowledge: bool) -> Result<Live, Error> {
     let origin = connection.origin().clone();
-    let host = origin.host.to_string();
     let http2 = match connection.alpn() {
         Some(id) => id == H2,
         None => prior_knowledge,
     };
     let (stream, recorder) = connection.into_recorded();
-    let failed = |cause: Cause| {
-        recorder.stop_clock();
-        Error::from(cause).with_report(recorder.snapshot())
-    };
-    let broken = |source: hyper::Error| {
-        failed(Cause::Http {
-            host: host.clone(),
-            reason: in_words(&source),
-            source: Some(source),
+    let io = TokioIo::new(stream);
+    let channel = if http2 {
+        let handshake = http2::Builder::new(TokioExecutor::new()).handshake(io);
+        handshake.await.map(|(sender, driver)| {
+            tokio::spawn(driver);
+            Channel::Http2(sender, Arc::default())
+        })
+    } else {
+        http1::handshake(io).await.map(|(sender, driver)| {
+            tokio::spawn(driver);
+            Channel::Http1(sender)
         })
     };
-    let head = head(request, &origin, http2).map_err(failed)?;
+    match channel {
+        Ok(channel) => Ok(Live {
+            channel,
+            origin,
+            recorder,
+        }),
+        Err(source) => Err(broken(&origin, &recorder, source)),
+    }
+}
+
+/// A request that has no response.
+pub(super) struct Unanswered {
+    pub(super) error: Error,
+    /// Whether it may be sent once more over another connection: none of it was sent, or the
+    /// connection was closed and the method is one that may be repeated (RFC 9110 §9.2.2).
+    pub(super) again: bool,
+}
+
+/// Sends `request`; gives the head of its response. `recorder` keeps the report about it.
+pub(super) async fn exchange(
+    live: &mut Live,
+    request: &mut Request,
+    recorder: &Recorder,
+) -> Result<http::Response<Incoming>, Unanswered> {
+    let http2 = matches!(live.channel, Channel::Http2(..));
+    let head = head(request, &live.origin, http2).map_err(|cause| {
+        recorder.stop_clock();
+        Unanswered {
+            error: Error::from(cause).with_report(recorder.snapshot()),
+            again: false,
+        }
+    })?;
     let begun = Instant::now();
-    let io = TokioIo::new(stream);
-    let response = if http2 {
-        let (mut sender, driver) = http2::Builder::new(TokioExecutor::new())
-            .handshake(io)
-            .await
-            .map_err(broken)?;
-        tokio::spawn(driver);
-        sender.send_request(head).await
-    } else {
-        let (mut sender, driver) = http1::handshake(io).await.map_err(broken)?;
-        tokio::spawn(driver);
-        sender.send_request(head).await
+    let sent = match &mut live.channel {
+        Channel::Http1(sender) => sender.try_send_request(head).await,
+        Channel::Http2(sender, _) => sender.try_send_request(head).await,
     };
-    let response = response.map_err(broken)?;
+    let response = sent.map_err(|mut error| {
+        let unsent = error.take_message();
+        let source = error.into_error();
+        let again = match unsent {
+            Some(head) => {
+                request.body.restore(head.into_body());
+                true
+            }
+            None => {
+                was_closed(&source) && request.method.is_idempotent() && request.body.is_there()
+            }
+        };
+        Unanswered {
+            error: broken(&live.origin, recorder, source),
+            again,
+        }
+    })?;
     recorder.edit().timings_ms.first_byte = Some(milliseconds(begun.elapsed()));
     recorder.stop_clock();
-    Ok((response, recorder))
+    Ok(response)
+}
+
+fn broken(origin: &Origin, recorder: &Recorder, source: hyper::Error) -> Error {
+    recorder.stop_clock();
+    let cause = Cause::Http {
+        host: origin.host.to_string(),
+        reason: in_words(&source),
+        source: Some(source),
+    };
+    Error::from(cause).with_report(recorder.snapshot())
 }
 
 fn head(request: &mut Request, origin: &Origin, http2: bool) -> Result<Head<Outgoing>, Cause> {
@@ -98,6 +144,15 @@ fn head(request: &mut Request, origin: &Origin, http2: bool) -> Result<Head<Outg
         head.headers_mut().entry(HOST).or_insert(host);
     }
     Ok(head)
+}
+
+/// Whether the connection ended before the response.
+fn was_closed(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    error.is_incomplete_message()
+        || error.is_closed()
+        || error.is_canceled()
+        || source.is_some_and(|source| source.is::<std::io::Error>())
 }
 
 fn in_words(error: &hyper::Error) -> String {

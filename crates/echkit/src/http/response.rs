@@ -1,19 +1,23 @@
 //! A response: its head, a body that streams, and the report about the connection.
 
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, Version};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
 use url::Url;
 
+use super::pool::Lease;
 use crate::connect::Recorder;
-use crate::error::{Cause, Error};
+use crate::error::{Cause, Error, Step};
 use crate::report::Report;
 
 /// A response whose head has arrived.
@@ -48,7 +52,8 @@ impl Response {
         &self.headers
     }
 
-    /// The report about the connection that the response came over, as it stands.
+    /// The report about the connection that the response came over, as it stands. Where an
+    /// earlier request had made it, `reused` says so, and the counts and times are this one's.
     pub fn report(&self) -> Report {
         self.body.report()
     }
@@ -62,7 +67,7 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// When the connection breaks before the end.
+    /// When the connection breaks before the end, or when the time is up.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         self.body.chunk().await
     }
@@ -71,7 +76,7 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// When the connection breaks before the end.
+    /// When the connection breaks before the end, or when the time is up.
     pub async fn bytes(&mut self) -> Result<Bytes, Error> {
         let mut whole = BytesMut::new();
         while let Some(part) = self.body.chunk().await? {
@@ -88,17 +93,58 @@ impl Response {
 
 /// The body of a response, as it arrives.
 pub struct ResponseBody {
-    pub(super) host: String,
-    pub(super) incoming: Incoming,
-    pub(super) recorder: Arc<Recorder>,
+    host: String,
+    incoming: Incoming,
+    recorder: Arc<Recorder>,
+    /// The connection, until the body has ended.
+    lease: Option<Lease>,
+    /// When it must have ended, and the limit for which.
+    limit: Option<(Pin<Box<Sleep>>, Duration)>,
 }
 
 impl ResponseBody {
+    pub(super) fn new(host: String, incoming: Incoming, recorder: Arc<Recorder>) -> Self {
+        Self {
+            host,
+            incoming,
+            recorder,
+            lease: None,
+            limit: None,
+        }
+    }
+
+    /// Gives the connection back when the body has ended.
+    pub(super) fn with_lease(mut self, lease: Lease) -> Self {
+        self.lease = Some(lease);
+        if self.incoming.is_end_stream() {
+            self.ended();
+        }
+        self
+    }
+
+    pub(super) fn with_limit(mut self, limit: Option<(Instant, Duration)>) -> Self {
+        self.limit = limit.map(|(until, after)| (Box::pin(tokio::time::sleep_until(until)), after));
+        self
+    }
+
+    fn ended(&mut self) {
+        self.recorder.stop_clock();
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+
+    fn failed(&mut self, cause: Cause) -> Error {
+        self.recorder.stop_clock();
+        self.lease = None;
+        Error::from(cause).with_report(self.report())
+    }
+
     /// The next part; `None` at the end.
     ///
     /// # Errors
     ///
-    /// When the connection breaks before the end.
+    /// When the connection breaks before the end, or when the time is up.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             match self.frame().await {
@@ -128,20 +174,36 @@ impl http_body::Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        let this = &mut *self;
+        let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
+            let Some((sleep, after)) = &mut this.limit else {
+                return Poll::Pending;
+            };
+            ready!(sleep.as_mut().poll(cx));
+            let cause = Cause::Timeout {
+                host: this.host.clone(),
+                step: Step::Total,
+                after: *after,
+            };
+            return Poll::Ready(Some(Err(this.failed(cause))));
+        };
         Poll::Ready(match frame {
-            Some(Ok(frame)) => Some(Ok(frame)),
+            Some(Ok(frame)) => {
+                if this.incoming.is_end_stream() {
+                    this.ended();
+                }
+                Some(Ok(frame))
+            }
             Some(Err(source)) => {
-                self.recorder.stop_clock();
                 let cause = Cause::Http {
-                    host: self.host.clone(),
+                    host: this.host.clone(),
                     reason: format!("the response broke off: {source}"),
                     source: Some(source),
                 };
-                Some(Err(Error::from(cause).with_report(self.report())))
+                Some(Err(this.failed(cause)))
             }
             None => {
-                self.recorder.stop_clock();
+                this.ended();
                 None
             }
         })

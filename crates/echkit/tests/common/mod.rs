@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use echkit::dns::RecordType;
 use echkit_proto::svcb::{DomainName, Record};
@@ -40,6 +41,8 @@ pub enum Reply {
     CutShort,
     /// FORMERR to whoever uses EDNS, else this.
     WithoutEdns(Box<Self>),
+    /// This, after so many milliseconds.
+    Late(u64, Box<Self>),
     /// Silence this many times, then this.
     AfterSilence(usize, Box<Self>),
 }
@@ -101,6 +104,16 @@ impl Script {
             .iter()
             .filter(|asked| asked.name == name && asked.kind == kind.0)
             .count()
+    }
+
+    /// How long to wait with the answer.
+    fn delay(&self, message: &[u8]) -> Duration {
+        let (name, taken) = DomainName::read(&message[12..]).unwrap();
+        let kind = u16::from_be_bytes([message[12 + taken], message[13 + taken]]);
+        match self.replies.get(&(name, kind)) {
+            Some(Reply::Late(ms, _)) => Duration::from_millis(*ms),
+            _ => Duration::ZERO,
+        }
     }
 
     /// The messages to send for one that came.
@@ -182,6 +195,7 @@ impl Script {
             }
             Reply::WithoutEdns(_) if edns => vec![respond(asked, 0x8181, &[], &[])],
             Reply::WithoutEdns(then) => self.play(then, asked, before),
+            Reply::Late(_, then) => self.play(then, asked, before),
             Reply::AfterSilence(times, _) if before < *times => vec![],
             Reply::AfterSilence(_, then) => self.play(then, asked, before),
         }
@@ -199,13 +213,20 @@ impl Server {
         };
         let address = udp.local_addr().unwrap();
         let for_udp = Arc::clone(&script);
+        let udp = Arc::new(udp);
         tokio::spawn(async move {
             let mut buffer = vec![0; 65535];
             loop {
                 let (length, peer) = udp.recv_from(&mut buffer).await.unwrap();
-                for message in for_udp.answer(&buffer[..length], false) {
-                    let _ = udp.send_to(&message, peer).await;
-                }
+                let delay = for_udp.delay(&buffer[..length]);
+                let messages = for_udp.answer(&buffer[..length], false);
+                let udp = Arc::clone(&udp);
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    for message in messages {
+                        let _ = udp.send_to(&message, peer).await;
+                    }
+                });
             }
         });
         let for_tcp = Arc::clone(&script);

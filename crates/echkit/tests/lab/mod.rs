@@ -178,6 +178,8 @@ pub type Tamper = fn(usize, Vec<u8>) -> Vec<u8>;
 pub struct Relay {
     pub address: SocketAddr,
     captured: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// How many connections are open on the client's side.
+    open: tokio::sync::watch::Sender<usize>,
 }
 
 impl Relay {
@@ -191,11 +193,15 @@ impl Relay {
         let relay = Self {
             address: listener.local_addr().unwrap(),
             captured: Arc::default(),
+            open: tokio::sync::watch::Sender::new(0),
         };
         let captured = Arc::clone(&relay.captured);
+        let open = relay.open.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let captured = Arc::clone(&captured);
+                let open = open.clone();
+                open.send_modify(|count| *count += 1);
                 let index = {
                     let mut all = captured.lock().unwrap();
                     all.push(Vec::new());
@@ -216,6 +222,7 @@ impl Relay {
                                 break;
                             }
                         }
+                        open.send_modify(|count| *count -= 1);
                         let _ = to_server.shutdown().await;
                     };
                     let down = async {
@@ -235,6 +242,14 @@ impl Relay {
     /// The client's bytes, one entry for each connection.
     pub fn captured(&self) -> Vec<Vec<u8>> {
         self.captured.lock().unwrap().clone()
+    }
+
+    /// Waits until the client has closed all of its connections.
+    pub async fn all_closed(&self) {
+        let mut open = self.open.subscribe();
+        let closed = open.wait_for(|count| *count == 0);
+        let closed = tokio::time::timeout(std::time::Duration::from_secs(60), closed).await;
+        assert!(closed.is_ok(), "connections were left open");
     }
 
     pub fn shows(&self, name: &str) -> bool {

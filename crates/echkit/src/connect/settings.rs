@@ -1,0 +1,125 @@
+//! What a connection needs to know, as builders take it.
+
+use echkit_proto::config::EchConfigList;
+
+use super::overrides::Overrides;
+use crate::dns::Resolver;
+use crate::policy::Policy;
+use crate::tls::{ClientTlsBuilder, OuterName};
+
+/// The choices in the making.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) policy: Policy,
+    pub(crate) tls: ClientTlsBuilder,
+    pub(crate) resolver: Option<Resolver>,
+    pub(crate) outer_sni: Option<OuterName>,
+    pub(crate) manual: Option<EchConfigList>,
+    pub(crate) overrides: Overrides,
+}
+
+/// The methods that builders of connectors and of HTTP clients have alike: `connection_setters!`
+/// takes the path of their [`Settings`] within `self`.
+macro_rules! connection_setters {
+    ($($settings:ident).+) => {
+        /// All choices at once.
+        pub fn policy(mut self, policy: crate::policy::Policy) -> Self {
+            self.$($settings).+.policy = policy;
+            self
+        }
+
+        /// How much ECH is needed; [`EchMode::Prefer`](crate::EchMode::Prefer) by default.
+        pub fn ech(mut self, mode: crate::policy::EchMode) -> Self {
+            self.$($settings).+.policy.ech = mode;
+            self
+        }
+
+        /// Whether a rejected offer may be followed by a second connection; true by default.
+        pub fn retry(mut self, retry: bool) -> Self {
+            self.$($settings).+.policy.retry = retry;
+            self
+        }
+
+        /// How long each step may take.
+        pub fn timeouts(mut self, timeouts: crate::policy::Timeouts) -> Self {
+            self.$($settings).+.policy.timeouts = timeouts;
+            self
+        }
+
+        /// Which addresses may be used.
+        pub fn family(mut self, family: crate::policy::AddressFamily) -> Self {
+            self.$($settings).+.policy.family = family;
+            self
+        }
+
+        /// How attempts follow each other.
+        pub fn racing(mut self, racing: crate::policy::Racing) -> Self {
+            self.$($settings).+.policy.racing = racing;
+            self
+        }
+
+        /// Whom to ask for records and addresses; the system's resolver by default.
+        pub fn resolver(mut self, resolver: crate::dns::Resolver) -> Self {
+            self.$($settings).+.resolver = Some(resolver);
+            self
+        }
+
+        /// Trust, client certificate, key log.
+        pub fn tls(mut self, tls: crate::tls::ClientTlsBuilder) -> Self {
+            self.$($settings).+.tls = tls;
+            self
+        }
+
+        /// An ECHConfigList to offer in place of the one in DNS. An HTTP client offers it at the
+        /// host of each request's URL, not where redirects lead to.
+        pub fn ech_config(mut self, list: echkit_proto::config::EchConfigList) -> Self {
+            self.$($settings).+.manual = Some(list);
+            self
+        }
+
+        /// The name to show in the outer hello, in place of the config's public_name. A rejection
+        /// is authenticated for the public_name all the same (RFC 9849 §6.1.7).
+        ///
+        /// # Errors
+        ///
+        /// When it is an address, `none`, or not a host name.
+        pub fn outer_sni(mut self, name: &str) -> Result<Self, crate::Error> {
+            self.$($settings).+.outer_sni = Some(crate::tls::OuterName::new(name)?);
+            Ok(self)
+        }
+
+        /// Addresses of a host at a port, in place of those in DNS. Its records are still asked
+        /// for.
+        ///
+        /// # Errors
+        ///
+        /// When `host` is no host name.
+        pub fn resolve(
+            mut self,
+            host: &str,
+            port: u16,
+            addresses: impl IntoIterator<Item = std::net::IpAddr>,
+        ) -> Result<Self, crate::Error> {
+            self.$($settings).+.overrides.resolve(host, port, addresses)?;
+            Ok(self)
+        }
+
+        /// Where to connect for a host and port. Its records are not asked for.
+        ///
+        /// # Errors
+        ///
+        /// When one of the hosts is neither a name nor an address.
+        pub fn connect_to(
+            mut self,
+            host: &str,
+            port: u16,
+            to_host: &str,
+            to_port: u16,
+        ) -> Result<Self, crate::Error> {
+            self.$($settings).+.overrides.connect_to((host, port), (to_host, to_port))?;
+            Ok(self)
+        }
+    };
+}
+
+pub(crate) use connection_setters;

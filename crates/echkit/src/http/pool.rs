@@ -1,0 +1,301 @@
+//! Connections that wait for their next request.
+//!
+//! A connection belongs to an origin and to what was wanted of ECH when it was made: one made
+//! without ECH is never used where ECH is wanted, nor the other way round. A host's name never
+//! decides: connections are not shared between origins (RFC 9113 §9.1.1 allows it; it would tie
+//! visits together).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::body::Outgoing;
+use crate::connect::Recorder;
+use crate::origin::Origin;
+use crate::policy::EchMode;
+
+/// Connections over HTTP/1.1 that wait for one origin, at most.
+const MAX_IDLE_PER_ORIGIN: usize = 6;
+
+/// Connections that are kept in all, at most; the one that waits longest goes first.
+const MAX_KEPT: usize = 128;
+
+/// What a connection may be used for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// As it was asked for: `http` where DNS has upgraded it.
+    pub(super) origin: Origin,
+    pub(super) ech: EchMode,
+    /// Whether an ECHConfigList given by the caller was meant for it.
+    pub(super) manual: bool,
+}
+
+/// A connection that takes a request.
+pub(super) struct Live {
+    pub(super) channel: Channel,
+    /// The origin that it leads to; `https` where `http` was upgraded.
+    pub(super) origin: Origin,
+    /// The report about the connection.
+    pub(super) recorder: Arc<Recorder>,
+}
+
+/// How requests get into a connection.
+pub(super) enum Channel {
+    Http1(http1::SendRequest<Outgoing>),
+    /// The second value counts who uses it.
+    Http2(http2::SendRequest<Outgoing>, Arc<()>),
+}
+
+impl Channel {
+    fn is_open(&self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.is_ready() && !sender.is_closed(),
+            Self::Http2(sender, _) => !sender.is_closed(),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        match self {
+            Self::Http1(_) => true,
+            Self::Http2(_, users) => Arc::strong_count(users) == 1,
+        }
+    }
+}
+
+/// The connections of a client.
+pub(super) struct Pool {
+    /// How long one is kept without a request; `None` keeps none.
+    keep: Option<Duration>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    table: HashMap<Key, Vec<Slot>>,
+    /// Closes what has waited too long, as long as there is something.
+    sweeper: Option<JoinHandle<()>>,
+}
+
+struct Slot {
+    live: Live,
+    used: Instant,
+}
+
+impl Pool {
+    pub(super) fn new(keep: Option<Duration>) -> Arc<Self> {
+        Arc::new(Self {
+            keep,
+            kept: Mutex::default(),
+        })
+    }
+
+    /// A connection that may be used for `key`. One over HTTP/2 stays for others too.
+    pub(super) fn take(&self, key: &Key) -> Option<Live> {
+        let keep = self.keep?;
+        let mut kept = self.lock();
+        let slots = kept.table.get_mut(key)?;
+        slots.retain(|slot| {
+            let stale = slot.live.channel.is_idle() && slot.used.elapsed() >= keep;
+            slot.live.channel.is_open() && !stale
+        });
+        // The one used last is the least likely to be closed by now.
+        let slot = slots.last_mut()?;
+        if let Channel::Http2(sender, users) = &slot.live.channel {
+            let channel = Channel::Http2(sender.clone(), Arc::clone(users));
+            slot.used = Instant::now();
+            return Some(Live {
+                channel,
+                origin: slot.live.origin.clone(),
+                recorder: Arc::clone(&slot.live.recorder),
+            });
+        }
+        slots.pop().map(|slot| slot.live)
+    }
+
+    /// Keeps a connection for the next request.
+    pub(super) fn put(self: &Arc<Self>, key: Key, live: Live) {
+        let Some(keep) = self.keep else {
+            return;
+        };
+        if !live.channel.is_open() {
+            return;
+        }
+        let mut kept = self.lock();
+        let slots = kept.table.entry(key).or_default();
+        if matches!(live.channel, Channel::Http1(_)) && slots.len() >= MAX_IDLE_PER_ORIGIN {
+            slots.remove(0);
+        }
+        let used = Instant::now();
+        slots.push(Slot { live, used });
+        kept.bound();
+        if kept.sweeper.as_ref().is_none_or(JoinHandle::is_finished) {
+            let pool = Arc::downgrade(self);
+            kept.sweeper = Some(tokio::spawn(sweep(pool, keep)));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn bound(&mut self) {
+        while self.table.values().map(Vec::len).sum::<usize>() > MAX_KEPT {
+            let oldest = self
+                .table
+                .iter()
+                .filter_map(|(key, slots)| Some((slots.first()?.used, key)))
+                .min_by_key(|(used, _)| *used)
+                .map(|(_, key)| key.clone());
+            let Some(key) = oldest else {
+                return;
+            };
+            if let Some(slots) = self.table.get_mut(&key) {
+                slots.remove(0);
+            }
+            self.table.retain(|_, slots| !slots.is_empty());
+        }
+    }
+}
+
+/// Closes connections that have waited for `keep`, until there are none.
+async fn sweep(pool: Weak<Pool>, keep: Duration) {
+    loop {
+        tokio::time::sleep(keep / 2).await;
+        let Some(pool) = pool.upgrade() else {
+            return;
+        };
+        let mut kept = pool.lock();
+        for slots in kept.table.values_mut() {
+            for slot in &mut *slots {
+                if !slot.live.channel.is_idle() {
+                    slot.used = Instant::now();
+                }
+            }
+            slots.retain(|slot| slot.live.channel.is_open() && slot.used.elapsed() < keep);
+        }
+        kept.table.retain(|_, slots| !slots.is_empty());
+        if kept.table.is_empty() {
+            kept.sweeper = None;
+            return;
+        }
+    }
+}
+
+/// The use of a connection, from a request to the end of its response.
+pub(super) struct Lease {
+    pub(super) pool: Weak<Pool>,
+    pub(super) key: Key,
+    pub(super) live: Live,
+}
+
+impl Lease {
+    /// The response has ended: another request may follow. Dropped without this, a connection
+    /// over HTTP/1.1 is closed, since a response is still on it.
+    pub(super) fn give_back(self) {
+        let Self {
+            pool,
+            key,
+            mut live,
+        } = self;
+        let Channel::Http1(_) = &live.channel else {
+            // It never left the pool.
+            return;
+        };
+        tokio::spawn(async move {
+            // Until the request's body is out, and unless the server wants no more.
+            if let Channel::Http1(sender) = &mut live.channel
+                && sender.ready().await.is_ok()
+                && let Some(pool) = pool.upgrade()
+            {
+                pool.put(key, live);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use hyper_util::rt::TokioIo;
+
+    use super::*;
+    use crate::report::Report;
+
+    fn key(host: &str, ech: EchMode, manual: bool) -> Key {
+        Key {
+            origin: Origin::parse(&format!("https://{host}")).unwrap(),
+            ech,
+            manual,
+        }
+    }
+
+    /// A connection whose other end stays open.
+    async fn live(ends: &mut Vec<tokio::io::DuplexStream>) -> Live {
+        let (near, far) = tokio::io::duplex(64);
+        ends.push(far);
+        let (mut sender, driver) = http1::handshake(TokioIo::new(near)).await.unwrap();
+        tokio::spawn(driver);
+        sender.ready().await.unwrap();
+        Live {
+            channel: Channel::Http1(sender),
+            origin: Origin::parse("https://a.example").unwrap(),
+            recorder: Arc::new(Recorder::new(Report::new("", EchMode::Prefer))),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_wanted_of_ech_keeps_connections_apart() {
+        let pool = Pool::new(Some(Duration::from_secs(60)));
+        let mut ends = Vec::new();
+        let made = key("a.example", EchMode::Prefer, false);
+        pool.put(made.clone(), live(&mut ends).await);
+        for other in [
+            key("a.example", EchMode::Require, false),
+            key("a.example", EchMode::Off, false),
+            key("a.example", EchMode::Prefer, true),
+            key("b.example", EchMode::Prefer, false),
+            key("a.example:8443", EchMode::Prefer, false),
+        ] {
+            assert!(pool.take(&other).is_none(), "{other:?}");
+        }
+        assert!(pool.take(&made).is_some());
+        // It is in use now.
+        assert!(pool.take(&made).is_none());
+    }
+
+    #[tokio::test]
+    async fn the_number_of_waiting_connections_is_bounded() {
+        let pool = Pool::new(Some(Duration::from_secs(60)));
+        let mut ends = Vec::new();
+        let one = key("a.example", EchMode::Prefer, false);
+        for _ in 0..2 * MAX_IDLE_PER_ORIGIN {
+            pool.put(one.clone(), live(&mut ends).await);
+        }
+        assert_eq!(pool.lock().table[&one].len(), MAX_IDLE_PER_ORIGIN);
+        for host in 0..MAX_KEPT {
+            let key = key(&format!("h{host}.example"), EchMode::Prefer, false);
+            pool.put(key, live(&mut ends).await);
+        }
+        let kept: usize = pool.lock().table.values().map(Vec::len).sum();
+        assert_eq!(kept, MAX_KEPT);
+        // The oldest went first.
+        assert!(pool.take(&one).is_none());
+    }
+
+    #[tokio::test]
+    async fn one_that_the_server_closed_is_not_handed_out() {
+        let pool = Pool::new(Some(Duration::from_secs(60)));
+        let mut ends = Vec::new();
+        let key = key("a.example", EchMode::Prefer, false);
+        pool.put(key.clone(), live(&mut ends).await);
+        ends.clear();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(pool.take(&key).is_none());
+    }
+}
