@@ -434,6 +434,18 @@ def test_an_import_starts_no_thread():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+@pytest.mark.parametrize("waited", [0.01, 0.05, 0.3])
+def test_the_interpreter_ends_in_the_middle_of_a_look_up(silent, waited):
+    script = (
+        "import threading, time, echkit\n"
+        f"ask = lambda: echkit.lookup('a.example', dns={silent!r})\n"
+        "for _ in range(4): threading.Thread(target=ask, daemon=True).start()\n"
+        f"time.sleep({waited})\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("doh", [False, True])
 def test_a_forked_child_looks_up_with_threads_of_its_own(bed, doh):
     case = bed.case("nominal")
