@@ -1,7 +1,5 @@
 """Encrypted Client Hello through ``echkit.ssl`` against OpenSSL 4, built for the interop matrix."""
 
-import os
-import pathlib
 import socket
 import subprocess
 import time
@@ -9,45 +7,15 @@ import time
 import pytest
 
 import echkit.ssl as ssl
+from pki import HIDDEN, OPENSSL, PUBLIC, ech_config, ech_folder, needs_openssl, openssl
 
-_CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
-OPENSSL = _CACHE / "echkit-interop/openssl-4.0.3/bin/openssl"
-HIDDEN, PUBLIC = "secret.example", "public.example"
-
-pytestmark = pytest.mark.skipif(not OPENSSL.exists(), reason="`make peers` has not built OpenSSL 4")
-
-
-def openssl(*args, cwd):
-    subprocess.run([str(OPENSSL), *args], cwd=cwd, check=True, capture_output=True)
-
-
-def ech_config(path):
-    text = path.read_text()
-    body = text.split("-----BEGIN ECHCONFIG-----")[1].split("-----END ECHCONFIG-----")[0]
-    return "".join(body.split())
+pytestmark = needs_openssl
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A CA, a certificate for each name, and two ECH keys."""
-    home = tmp_path_factory.mktemp("ech")
-    (home / "empty.cnf").write_text("[req]\ndistinguished_name=dn\n[dn]\n")
-    new = ["req", "-config", "empty.cnf", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    new += ["-nodes", "-x509", "-days", "2"]
-    openssl(
-        *new, "-subj", "/CN=Test CA", "-addext", "basicConstraints=critical,CA:TRUE",
-        "-keyout", "ca.key", "-out", "ca.pem", cwd=home,
-    )
-    for name in (HIDDEN, PUBLIC):
-        openssl(
-            *new, "-CA", "ca.pem", "-CAkey", "ca.key", "-subj", f"/CN={name}",
-            "-addext", f"subjectAltName=DNS:{name}",
-            "-addext", "basicConstraints=critical,CA:FALSE",
-            "-keyout", f"{name}.key", "-out", f"{name}.pem", cwd=home,
-        )
-    for name in ("good", "stale"):
-        openssl("ech", "-public_name", PUBLIC, "-out", f"{name}.pem", cwd=home)
-    return home
+    return ech_folder(tmp_path_factory.mktemp("ech"))
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +26,9 @@ def server(folder):
         port = probe.getsockname()[1]
     command = [
         str(OPENSSL), "s_server", "-accept", f"127.0.0.1:{port}", "-tls1_3", "-www",
-        "-cert", f"{PUBLIC}.pem", "-key", f"{PUBLIC}.key",
-        "-cert2", f"{HIDDEN}.pem", "-key2", f"{HIDDEN}.key",
-        "-servername", HIDDEN, "-ech_key", "good.pem",
+        "-cert", f"{PUBLIC}.crt", "-key", f"{PUBLIC}.key",
+        "-cert2", f"{HIDDEN}.crt", "-key2", f"{HIDDEN}.key",
+        "-servername", HIDDEN, "-ech_key", "good.ech",
     ]
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -104,7 +72,7 @@ class Tap:
 
 def context(folder):
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.load_verify_locations(str(folder / "ca.pem"))
+    made.load_verify_locations(str(folder / "ca.crt"))
     return made
 
 
@@ -115,7 +83,7 @@ def connect(made, address, name=HIDDEN):
 
 def test_an_accepted_offer_hides_the_name_from_the_wire(folder, server):
     made = context(folder)
-    made.set_ech_config(ech_config(folder / "good.pem"))
+    made.set_ech_config(ech_config(folder / "good.ech"))
     tap = Tap(server)
     tls = tap.bio(made, HIDDEN)
     assert tls.get_ech_status() == ssl.ECH_STATUS_SUCCESS
@@ -126,7 +94,7 @@ def test_an_accepted_offer_hides_the_name_from_the_wire(folder, server):
 
 def test_the_server_says_that_ech_succeeded(folder, server):
     made = context(folder)
-    made.set_ech_config(ech_config(folder / "good.pem"))
+    made.set_ech_config(ech_config(folder / "good.ech"))
     made.check_hostname = False
     with connect(made, server) as sock:
         assert sock.get_ech_status() == ssl.ECH_STATUS_NOT_TRIED
@@ -143,7 +111,7 @@ def test_the_server_says_that_ech_succeeded(folder, server):
 
 def test_a_stale_config_is_replaced_by_the_servers_own(folder, server):
     made = context(folder)
-    made.set_ech_config(ech_config(folder / "stale.pem"))
+    made.set_ech_config(ech_config(folder / "stale.ech"))
     with connect(made, server) as sock:
         with pytest.raises(ssl.SSLError) as caught:
             sock.do_handshake()
@@ -175,7 +143,7 @@ def test_cert_none_never_gets_retry_configs(folder, server):
     made = context(folder)
     made.check_hostname = False
     made.verify_mode = ssl.CERT_NONE
-    made.set_ech_config(ech_config(folder / "stale.pem"))
+    made.set_ech_config(ech_config(folder / "stale.ech"))
     with connect(made, server) as sock:
         with pytest.raises(ssl.SSLError):
             sock.do_handshake()
@@ -197,8 +165,8 @@ def test_grease_and_nothing_have_their_own_numbers(folder, server):
 
 def test_the_list_that_was_set_last_is_offered(folder, server):
     made = context(folder)
-    made.set_ech_config(ech_config(folder / "good.pem"))
-    made.set_ech_config(ech_config(folder / "stale.pem"))
+    made.set_ech_config(ech_config(folder / "good.ech"))
+    made.set_ech_config(ech_config(folder / "stale.ech"))
     with connect(made, server) as sock:
         with pytest.raises(ssl.SSLError):
             sock.do_handshake()
@@ -214,7 +182,7 @@ def test_the_list_that_was_set_last_is_offered(folder, server):
 
 def test_another_outer_name_stands_in_the_clear(folder, server):
     made = context(folder)
-    made.set_ech_config(ech_config(folder / "good.pem"))
+    made.set_ech_config(ech_config(folder / "good.ech"))
     made.set_outer_server_hostname("Cover.example")
     tap = Tap(server)
     tls = tap.bio(made, HIDDEN)
@@ -229,7 +197,7 @@ def test_another_outer_name_stands_in_the_clear(folder, server):
 def test_a_rejection_under_another_outer_name_is_authenticated_for_the_public_name(folder, server):
     made = context(folder)
     made.check_hostname = False
-    made.set_ech_config(ech_config(folder / "stale.pem"))
+    made.set_ech_config(ech_config(folder / "stale.ech"))
     made.set_outer_server_hostname("cover.example")
     with connect(made, server) as sock:
         with pytest.raises(ssl.SSLError) as caught:
@@ -242,7 +210,7 @@ def test_a_rejection_under_another_outer_name_is_authenticated_for_the_public_na
 def test_a_public_name_that_is_the_hidden_one_is_not_trusted_unchecked(folder, server):
     made = context(folder)
     made.check_hostname = False
-    made.set_ech_config(ech_config(folder / "stale.pem"))
+    made.set_ech_config(ech_config(folder / "stale.ech"))
     with connect(made, server, PUBLIC) as sock:
         with pytest.raises(ssl.SSLError):
             sock.do_handshake()
@@ -264,7 +232,7 @@ def test_outer_names_that_are_no_host_names_raise(name):
 
 def test_the_hidden_name_itself_is_never_shown_outside(folder, server):
     made = context(folder)
-    made.set_ech_config(ech_config(folder / "good.pem"))
+    made.set_ech_config(ech_config(folder / "good.ech"))
     made.set_outer_server_hostname(HIDDEN)
     with pytest.raises(ValueError, match="outer SNI"):
         made.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=HIDDEN)

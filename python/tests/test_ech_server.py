@@ -1,7 +1,6 @@
 """Servers of ``echkit.ssl`` that open Encrypted Client Hello, with clients of both kinds."""
 
 import os
-import pathlib
 import queue
 import socket
 import subprocess
@@ -10,45 +9,15 @@ import threading
 import pytest
 
 import echkit.ssl as ssl
+from pki import HIDDEN, OPENSSL, PUBLIC, ech_config, ech_folder, needs_openssl, openssl
 
-_CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
-OPENSSL = _CACHE / "echkit-interop/openssl-4.0.3/bin/openssl"
-HIDDEN, PUBLIC = "secret.example", "public.example"
-
-pytestmark = pytest.mark.skipif(not OPENSSL.exists(), reason="`make peers` has not built OpenSSL 4")
-
-
-def openssl(*args, cwd):
-    subprocess.run([str(OPENSSL), *args], cwd=cwd, check=True, capture_output=True)
-
-
-def ech_config(path):
-    text = path.read_text()
-    body = text.split("-----BEGIN ECHCONFIG-----")[1].split("-----END ECHCONFIG-----")[0]
-    return "".join(body.split())
+pytestmark = needs_openssl
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A CA, a certificate for each name, and two ECH keys."""
-    home = tmp_path_factory.mktemp("ech")
-    (home / "empty.cnf").write_text("[req]\ndistinguished_name=dn\n[dn]\n")
-    new = ["req", "-config", "empty.cnf", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    new += ["-nodes", "-x509", "-days", "2"]
-    openssl(
-        *new, "-subj", "/CN=Test CA", "-addext", "basicConstraints=critical,CA:TRUE",
-        "-keyout", "ca.key", "-out", "ca.pem", cwd=home,
-    )
-    for name in (HIDDEN, PUBLIC):
-        openssl(
-            *new, "-CA", "ca.pem", "-CAkey", "ca.key", "-subj", f"/CN={name}",
-            "-addext", f"subjectAltName=DNS:{name}",
-            "-addext", "basicConstraints=critical,CA:FALSE",
-            "-keyout", f"{name}.key", "-out", f"{name}.crt", cwd=home,
-        )
-    for name in ("good", "stale"):
-        openssl("ech", "-public_name", PUBLIC, "-out", f"{name}.ech", cwd=home)
-    return home
+    return ech_folder(tmp_path_factory.mktemp("ech"))
 
 
 class Serving:
@@ -113,7 +82,7 @@ class Serving:
 
 def client(folder, config=None):
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.load_verify_locations(folder / "ca.pem")
+    made.load_verify_locations(folder / "ca.crt")
     if config is not None:
         made.set_ech_config(config)
     return made
@@ -149,7 +118,7 @@ def test_an_offer_is_opened_and_the_name_inside_chooses_the_certificate(folder):
 def test_openssls_client_is_accepted(folder):
     with Serving(folder, folder / "good.ech") as server:
         command = [
-            str(OPENSSL), "s_client", "-connect", "%s:%d" % server.address, "-CAfile", "ca.pem",
+            str(OPENSSL), "s_client", "-connect", "%s:%d" % server.address, "-CAfile", "ca.crt",
             "-ign_eof",
             "-verify_return_error", "-servername", HIDDEN, "-tls1_3",
             "-ech_config_list", ech_config(folder / "good.ech"),

@@ -49,6 +49,7 @@ macro_rules! failures {
 }
 
 failures! {
+    UNKNOWN_ISSUER_OF_LOADED = 2, UnknownIssuer;
     NO_CRL = 3, UnknownRevocationStatus;
     BAD_SIGNATURE = 7, BadSignature;
     NOT_YET_VALID = 9, NotValidYet;
@@ -102,6 +103,7 @@ impl VerifyFailure {
             return &self.message;
         }
         match self.code {
+            2 => "unable to get issuer certificate",
             3 => "unable to get certificate CRL",
             7 => "certificate signature failure",
             9 => "certificate is not yet valid",

@@ -211,7 +211,7 @@ impl TrustStore {
             })
     }
 
-    /// OpenSSL tells three kinds of unknown issuer apart.
+    /// OpenSSL tells four kinds of unknown issuer apart.
     fn explain(&self, error: webpki::Error, question: &Question<'_>) -> VerifyFailure {
         if !matches!(error, webpki::Error::UnknownIssuer) {
             return VerifyFailure::from_webpki(error, None);
@@ -225,8 +225,32 @@ impl TrustStore {
             .is_some_and(|c| self_issued(c))
         {
             true => VerifyFailure::SELF_SIGNED_IN_CHAIN,
+            false if self.leads_to_loaded(question) => VerifyFailure::UNKNOWN_ISSUER_OF_LOADED,
             false => VerifyFailure::UNKNOWN_ISSUER,
         }
+    }
+
+    /// Whether the issuers' names lead from the end-entity certificate to one that was loaded.
+    fn leads_to_loaded(&self, question: &Question<'_>) -> bool {
+        let mut cert = question.end_entity;
+        // Each step takes another certificate of the chain.
+        for _ in 0..=question.intermediates.len() {
+            let Ok((_, parsed)) = X509Certificate::from_der(cert) else {
+                return false;
+            };
+            let issuer = parsed.issuer().as_raw();
+            if self.subjects.contains_key(inner_value(issuer)) {
+                return true;
+            }
+            let next = question.intermediates.iter().find(|c| {
+                X509Certificate::from_der(c).is_ok_and(|(_, c)| c.subject().as_raw() == issuer)
+            });
+            match next {
+                Some(next) => cert = next,
+                None => return false,
+            }
+        }
+        false
     }
 
     /// Subjects to hint at when a client is asked for its certificate.
