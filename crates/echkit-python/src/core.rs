@@ -515,7 +515,9 @@ impl Core {
         )) = error
         {
             self.ech.rejected = true;
-            self.ech.authenticated = !self.unverified;
+            // A list without a config is malformed, and no sign that ECH is switched off.
+            let malformed = configs.as_ref().is_some_and(Vec::is_empty);
+            self.ech.authenticated = !self.unverified && !malformed;
             if let (Some(configs), true) = (configs, self.ech.authenticated) {
                 let mut list = vec![0, 0];
                 for config in configs {
