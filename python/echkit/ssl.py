@@ -106,6 +106,12 @@ class _Cache:
             _collections.OrderedDict()
         )
         self._lock = _threading.Lock()
+        if hasattr(_os, "register_at_fork"):
+            # Another thread may hold the lock when the process is forked.
+            _os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        self._lock = _threading.Lock()
 
     def get(self, key: _typing.Any, make: _typing.Callable[[], _typing.Any]) -> _typing.Any:
         with self._lock:

@@ -35,6 +35,9 @@ pub(crate) fn after_fork() {
     let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
     // To drop it would wait for threads that are not there.
     std::mem::forget(runtime.take());
+    // The generator for what is no secret (identifiers, choices) does not notice a fork; should
+    // the system have no new seed for it, it goes on with the old one.
+    let _ = rand::rng().reseed();
 }
 
 fn handle(_attached: Python<'_>) -> PyResult<Handle> {

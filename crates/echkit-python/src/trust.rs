@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{
-    CertificateDer, CertificateRevocationListDer, ServerName, TrustAnchor, UnixTime,
+    CertificateDer, CertificateRevocationListDer, Der, ServerName, TrustAnchor, UnixTime,
 };
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
@@ -48,6 +48,8 @@ struct Loaded {
     not_after: i64,
     self_issued: bool,
     ca: bool,
+    /// The certificate as an anchor, if webpki takes it: parsed once, not for each connection.
+    anchor: Option<TrustAnchor<'static>>,
 }
 
 /// Certificates and revocation lists that were loaded.
@@ -80,6 +82,9 @@ impl TrustStore {
                 not_after: parsed.validity().not_after.timestamp(),
                 self_issued: parsed.subject().as_raw() == parsed.issuer().as_raw(),
                 ca: may_sign(&parsed),
+                anchor: webpki::anchor_from_trusted_cert(&CertificateDer::from(der.as_slice()))
+                    .ok()
+                    .map(|anchor| anchor.to_owned()),
                 der: CertificateDer::from(der.clone()),
             };
             let subject = inner_value(parsed.subject().as_raw()).to_vec();
@@ -138,7 +143,7 @@ impl TrustStore {
             .loaded
             .iter()
             .filter(|c| partial || (c.self_issued && c.ca))
-            .filter_map(|c| webpki::anchor_from_trusted_cert(&c.der).ok())
+            .filter_map(|c| c.anchor.as_ref().map(borrowed))
             .collect();
         let mut intermediates: Vec<CertificateDer<'_>> = question.intermediates.to_vec();
         intermediates.extend(
@@ -206,8 +211,9 @@ impl TrustStore {
             .map(|&index| &self.loaded[index])
             .find(|c| {
                 (c.not_before..=c.not_after).contains(&now)
-                    && webpki::anchor_from_trusted_cert(&c.der)
-                        .is_ok_and(|a| a.subject_public_key_info == anchor.subject_public_key_info)
+                    && c.anchor.as_ref().is_some_and(|a| {
+                        a.subject_public_key_info == anchor.subject_public_key_info
+                    })
             })
     }
 
@@ -258,9 +264,18 @@ impl TrustStore {
         self.loaded
             .iter()
             .filter(|c| c.ca)
-            .filter_map(|c| webpki::anchor_from_trusted_cert(&c.der).ok())
+            .filter_map(|c| c.anchor.as_ref())
             .map(|a| rustls::DistinguishedName::in_sequence(&a.subject))
             .collect()
+    }
+}
+
+fn borrowed<'a>(anchor: &'a TrustAnchor<'static>) -> TrustAnchor<'a> {
+    let part = |der: &'a Der<'static>| Der::from(der.as_ref());
+    TrustAnchor {
+        subject: part(&anchor.subject),
+        subject_public_key_info: part(&anchor.subject_public_key_info),
+        name_constraints: anchor.name_constraints.as_ref().map(part),
     }
 }
 
