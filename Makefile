@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz interop peers prepare prepare-peers wheel test-python bench-python soak-python
+.PHONY: help demo test lint bench fuzz interop peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -42,6 +42,10 @@ wheel: ## build the Python wheel into dist/ (WHEEL_PROFILE=dev compiles faster)
 
 test-python: wheel ## install the wheel into a fresh environment and test it there, types and test_ssl included
 	@scripts/test-python
+
+test-pythons: wheel ## the same under every CPython from 3.11 on that is here
+	@for python in $$(scripts/pythons); do \
+	  echo "== $$python"; PYTHON=$$python scripts/test-python; done
 
 bench-python: wheel ## compare echkit.ssl with the standard module; BENCH holds more arguments
 	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \

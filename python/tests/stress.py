@@ -265,6 +265,9 @@ def fork(times="20"):
             peer.connect(fresh).close()
 
     with Peer() as peer:
+        # The interpreter does not give the lock of a module back that a thread was importing when
+        # the process was forked: here `encodings.idna`, which the first connection needs.
+        peer.connect(made).close()
         workers = [threading.Thread(target=busy, args=(peer,)) for _ in range(4)]
         for worker in workers:
             worker.start()

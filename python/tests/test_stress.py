@@ -4,6 +4,7 @@ Each runs in a process of its own, whose time is limited so that a hang is a fai
 environment variable ``ECHKIT_SOAK`` says how many handshakes the search for leaks makes.
 """
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -20,12 +21,32 @@ COUNT = os.environ.get("ECHKIT_SOAK", "2000")
 LIMIT = 300
 
 
+class Program:
+    """A program of ``stress.py``; what is left of it at the end is killed, children too."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen(
+            [sys.executable, STRESS, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def __enter__(self):
+        return self.process
+
+    def __exit__(self, *_):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+
+
 def run(*arguments, limit=LIMIT):
-    done = subprocess.run(
-        [sys.executable, STRESS, *arguments], capture_output=True, text=True, timeout=limit
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
+    with Program(*arguments) as process:
+        output, errors = process.communicate(timeout=limit)
+    assert process.returncode == 0, output + errors
+    return errors
 
 
 def test_handshakes_and_aborted_connections_leave_no_memory_behind():
@@ -56,24 +77,14 @@ def port():
 
 @pytest.mark.parametrize("what", ["handshake", "read", "timed", "write", "busy"])
 def test_the_interpreter_ends_in_the_middle_of_io(what, port):
-    done = run("leave", what, port)
-    assert done.stderr == ""
+    assert run("leave", what, port) == ""
 
 
 @pytest.mark.parametrize("what", ["handshake", "read", "timed", "write", "busy"])
 def test_ctrl_c_ends_a_blocked_call(what, port):
-    process = subprocess.Popen(
-        [sys.executable, STRESS, "interrupted", what, port],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with Program("interrupted", what, port) as process:
         assert process.stdout.readline() == "blocked\n", process.stderr.read()
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=LIMIT)
-    finally:
-        process.kill()
-        process.wait()
     assert errors.rstrip().endswith("KeyboardInterrupt"), errors
     assert process.returncode == -signal.SIGINT
