@@ -62,8 +62,8 @@ impl Command {
 /// Where names are looked up and whom to trust: shared by commands that use the network.
 #[derive(Debug, Args)]
 pub(crate) struct NetworkArgs {
-    /// The resolver: system, udp://ADDRESS:PORT, tcp://ADDRESS:PORT, or
-    /// https://HOST/PATH#ADDRESS (DNS over HTTPS; ADDRESS saves looking HOST up)
+    /// The resolver: system, udp://ADDRESS:PORT, tcp://ADDRESS:PORT, tls://HOST#ADDRESS (DNS over
+    /// TLS) or https://HOST/PATH#ADDRESS (DNS over HTTPS); ADDRESS saves looking HOST up
     #[arg(long, value_name = "URI", env = "ECHKIT_DNS", default_value = "system")]
     pub(crate) dns: String,
 

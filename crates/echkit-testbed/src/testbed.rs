@@ -16,16 +16,16 @@ use crate::case::{Case, Expectations, Spec, UrlPort};
 use crate::cases::table;
 use crate::configs::{Keys, PUBLIC};
 use crate::dns::{Authority, Faults};
-use crate::doh;
 use crate::elsewhere::Blueprint;
 use crate::error::Error;
 use crate::ports;
 use crate::server::{Authorities, CaseServer};
 use crate::sessions::Tickets;
 use crate::zone::{self, Resolve, in_zone};
+use crate::{doh, dot};
 
-/// With stable ports: DNS, DoH and the port where nothing listens come first, in this order; then
-/// room for more; from here on, one port per case of the whole table.
+/// With stable ports: DNS, DoH, the port where nothing listens and DoT come first, in this
+/// order; then room for more; from here on, one port per case of the whole table.
 const FIRST_SERVER: u16 = 10;
 
 /// Which ports a testbed takes.
@@ -34,8 +34,9 @@ pub enum Ports {
     /// Any that are free.
     #[default]
     Free,
-    /// The same at each start: DNS at this port, DoH at the next, and the servers from ten
-    /// further on, in the order of the whole table, whichever cases are chosen.
+    /// The same at each start: DNS at this port, DoH at the next, DoT two further, and the servers
+    /// from ten further than the first on, in the order of the whole table, whichever cases are
+    /// chosen.
     From(u16),
 }
 
@@ -106,7 +107,11 @@ impl Builder {
         let (udp, tcp, dns) = ports::udp_and_tcp(self.port(0)?, "DNS").await?;
         let dns_server = authority.serve(udp, tcp);
         let (listener, doh) = ports::tcp(self.port(1)?, "DNS over HTTPS").await?;
-        tasks.spawn(doh::serve(listener, doh_tls(&authorities)?, authority));
+        let tls = resolver_tls(&authorities, &[b"h2", b"http/1.1"])?;
+        tasks.spawn(doh::serve(listener, tls.into(), authority.clone()));
+        let (listener, dot) = ports::tcp(self.port(3)?, "DNS over TLS").await?;
+        let tls = resolver_tls(&authorities, &[dot::ALPN])?;
+        tasks.spawn(dot::serve(listener, tls.into(), authority.clone()));
 
         Ok(Testbed {
             cases,
@@ -115,6 +120,7 @@ impl Builder {
             authorities,
             dns,
             doh,
+            dot,
             recorder,
             tickets,
             servers,
@@ -167,6 +173,7 @@ pub struct Testbed {
     authorities: Authorities,
     dns: SocketAddr,
     doh: SocketAddr,
+    dot: SocketAddr,
     recorder: Recorder,
     tickets: Tickets,
     servers: Vec<CaseServer>,
@@ -227,6 +234,13 @@ impl Testbed {
             doh::PATH,
             doh.ip()
         )
+    }
+
+    /// The resolver over TLS, with the address to find it at. Its certificate is that of the one
+    /// over HTTPS.
+    pub fn dot_uri(&self) -> String {
+        let Self { dot, .. } = self;
+        format!("tls://{}:{}#{}", in_zone("dns"), dot.port(), dot.ip())
     }
 
     /// The address of the resolver over UDP and TCP.
@@ -399,7 +413,7 @@ fn resolve(
     })
 }
 
-fn doh_tls(authorities: &Authorities) -> Result<tokio_rustls::TlsAcceptor, Error> {
+fn resolver_tls(authorities: &Authorities, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, Error> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let host = in_zone("dns");
     let names = [host.as_str(), "localhost", "127.0.0.1"];
@@ -414,8 +428,8 @@ fn doh_tls(authorities: &Authorities) -> Result<tokio_rustls::TlsAcceptor, Error
         })?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config).into())
+    config.alpn_protocols = alpn.iter().map(|id| id.to_vec()).collect();
+    Ok(Arc::new(config))
 }
 
 fn wrong_zone(case: &str) -> impl Fn(String) -> Error + '_ {
@@ -430,6 +444,7 @@ impl std::fmt::Debug for Testbed {
         f.debug_struct("Testbed")
             .field("dns", &self.dns)
             .field("doh", &self.doh)
+            .field("dot", &self.dot)
             .field("cases", &self.cases.len())
             .finish_non_exhaustive()
     }

@@ -5,11 +5,18 @@
 //! is for [`echkit_proto::svcb`] to judge.
 
 mod answer;
+mod cache;
+mod chain;
 mod classic;
 mod doh;
+mod dot;
+mod flight;
 mod message;
 mod resolver;
 mod system;
+mod upstream;
+mod uri;
 
 pub use answer::{Answer, QueryError, RecordType, Status};
-pub use resolver::{Resolver, ResolverError, ResolverOptions};
+pub use resolver::{Resolver, ResolverOptions};
+pub use uri::ResolverError;

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::ClientConfig;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -44,24 +44,8 @@ struct DohServer {
 
 impl DohServer {
     async fn start(script: Arc<Script>, http: Http, alpn: &'static [u8]) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let made = rcgen::generate_simple_self_signed(vec!["dns.test".to_owned()]).unwrap();
-        let key = made.signing_key.serialize_der().try_into().unwrap();
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
-        config.alpn_protocols = vec![alpn.to_vec()];
+        let (config, tls) = common::tls(&["dns.test"], alpn);
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let mut roots = RootCertStore::empty();
-        roots.add(made.cert.der().clone()).unwrap();
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
@@ -175,16 +159,22 @@ async fn queries_are_padded_have_id_zero_and_share_a_connection() {
     let resolver = server.resolver();
     assert!(resolver.is_protected() && resolver.looked_up_name().is_none());
     let mut running = tokio::task::JoinSet::new();
-    for _ in 0..50 {
+    for number in 0..50 {
         let resolver = resolver.clone();
-        let name = "a.test".parse().unwrap();
+        let name = match number {
+            0 => "a.test".parse().unwrap(),
+            _ => format!("{number}.test").parse().unwrap(),
+        };
         running.spawn(async move { resolver.query(&name, RecordType::A).await.unwrap() });
     }
+    let mut rdata = Vec::new();
     while let Some(answer) = running.join_next().await {
         let answer = answer.unwrap();
         assert!(answer.protected);
-        assert_eq!(answer.rdata, [v4(1)]);
+        rdata.extend(answer.rdata);
     }
+    assert_eq!(rdata, [v4(1)]);
+    assert_eq!(server.script.asked.lock().unwrap().len(), 50);
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
     for asked in server.script.asked.lock().unwrap().iter() {
         assert_eq!(asked.message[..2], [0, 0]);
@@ -197,6 +187,7 @@ async fn a_connection_that_was_closed_is_replaced() {
     let server = DohServer::start(zone(), Http::OneEach, b"h2").await;
     let resolver = server.resolver();
     for _ in 0..5 {
+        resolver.clear_cache();
         let answer = resolver
             .query(&"a.test".parse().unwrap(), RecordType::A)
             .await

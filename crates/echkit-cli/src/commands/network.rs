@@ -28,7 +28,7 @@ impl NetworkArgs {
     /// The resolver.
     pub(crate) fn resolver(&self) -> Result<Resolver, Failure> {
         let mut options = ResolverOptions::default();
-        if self.dns.starts_with("https://") {
+        if Resolver::is_encrypted_uri(&self.dns) {
             let tls = ClientTls::builder().trust(self.trust()?).build()?;
             options.tls = Some(tls.plain_config()?);
         }

@@ -2,16 +2,14 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::message::{EdnsUse, Question, Response, Unusable};
+use super::message::{EdnsUse, Question, Response, Unusable, framed};
 
 /// Servers to ask, one after the other.
 #[derive(Clone, Debug)]
@@ -34,8 +32,6 @@ pub(super) enum Protocol {
 pub(super) struct Patience {
     pub(super) total: Duration,
     pub(super) tries: u32,
-    /// Bounds the sockets in use.
-    pub(super) sockets: Arc<Semaphore>,
 }
 
 /// Why a question has no answer.
@@ -63,6 +59,13 @@ impl From<Unusable> for ExchangeError {
 const MAYBE_EDNS: [u16; 3] = [1, 4, 16];
 
 impl Classic {
+    /// How many sockets a question may take: one for each try, and every server is tried.
+    pub(super) fn sockets(&self, patience: &Patience) -> usize {
+        usize::try_from(patience.tries)
+            .unwrap_or(1)
+            .max(self.servers.len())
+    }
+
     /// Asks the servers in turn. A try goes on listening while the next one has started, so that
     /// a slow answer still counts.
     pub(super) async fn exchange(
@@ -71,12 +74,13 @@ impl Classic {
         patience: &Patience,
     ) -> Result<Response, ExchangeError> {
         let deadline = Instant::now() + patience.total;
-        let interval = patience.total / patience.tries.max(1);
-        // Every server is asked at least once.
-        let rounds = usize::try_from(patience.tries)
-            .unwrap_or(1)
-            .max(self.servers.len());
+        let rounds = self.sockets(patience);
         let mut waiting = self.servers.iter().cycle().take(rounds).copied();
+        // Every wait is longer than the one before by the same step, and all fill the time: a lost
+        // query is soon sent again, and a slow path is not flooded.
+        let steps = u32::try_from(rounds * (rounds + 1) / 2).unwrap_or(u32::MAX);
+        let step = patience.total / steps.max(1);
+        let mut interval = step;
         let mut refused = Vec::new();
         let mut running = JoinSet::new();
         let mut last = ExchangeError::Timeout;
@@ -104,7 +108,7 @@ impl Classic {
                     }
                     Err(error) => return Err(io::Error::other(error).into()),
                 },
-                () = sleep(interval), if more => {}
+                () = sleep(interval), if more => interval += step,
                 () = sleep_until(deadline) => return Err(last),
             }
         }
@@ -134,7 +138,6 @@ async fn ask_with(
     patience: &Patience,
     edns: EdnsUse,
 ) -> Result<Response, ExchangeError> {
-    let _socket = patience.sockets.acquire().await.map_err(io::Error::other)?;
     if protocol == Protocol::Udp {
         let response = ask_udp(server, question, edns, patience.total).await?;
         if !response.truncated {
@@ -206,10 +209,7 @@ async fn ask_tcp(
     stream.set_nodelay(true)?;
     let id = rand::random();
     let query = question.encode(id, edns)?;
-    let length = u16::try_from(query.len()).map_err(io::Error::other)?;
-    stream
-        .write_all(&[&length.to_be_bytes()[..], &query].concat())
-        .await?;
+    stream.write_all(&framed(query)?).await?;
     let length = stream.read_u16().await?;
     let mut message = vec![0; usize::from(length)];
     stream.read_exact(&mut message).await?;

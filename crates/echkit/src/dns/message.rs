@@ -10,7 +10,7 @@ use hickory_proto::rr::{Name, RecordType as HickoryType};
 use super::answer::RecordType;
 
 /// What a resolver is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Question {
     pub(super) name: DomainName,
     pub(super) kind: RecordType,
@@ -63,6 +63,13 @@ impl Question {
         message.set_edns(options);
         message.to_vec().map_err(|_| Unusable::Name)
     }
+}
+
+/// A message for a stream, with its length in front (RFC 1035 §4.2.2).
+pub(super) fn framed(message: Vec<u8>) -> Result<Vec<u8>, Unusable> {
+    let length = u16::try_from(message.len()).map_err(|_| Unusable::Name)?;
+    // In one piece, for one segment (RFC 7766 §8).
+    Ok([&length.to_be_bytes()[..], &message].concat())
 }
 
 /// A response to a question, walked.

@@ -1,31 +1,40 @@
 //! A resolver behind a URI, and the questions that it takes.
 
 use core::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use echkit_proto::svcb::DomainName;
 use rustls::ClientConfig;
-use tokio::sync::{Mutex, Semaphore};
-use url::Url;
+use tokio::sync::Semaphore;
 
 use super::answer::{Answer, QueryError, RecordType, Status};
-use super::classic::{Classic, ExchangeError, Patience, Protocol};
-use super::doh::{Bootstrap, Doh};
+use super::cache::Cache;
+use super::chain::Chain;
+use super::classic::{Classic, ExchangeError, Patience};
+use super::doh::Doh;
+use super::dot::Dot;
+use super::flight::Flights;
 use super::message::{Question, Response};
 use super::system::System;
-use crate::origin::{Host, Origin};
+use super::uri::{self, ResolverError};
+use crate::clock::Clock;
 
 /// How a resolver is talked to.
 #[derive(Clone, Debug)]
 pub struct ResolverOptions {
     /// Verifies the servers of encrypted transports. Its ALPN protocols are replaced.
     pub tls: Option<Arc<ClientConfig>>,
-    /// How long one question may take in all.
+    /// How long one question may take in all, from when it is its turn.
     pub timeout: Duration,
-    /// How often a question is sent over UDP or TCP within that time.
+    /// How often a question is sent over UDP or TCP within that time, and how many connections in a
+    /// row may end without any answer.
     pub tries: u32,
+    /// How many octets of answers are kept while they hold, about; 0 keeps none.
+    pub cache: usize,
+    /// The time by which answers age.
+    pub clock: Clock,
 }
 
 impl Default for ResolverOptions {
@@ -33,7 +42,9 @@ impl Default for ResolverOptions {
         Self {
             tls: None,
             timeout: Duration::from_secs(5),
-            tries: 3,
+            tries: 4,
+            cache: 4 << 20,
+            clock: Clock::default(),
         }
     }
 }
@@ -41,10 +52,7 @@ impl Default for ResolverOptions {
 /// Questions that wait for a socket are not lost; more sockets than this are not opened.
 const MAX_SOCKETS: usize = 256;
 
-/// RFC 1034 §3.6.2 asks for a bound on CNAME chains. Nobody means to have this many.
-const MAX_CNAMES: usize = 16;
-
-/// A place to ask. Clones share connections.
+/// A place to ask. Clones share connections and answers.
 #[derive(Clone)]
 pub struct Resolver {
     inner: Arc<Inner>,
@@ -54,116 +62,73 @@ struct Inner {
     uri: String,
     transport: Transport,
     patience: Patience,
+    /// Bounds the sockets in use, and the questions under way on a connection.
+    sockets: Semaphore,
+    cache: Cache,
+    flights: Flights,
     /// The name of an encrypted resolver that the system's resolver is asked for.
     looked_up: Option<String>,
 }
 
 /// Every way to get a question answered. A new one needs a variant, a scheme and an `exchange`.
-enum Transport {
+pub(super) enum Transport {
     System(System),
     Classic(Classic),
+    Tls(Dot),
     Https(Doh),
+}
+
+impl Transport {
+    fn is_protected(&self) -> bool {
+        match self {
+            Self::System(_) | Self::Classic(_) => false,
+            Self::Tls(_) | Self::Https(_) => true,
+        }
+    }
+
+    /// How many sockets one question may take.
+    fn sockets(&self, patience: &Patience) -> usize {
+        match self {
+            Self::System(system) => system
+                .servers()
+                .map_or(1, |servers| servers.sockets(patience)),
+            Self::Classic(classic) => classic.sockets(patience),
+            // They share one connection; a question is a stream or an id on it.
+            Self::Tls(_) | Self::Https(_) => 1,
+        }
+    }
 }
 
 impl Resolver {
     /// The host's own resolver.
     pub fn system() -> Self {
-        Self::new(
-            "system".into(),
-            Transport::System(System::default()),
-            &ResolverOptions::default(),
-        )
+        let transport = Transport::System(System::default());
+        let inner = Inner::new("system".into(), transport, &ResolverOptions::default());
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// The resolver that a URI stands for: `system`, `udp://192.0.2.1:53`, `tcp://[2001:db8::1]`,
-    /// `https://dns.example/dns-query`, the last one with addresses after a `#` if need be
-    /// (`#192.0.2.1,2001:db8::1`).
+    /// `tls://dns.example` (DNS over TLS) or `https://dns.example/dns-query` (DNS over HTTPS).
+    ///
+    /// The encrypted ones take the addresses of their host after a `#`
+    /// (`tls://dns.example#192.0.2.1,2001:db8::1`); without, the system's resolver is asked, and
+    /// the network learns which resolver it is.
     pub fn from_uri(uri: &str, options: &ResolverOptions) -> Result<Self, ResolverError> {
-        if uri == "system" {
-            let transport = Transport::System(System::default());
-            return Ok(Self::new(uri.into(), transport, options));
-        }
-        let (scheme, rest) = uri
-            .split_once("://")
-            .ok_or_else(|| ResolverError::NoScheme(uri.to_owned()))?;
-        match scheme {
-            "udp" | "tcp" => {
-                let protocol = if scheme == "udp" {
-                    Protocol::Udp
-                } else {
-                    Protocol::Tcp
-                };
-                let server = socket_address(rest, 53)
-                    .ok_or_else(|| ResolverError::Address(uri.to_owned()))?;
-                let classic = Classic {
-                    servers: vec![server],
-                    protocol,
-                };
-                Ok(Self::new(uri.into(), Transport::Classic(classic), options))
-            }
-            "https" => Self::doh(uri, options),
-            _ => Err(ResolverError::Scheme(scheme.to_owned())),
-        }
-    }
-
-    fn doh(uri: &str, options: &ResolverOptions) -> Result<Self, ResolverError> {
-        let bad = |reason: String| ResolverError::Doh {
-            uri: uri.to_owned(),
-            reason,
-        };
-        let tls = options
-            .tls
-            .as_deref()
-            .ok_or_else(|| ResolverError::NoTls(uri.to_owned()))?;
-        // The template form of RFC 8484 §4.1 has its variable only for GET.
-        let plain = uri.replace("{?dns}", "");
-        let mut url = Url::parse(&plain).map_err(|error| bad(error.to_string()))?;
-        let origin = Origin::from_url(&url).map_err(|error| bad(error.to_string()))?;
-        let given = url.fragment().map(ToOwned::to_owned);
-        url.set_fragment(None);
-        let mut looked_up = None;
-        let addresses = match (given, &origin.host) {
-            (Some(list), _) => {
-                let parsed = list.split(',').map(|item| {
-                    let item = item.trim();
-                    let item = item
-                        .strip_prefix('[')
-                        .and_then(|i| i.strip_suffix(']'))
-                        .unwrap_or(item);
-                    item.parse()
-                        .map_err(|_| bad(format!("{item:?} after # is no IP address")))
-                });
-                Bootstrap::Fixed(parsed.collect::<Result<_, _>>()?)
-            }
-            (None, Host::Ip(address)) => Bootstrap::Fixed(vec![*address]),
-            (None, Host::Name(name)) => {
-                looked_up = Some(name.to_string());
-                let question = Question {
-                    name: name.dns().clone(),
-                    kind: RecordType::A,
-                };
-                Bootstrap::System(System::default(), question)
-            }
-        };
-        let doh = Doh {
-            url: url.to_string(),
-            server_name: origin.host.server_name(),
-            port: origin.port,
-            addresses,
-            tls: Doh::config(tls),
-            connection: Mutex::new(None),
-        };
-        let mut inner = Inner::new(uri.into(), Transport::Https(doh), options);
+        let (transport, looked_up) = uri::parse(uri, options)?;
+        let mut inner = Inner::new(uri.into(), transport, options);
         inner.looked_up = looked_up;
         Ok(Self {
             inner: Arc::new(inner),
         })
     }
 
-    fn new(uri: String, transport: Transport, options: &ResolverOptions) -> Self {
-        Self {
-            inner: Arc::new(Inner::new(uri, transport, options)),
-        }
+    /// Whether a URI stands for an encrypted transport, for which
+    /// [`ResolverOptions::tls`] is needed.
+    pub fn is_encrypted_uri(uri: &str) -> bool {
+        uri.split_once("://")
+            .is_some_and(|(scheme, _)| uri::ENCRYPTED.contains(&scheme))
     }
 
     /// The URI that the resolver was made from.
@@ -173,10 +138,7 @@ impl Resolver {
 
     /// Whether what goes over this transport is hidden from the network and safe from it.
     pub fn is_protected(&self) -> bool {
-        match self.inner.transport {
-            Transport::System(_) | Transport::Classic(_) => false,
-            Transport::Https(_) => true,
-        }
+        self.inner.transport.is_protected()
     }
 
     /// The name of this resolver, where it is looked up in the clear for want of an address.
@@ -186,32 +148,36 @@ impl Resolver {
 
     /// Asks for the records of one type at one name, and follows CNAMEs.
     ///
+    /// An answer is kept for as long as it holds, a negative one for as long as its SOA record says
+    /// (RFC 2308 §5), and the same question is asked once at a time. A failure is never kept.
+    ///
     /// `Ok` means that the resolver knows, be it that there is nothing; `Err` that nobody can say.
     pub async fn query(&self, name: &DomainName, kind: RecordType) -> Result<Answer, QueryError> {
         if let Some(addresses) = self.known_here(name, kind) {
             return Ok(local_answer(name, kind, &addresses));
         }
-        let mut chain = Chain::new(name, self.is_protected());
-        loop {
-            let question = Question {
-                name: chain.owner.clone(),
-                kind,
-            };
-            let response = self
-                .inner
-                .exchange(&question)
-                .await
-                .map_err(|error| self.inner.error(error))?;
-            if response.referral {
-                let error = ExchangeError::Malformed("a referral is no answer");
-                return Err(self.inner.error(error));
-            }
-            match chain.advance(&response, kind)? {
-                Some(answer) => return Ok(answer),
-                // The chain left what this server wanted to tell; ask where it leads.
-                None => continue,
-            }
+        if let Transport::System(system) = &self.inner.transport
+            && let Ok(now) = system.servers()
+        {
+            self.inner.cache.asks(now.servers);
         }
+        let question = Question {
+            name: name.clone(),
+            kind,
+        };
+        if let Some(answer) = self.inner.cache.answer(&question) {
+            return Ok(answer);
+        }
+        let ask = || {
+            let (inner, question) = (Arc::clone(&self.inner), question.clone());
+            async move { inner.resolve(&question).await }
+        };
+        self.inner.flights.join(&question, ask).await
+    }
+
+    /// Forgets every answer that was kept.
+    pub fn clear_cache(&self) {
+        self.inner.cache.clear();
     }
 
     /// Addresses for which no server is asked.
@@ -245,22 +211,54 @@ impl Inner {
     fn new(uri: String, transport: Transport, options: &ResolverOptions) -> Self {
         let patience = Patience {
             total: options.timeout,
-            tries: options.tries,
-            sockets: Arc::new(Semaphore::new(MAX_SOCKETS)),
+            tries: options.tries.max(1),
         };
         Self {
             uri,
             transport,
             patience,
+            sockets: Semaphore::new(MAX_SOCKETS),
+            cache: Cache::new(options.cache, options.clock.clone()),
+            flights: Flights::default(),
             looked_up: None,
         }
     }
 
+    /// Asks along CNAMEs to their end, and keeps the answer.
+    async fn resolve(&self, question: &Question) -> Result<Answer, QueryError> {
+        let mut chain = Chain::new(&question.name, self.transport.is_protected());
+        loop {
+            let next = Question {
+                name: chain.owner.clone(),
+                kind: question.kind,
+            };
+            let response = self
+                .exchange(&next)
+                .await
+                .map_err(|error| self.error(error))?;
+            if response.referral {
+                let error = ExchangeError::Malformed("a referral is no answer");
+                return Err(self.error(error));
+            }
+            // Without an answer the chain left what this server wanted to tell; ask where it leads.
+            if let Some(answer) = chain.advance(&response, question.kind)? {
+                self.cache.keep(question, &answer);
+                return Ok(answer);
+            }
+        }
+    }
+
     async fn exchange(&self, question: &Question) -> Result<Response, ExchangeError> {
+        // Its time begins with its turn.
+        let sockets = self.transport.sockets(&self.patience).min(MAX_SOCKETS);
+        let sockets = u32::try_from(sockets).unwrap_or(1);
+        let _turn = self.sockets.acquire_many(sockets).await;
+        let patience = &self.patience;
         match &self.transport {
-            Transport::System(system) => system.exchange(question, &self.patience).await,
-            Transport::Classic(classic) => classic.exchange(question, &self.patience).await,
-            Transport::Https(doh) => doh.exchange(question, &self.patience).await,
+            Transport::System(system) => system.exchange(question, patience).await,
+            Transport::Classic(classic) => classic.exchange(question, patience).await,
+            Transport::Tls(dot) => dot.exchange(question, patience).await,
+            Transport::Https(doh) => doh.exchange(question, patience).await,
         }
     }
 
@@ -277,87 +275,6 @@ impl Inner {
             },
             ExchangeError::Refused(rcode) => QueryError::Refused { resolver, rcode },
             ExchangeError::Malformed(reason) => QueryError::Malformed { resolver, reason },
-        }
-    }
-}
-
-/// A question on its way along CNAMEs.
-struct Chain {
-    owner: DomainName,
-    first: DomainName,
-    cnames: Vec<DomainName>,
-    ttl: u32,
-    protected: bool,
-}
-
-impl Chain {
-    fn new(name: &DomainName, protected: bool) -> Self {
-        Self {
-            owner: name.clone(),
-            first: name.clone(),
-            cnames: Vec::new(),
-            ttl: u32::MAX,
-            protected,
-        }
-    }
-
-    /// Goes as far as a response leads; `None` when the next name must be asked for.
-    fn advance(
-        &mut self,
-        response: &Response,
-        kind: RecordType,
-    ) -> Result<Option<Answer>, QueryError> {
-        let before = self.cnames.len();
-        loop {
-            let here = || {
-                response
-                    .answers
-                    .iter()
-                    .filter(|record| record.owner == self.owner)
-            };
-            let records: Vec<_> = here().filter(|record| record.kind == kind).collect();
-            if !records.is_empty() {
-                let ttl = records
-                    .iter()
-                    .map(|record| record.ttl)
-                    .fold(self.ttl, u32::min);
-                let rdata = records.iter().map(|record| record.rdata.clone()).collect();
-                return Ok(Some(self.answer(Status::Found, rdata, ttl)));
-            }
-            let Some((ttl, target)) =
-                here().find_map(|record| Some((record.ttl, record.cname.clone()?)))
-            else {
-                break;
-            };
-            if target == self.first
-                || self.cnames.contains(&target)
-                || self.cnames.len() == MAX_CNAMES
-            {
-                return Err(QueryError::CnameChain(self.cnames.len()));
-            }
-            self.ttl = self.ttl.min(ttl);
-            self.cnames.push(target.clone());
-            self.owner = target;
-        }
-        // RFC 2308 §2.1: the code speaks of the last name. §5: without SOA, keep nothing.
-        let ttl = self.ttl.min(response.negative_ttl.unwrap_or(0));
-        if response.rcode == 3 {
-            return Ok(Some(self.answer(Status::NxDomain, Vec::new(), ttl)));
-        }
-        if self.cnames.len() > before && response.negative_ttl.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(self.answer(Status::NoData, Vec::new(), ttl)))
-    }
-
-    fn answer(&self, status: Status, rdata: Vec<Vec<u8>>, ttl: u32) -> Answer {
-        Answer {
-            status,
-            owner: self.owner.clone(),
-            cnames: self.cnames.clone(),
-            rdata,
-            ttl: Duration::from_secs(ttl.into()),
-            protected: self.protected,
         }
     }
 }
@@ -384,43 +301,4 @@ fn local_answer(name: &DomainName, kind: RecordType, addresses: &[IpAddr]) -> An
         ttl: Duration::ZERO,
         protected: true,
     }
-}
-
-/// An address with or without a port.
-fn socket_address(text: &str, port: u16) -> Option<SocketAddr> {
-    let text = text.strip_suffix('/').unwrap_or(text);
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Some(address);
-    }
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|t| t.strip_suffix(']'))
-        .unwrap_or(text);
-    Some(SocketAddr::new(bare.parse().ok()?, port))
-}
-
-/// Why a URI stands for no resolver.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResolverError {
-    /// Neither `system` nor a URI.
-    #[error("{0:?} is no resolver; use system, udp://IP, tcp://IP or https://HOST/PATH")]
-    NoScheme(String),
-    /// A transport that does not exist here.
-    #[error("the resolver scheme {0:?} is not supported; use udp, tcp or https")]
-    Scheme(String),
-    /// `udp` and `tcp` need an address.
-    #[error("{0:?} needs an IP address with or without a port, such as udp://192.0.2.1:53")]
-    Address(String),
-    /// A DoH URI that is not one.
-    #[error("{uri:?} is no DNS over HTTPS resolver: {reason}")]
-    Doh {
-        /// The URI.
-        uri: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// An encrypted transport needs to know whom to trust.
-    #[error("{0:?} needs a TLS configuration")]
-    NoTls(String),
 }

@@ -36,7 +36,7 @@ impl Default for System {
 
 impl System {
     /// The name servers. Search lists are not applied: the host of a URL is a full name.
-    fn servers(&self) -> io::Result<Classic> {
+    pub(super) fn servers(&self) -> io::Result<Classic> {
         let text = match fs::read(&self.resolv_conf) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use echkit::dns::RecordType;
 use echkit_proto::svcb::{DomainName, Record};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -253,6 +254,29 @@ impl Server {
     pub fn udp(&self) -> String {
         format!("udp://{}", self.address)
     }
+}
+
+/// A server's side with a fresh certificate, and that of a client that trusts it alone.
+pub fn tls(names: &[&str], alpn: &[u8]) -> (ServerConfig, ClientConfig) {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let key = made.signing_key.serialize_der().try_into().unwrap();
+    let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    server.alpn_protocols = vec![alpn.to_vec()];
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (server, client)
 }
 
 fn respond(asked: &Asked, flags: u16, answers: &[Vec<u8>], authority: &[Vec<u8>]) -> Vec<u8> {

@@ -1,0 +1,166 @@
+//! Resolvers by URI.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use url::Url;
+
+use super::answer::RecordType;
+use super::classic::{Classic, Protocol};
+use super::doh::Doh;
+use super::dot::Dot;
+use super::message::Question;
+use super::resolver::{ResolverOptions, Transport};
+use super::system::System;
+use super::upstream::{Bootstrap, Upstream};
+use crate::origin::{Host, Origin};
+
+/// The port of DNS in the clear (RFC 1035 §4.2).
+const DNS_PORT: u16 = 53;
+/// That of DNS over TLS (RFC 7858 §3.1) and over QUIC (RFC 9250 §4.1.1).
+const ENCRYPTED_PORT: u16 = 853;
+
+/// Schemes that need a TLS configuration.
+pub(super) const ENCRYPTED: [&str; 2] = ["tls", "https"];
+
+/// The transport that a URI stands for, and the name that has to be looked up for it in the clear.
+pub(super) fn parse(
+    uri: &str,
+    options: &ResolverOptions,
+) -> Result<(Transport, Option<String>), ResolverError> {
+    if uri == "system" {
+        return Ok((Transport::System(System::default()), None));
+    }
+    let (scheme, rest) = uri
+        .split_once("://")
+        .ok_or_else(|| ResolverError::NoScheme(uri.to_owned()))?;
+    match scheme {
+        "udp" | "tcp" => {
+            let server = socket_address(rest, DNS_PORT)
+                .ok_or_else(|| ResolverError::Address(uri.to_owned()))?;
+            let classic = Classic {
+                servers: vec![server],
+                protocol: match scheme {
+                    "udp" => Protocol::Udp,
+                    _ => Protocol::Tcp,
+                },
+            };
+            Ok((Transport::Classic(classic), None))
+        }
+        _ if ENCRYPTED.contains(&scheme) => {
+            encrypted(scheme, rest, options).map_err(|reason| match reason {
+                Some(reason) => ResolverError::Encrypted {
+                    uri: uri.to_owned(),
+                    reason,
+                },
+                None => ResolverError::NoTls(uri.to_owned()),
+            })
+        }
+        _ => Err(ResolverError::Scheme(scheme.to_owned())),
+    }
+}
+
+/// Fails with `None` when there is no TLS configuration.
+fn encrypted(
+    scheme: &str,
+    rest: &str,
+    options: &ResolverOptions,
+) -> Result<(Transport, Option<String>), Option<String>> {
+    let tls: &Arc<ClientConfig> = options.tls.as_ref().ok_or(None)?;
+    // The template form of RFC 8484 §4.1 has its variable only for GET.
+    let mut url = Url::parse(&format!("https://{}", rest.replace("{?dns}", "")))
+        .map_err(|error| error.to_string())?;
+    let origin = Origin::from_url(&url).map_err(|error| error.to_string())?;
+    let given = url.fragment().map(ToOwned::to_owned);
+    url.set_fragment(None);
+    let mut looked_up = None;
+    let addresses = match (given, &origin.host) {
+        (Some(list), _) => Bootstrap::Fixed(bootstrap(&list)?),
+        (None, Host::Ip(address)) => Bootstrap::Fixed(vec![*address]),
+        (None, Host::Name(name)) => {
+            looked_up = Some(name.to_string());
+            let question = Question {
+                name: name.dns().clone(),
+                kind: RecordType::A,
+            };
+            Bootstrap::System(System::default(), question)
+        }
+    };
+    let upstream = |port| Upstream {
+        host: origin.host.clone(),
+        port,
+        addresses,
+    };
+    let transport = match scheme {
+        "https" => Transport::Https(Doh::new(url.to_string(), upstream(origin.port), tls)),
+        _ => {
+            if url.path() != "/" || url.query().is_some() {
+                return Err(Some("it takes a host and a port alone".to_owned()));
+            }
+            // A URL forgets the port that is the default of its scheme.
+            let authority = rest.split(['#', '/']).next().unwrap_or_default();
+            let port = authority
+                .rsplit_once(':')
+                .and_then(|(_, port)| port.parse().ok());
+            Transport::Tls(Dot::new(upstream(port.unwrap_or(ENCRYPTED_PORT)), tls))
+        }
+    };
+    Ok((transport, looked_up))
+}
+
+/// The addresses after `#`.
+fn bootstrap(list: &str) -> Result<Vec<std::net::IpAddr>, String> {
+    let parsed = list.split(',').map(|item| {
+        let item = item.trim();
+        let bare = item
+            .strip_prefix('[')
+            .and_then(|item| item.strip_suffix(']'));
+        bare.unwrap_or(item)
+            .parse()
+            .map_err(|_| format!("{item:?} after # is no IP address"))
+    });
+    parsed.collect()
+}
+
+/// An address with or without a port.
+fn socket_address(text: &str, port: u16) -> Option<SocketAddr> {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(address);
+    }
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|t| t.strip_suffix(']'))
+        .unwrap_or(text);
+    Some(SocketAddr::new(bare.parse().ok()?, port))
+}
+
+/// Why a URI stands for no resolver.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolverError {
+    /// Neither `system` nor a URI.
+    #[error(
+        "{0:?} is no resolver; use system, udp://IP, tcp://IP, tls://HOST or \
+         https://HOST/PATH"
+    )]
+    NoScheme(String),
+    /// A transport that does not exist here.
+    #[error("the resolver scheme {0:?} is not supported; use udp, tcp, tls or https")]
+    Scheme(String),
+    /// `udp` and `tcp` need an address.
+    #[error("{0:?} needs an IP address with or without a port, such as udp://192.0.2.1:53")]
+    Address(String),
+    /// The URI of an encrypted resolver that is not one.
+    #[error("{uri:?} is no resolver: {reason}")]
+    Encrypted {
+        /// The URI.
+        uri: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An encrypted transport needs to know whom to trust.
+    #[error("{0:?} needs a TLS configuration")]
+    NoTls(String),
+}

@@ -1,0 +1,335 @@
+//! DNS over TLS: one connection, answers in any order, padded queries, and servers that close.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::{Reply, Script, https, v4};
+use echkit::discover::{DiscoverError, discover};
+use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions, Status};
+use echkit::origin::Origin;
+use rustls::ClientConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// How the server treats its connections.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Manners {
+    Good,
+    /// Waits for this many questions, and answers the last one first.
+    LastFirst(usize),
+    /// Closes each connection after this many answers.
+    Close(usize),
+    /// Sends what nobody asked for before each answer.
+    Noisy,
+}
+
+struct DotServer {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    script: Arc<Script>,
+    tls: Arc<ClientConfig>,
+}
+
+impl DotServer {
+    async fn start(script: Arc<Script>, manners: Manners) -> Self {
+        let (config, tls) = common::tls(&["dns.test", "127.0.0.1"], b"dot");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (counter, shared) = (Arc::clone(&connections), Arc::clone(&script));
+        tokio::spawn(async move {
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                counter.fetch_add(1, Ordering::SeqCst);
+                let (acceptor, script) = (acceptor.clone(), Arc::clone(&shared));
+                tokio::spawn(async move {
+                    // A client that does not trust us leaves here.
+                    let Ok(mut stream) = acceptor.accept(tcp).await else {
+                        return;
+                    };
+                    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"dot"[..]));
+                    // As do all in the end.
+                    let _ = serve(&mut stream, &script, manners).await;
+                    let _ = stream.shutdown().await;
+                    // What is left unread would reset the connection, and with it the last answer.
+                    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+                });
+            }
+        });
+        Self {
+            address,
+            connections,
+            script,
+            tls: Arc::new(tls),
+        }
+    }
+
+    fn resolver(&self) -> Resolver {
+        self.resolver_with(&self.tls, "dns.test", Duration::from_secs(30))
+    }
+
+    fn resolver_with(&self, tls: &Arc<ClientConfig>, host: &str, timeout: Duration) -> Resolver {
+        let options = ResolverOptions {
+            tls: Some(Arc::clone(tls)),
+            timeout,
+            tries: 3,
+            ..ResolverOptions::default()
+        };
+        let uri = format!("tls://{host}:{}#127.0.0.1", self.address.port());
+        Resolver::from_uri(&uri, &options).unwrap()
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+type Stream = TlsStream<TcpStream>;
+
+async fn serve(stream: &mut Stream, script: &Script, manners: Manners) -> std::io::Result<()> {
+    let mut held = Vec::new();
+    for answered in 1.. {
+        if manners == Manners::Close(answered - 1) {
+            return Ok(());
+        }
+        let length = stream.read_u16().await?;
+        let mut query = vec![0; usize::from(length)];
+        stream.read_exact(&mut query).await?;
+        held.push(query);
+        if matches!(manners, Manners::LastFirst(count) if held.len() < count) {
+            continue;
+        }
+        for query in held.drain(..).rev() {
+            for message in script.answer(&query, true) {
+                if manners == Manners::Noisy {
+                    let mut other_id = message.clone();
+                    other_id[0] ^= 0xff;
+                    let mut other_question = message.clone();
+                    other_question[13] ^= 1;
+                    for noise in [&[][..], &[7], &[0; 12], &other_id, &other_question] {
+                        send(stream, noise).await?;
+                    }
+                }
+                send(stream, &message).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn send(stream: &mut Stream, message: &[u8]) -> std::io::Result<()> {
+    stream.write_u16(message.len().try_into().unwrap()).await?;
+    stream.write_all(message).await?;
+    stream.flush().await
+}
+
+/// `NUMBER.test` has the address 192.0.2.NUMBER.
+fn numbered(count: u8) -> Arc<Script> {
+    Script::new((1..=count).map(|number| {
+        let name: &'static str = format!("{number}.test").leak();
+        (name, RecordType::A, Reply::Records(vec![v4(number)]))
+    }))
+}
+
+/// Asks for all the numbers at once; each answer must be the right one.
+async fn ask_all(resolver: &Resolver, count: u8) {
+    let mut running = tokio::task::JoinSet::new();
+    for number in 1..=count {
+        let resolver = resolver.clone();
+        let name = format!("{number}.test").parse().unwrap();
+        running.spawn(async move {
+            let answer = resolver.query(&name, RecordType::A).await.unwrap();
+            assert!(answer.protected);
+            assert_eq!(answer.rdata, [v4(number)]);
+        });
+    }
+    running.join_all().await;
+}
+
+#[tokio::test]
+async fn questions_share_a_connection_and_answers_come_in_any_order() {
+    let server = DotServer::start(numbered(100), Manners::LastFirst(100)).await;
+    let resolver = server.resolver();
+    assert!(resolver.is_protected() && resolver.looked_up_name().is_none());
+    ask_all(&resolver, 100).await;
+    assert_eq!(server.connections(), 1);
+    let asked = server.script.asked.lock().unwrap();
+    let ids: HashSet<&[u8]> = asked.iter().map(|asked| &asked.message[..2]).collect();
+    assert_eq!(ids.len(), 100);
+    for asked in asked.iter() {
+        assert_eq!(asked.message.len() % 128, 0, "RFC 8467 §4.1");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_is_replaced() {
+    let server = DotServer::start(numbered(20), Manners::Close(1)).await;
+    let resolver = server.resolver();
+    // One after another, then all at once.
+    for number in 1..=3 {
+        let name = format!("{number}.test").parse().unwrap();
+        let answer = resolver.query(&name, RecordType::A).await.unwrap();
+        assert_eq!(answer.rdata, [v4(number)]);
+    }
+    resolver.clear_cache();
+    ask_all(&resolver, 20).await;
+    assert_eq!(server.connections(), 23);
+}
+
+#[tokio::test]
+async fn a_server_that_only_closes_is_given_up() {
+    let server = DotServer::start(numbered(1), Manners::Close(0)).await;
+    let name = "1.test".parse().unwrap();
+    let error = server
+        .resolver()
+        .query(&name, RecordType::A)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
+    assert_eq!(server.connections(), 3);
+}
+
+#[tokio::test]
+async fn what_nobody_asked_for_is_passed_over() {
+    let server = DotServer::start(numbered(20), Manners::Noisy).await;
+    ask_all(&server.resolver(), 20).await;
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_question_without_answer_holds_up_no_other() {
+    let script = Script::new([
+        ("silent.test", RecordType::A, Reply::Silence),
+        ("1.test", RecordType::A, Reply::Records(vec![v4(1)])),
+    ]);
+    let server = DotServer::start(script, Manners::Good).await;
+    let resolver = server.resolver_with(&server.tls, "dns.test", Duration::from_secs(3));
+    let name = "silent.test".parse().unwrap();
+    let silent = resolver.query(&name, RecordType::A);
+    let (silent, ()) = tokio::join!(silent, ask_all(&resolver, 1));
+    let error = silent.unwrap_err();
+    assert!(matches!(error, QueryError::Timeout { .. }), "{error}");
+    // The path was in doubt, and is tried anew.
+    resolver.clear_cache();
+    ask_all(&resolver, 1).await;
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn refusals_and_broken_answers_are_told_apart() {
+    let script = Script::new([
+        ("servfail.test", RecordType::A, Reply::Rcode(2)),
+        ("cut.test", RecordType::A, Reply::CutShort),
+        ("truncated.test", RecordType::A, Reply::AlwaysTruncated),
+    ]);
+    let server = DotServer::start(script, Manners::Good).await;
+    let resolver = server.resolver();
+    let ask = async |name: &str| resolver.query(&name.parse().unwrap(), RecordType::A).await;
+    let error = ask("servfail.test").await.unwrap_err();
+    assert!(
+        matches!(error, QueryError::Refused { rcode: 2, .. }),
+        "{error}"
+    );
+    for name in ["cut.test", "truncated.test"] {
+        let error = ask(name).await.unwrap_err();
+        assert!(matches!(error, QueryError::Malformed { .. }), "{error}");
+    }
+    let gone = ask("gone.test").await.unwrap();
+    assert_eq!(gone.status, Status::NxDomain);
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_trusted_is_not_asked() {
+    let server = DotServer::start(numbered(1), Manners::Good).await;
+    let other = DotServer::start(numbered(1), Manners::Good).await;
+    let patience = Duration::from_secs(30);
+    for resolver in [
+        server.resolver_with(&other.tls, "dns.test", patience),
+        server.resolver_with(&server.tls, "else.test", patience),
+    ] {
+        let name = "1.test".parse().unwrap();
+        let error = resolver.query(&name, RecordType::A).await.unwrap_err();
+        assert!(matches!(error, QueryError::Transport { .. }), "{error}");
+    }
+    assert!(server.script.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_address_is_a_name_too() {
+    let server = DotServer::start(numbered(1), Manners::Good).await;
+    let options = ResolverOptions {
+        tls: Some(Arc::clone(&server.tls)),
+        ..ResolverOptions::default()
+    };
+    let resolver = Resolver::from_uri(&format!("tls://{}", server.address), &options).unwrap();
+    assert!(resolver.looked_up_name().is_none());
+    ask_all(&resolver, 1).await;
+}
+
+#[tokio::test]
+async fn over_tls_discovery_is_protected_and_a_failed_https_lookup_is_the_end() {
+    let script = Script::new([
+        ("a.test", RecordType::A, Reply::Records(vec![v4(1)])),
+        (
+            "a.test",
+            RecordType::HTTPS,
+            Reply::Records(vec![https("1 . alpn=h2")]),
+        ),
+        ("b.test", RecordType::A, Reply::Records(vec![v4(1)])),
+        ("b.test", RecordType::HTTPS, Reply::Rcode(2)),
+    ]);
+    let server = DotServer::start(script, Manners::Good).await;
+    let resolver = server.resolver();
+    let found = discover(&resolver, &Origin::parse("https://a.test").unwrap()).await;
+    assert!(found.protected && found.error.is_none(), "{found:?}");
+    let failed = discover(&resolver, &Origin::parse("https://b.test").unwrap()).await;
+    assert!(failed.protected && failed.endpoints.is_empty());
+    assert!(
+        matches!(failed.error, Some(DiscoverError::HttpsLookup { .. })),
+        "{failed:?}"
+    );
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn uris_are_read_strictly() {
+    let (_, tls) = common::tls(&["dns.test"], b"dot");
+    let options = ResolverOptions {
+        tls: Some(Arc::new(tls)),
+        ..ResolverOptions::default()
+    };
+    let uri = |uri: &str| Resolver::from_uri(uri, &options);
+    for good in [
+        "tls://dns.test",
+        "tls://dns.test:443#192.0.2.1",
+        "tls://[2001:db8::1]",
+        "tls://dns.test#192.0.2.1,[2001:db8::1]",
+    ] {
+        assert_eq!(uri(good).unwrap().uri(), good);
+    }
+    assert_eq!(
+        uri("tls://dns.test").unwrap().looked_up_name(),
+        Some("dns.test")
+    );
+    for bad in [
+        "tls://",
+        "tls://dns.test/path",
+        "tls://dns.test?a",
+        "tls://dns.test:x",
+        "tls://dns.test#",
+        "tls://dns.test#name",
+    ] {
+        assert!(uri(bad).is_err(), "{bad}");
+    }
+    assert!(Resolver::from_uri("tls://dns.test", &ResolverOptions::default()).is_err());
+}
