@@ -131,7 +131,7 @@ async fn silence_ends_in_a_timeout_after_bounded_tries() {
         .await
         .unwrap_err();
     assert!(matches!(error, QueryError::Timeout { .. }), "{error}");
-    assert_eq!(server.script.count("a.test", RecordType::A), 3);
+    assert_eq!(server.script.count("a.test", RecordType::A), 4);
 }
 
 #[tokio::test]
