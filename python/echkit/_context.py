@@ -14,7 +14,7 @@ import types
 import typing
 
 from . import ssl
-from ._discovery import Discovery, Endpoint, IPAddress, look_up, resolver
+from ._discovery import Discovery, Endpoint, IPAddress, look_up, look_up_soon, resolver
 
 _Path = str | os.PathLike[str]
 # Address and port of the other end; no address where it has none, as on a Unix socket.
@@ -118,13 +118,15 @@ class DiscoveringSSLContext(ssl.SSLContext):
         Needed before ``asyncio`` connects with this context; the answer is kept for its TTL, and
         for a minute at least. Connect to one of the endpoints in the result.
         """
-        import asyncio
-
-        known = self._known(_key(host), fresh=True, port=port)
+        key = _key(host)
+        known = self._known(key, fresh=True, port=port)
         if known is not None:
             return known
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, self.discover, host, port, timeout)
+        asked = resolver(self._dns, self._dns_cafile)
+        wanted = self.port if port is None else port
+        return self._keep(
+            key, await look_up_soon(asked, host, wanted, self._alpn or None, timeout)
+        )
 
     def discover(
         self, host: str, port: int | None = None, timeout: float | None = None
@@ -135,9 +137,11 @@ class DiscoveringSSLContext(ssl.SSLContext):
         if known is not None:
             return known
         asked = resolver(self._dns, self._dns_cafile)
-        alpn = self._alpn or None
         wanted = self.port if port is None else port
-        found = look_up(asked, host, wanted, "https", alpn, timeout)
+        alpn = self._alpn or None
+        return self._keep(key, look_up(asked, host, wanted, "https", alpn, timeout))
+
+    def _keep(self, key: str, found: Discovery) -> Discovery:
         now = time.monotonic()
         # A failure is no answer that would hold.
         settled = found.https != "failed" and found.error is None

@@ -207,6 +207,40 @@ def look_up(
     return _discovery(asked.lookup(host, port, scheme, protocols, timeout))
 
 
+async def look_up_soon(
+    asked: _echkit.Resolver,
+    host: str,
+    port: int,
+    alpn: typing.Sequence[bytes] | None = None,
+    timeout: float | None = None,
+) -> Discovery:
+    """Ask a resolver that is at hand, from inside of asyncio's event loop."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str | None] = loop.create_future()
+
+    def settle(document: str | None) -> None:
+        if not answer.done():
+            answer.set_result(document)
+
+    def done(document: str | None) -> None:
+        try:
+            loop.call_soon_threadsafe(settle, document)
+        except RuntimeError:
+            pass  # the loop was closed meanwhile
+
+    protocols = None if alpn is None else list(alpn)
+    pending = asked.begin(host, port, "https", protocols, timeout, done)
+    try:
+        document = await answer
+    finally:
+        pending.cancel()
+    if document is None:
+        raise TimeoutError("The look-up of HTTPS records timed out")
+    return _discovery(document)
+
+
 def lookup(
     host: str,
     port: int = 443,

@@ -5,7 +5,9 @@ import typing
 
 __all__ = [
     "Certificate",
+    "EchKeys",
     "Identity",
+    "Pending",
     "Resolver",
     "SSLSession",
     "Settings",
@@ -169,6 +171,20 @@ class Resolver:
         alpn: list[bytes] | None = None,
         timeout: float | None = None,
     ) -> str: ...
+
+    def begin(
+        self,
+        host: str,
+        port: int,
+        scheme: str,
+        alpn: list[bytes] | None,
+        timeout: float | None,
+        done: typing.Callable[[str | None], object],
+    ) -> Pending: ...
+
+@typing.final
+class Pending:
+    def cancel(self) -> None: ...
 
 def after_fork() -> None: ...
 

@@ -389,6 +389,31 @@ def test_an_event_loop_needs_prepare(bed):
     assert not shown(bed, "nominal")
 
 
+def test_prepare_never_blocks_and_ends_when_it_is_cancelled(bed, silent):
+    async def main():
+        made = echkit.create_default_context(dns=silent)
+        with pytest.raises(TimeoutError):
+            await made.prepare("a.example", timeout=0.2)
+        waiting = [asyncio.ensure_future(made.prepare(f"a{i}.example")) for i in range(100)]
+        await asyncio.sleep(0.1)
+        for task in waiting:
+            task.cancel()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+        with pytest.raises(ValueError):
+            await made.prepare("a..b")
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    # A loop that is closed does not hear of what came of it.
+    loop = asyncio.new_event_loop()
+    made = echkit.create_default_context(dns=bed.dns)
+    task = loop.create_task(made.prepare(bed.case("nominal").host))
+    loop.run_until_complete(asyncio.sleep(0))
+    task.cancel()
+    loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+    loop.close()
+
+
 def test_a_rejection_reaches_asyncio(bed):
     case = bed.case("stale")
 

@@ -32,7 +32,7 @@ mod _echkit {
     #[pymodule_export]
     use super::ech_keys::EchKeys;
     #[pymodule_export]
-    use super::lookup::Resolver;
+    use super::lookup::{Pending, Resolver};
     #[pymodule_export]
     use super::object::{SslObject, Stats};
     #[pymodule_export]

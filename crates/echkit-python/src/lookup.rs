@@ -14,6 +14,7 @@ use pyo3::exceptions::{PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
+use tokio::task::AbortHandle;
 
 use crate::runtime;
 
@@ -56,6 +57,62 @@ impl Resolver {
         alpn: Option<Vec<Vec<u8>>>,
         timeout: Option<f64>,
     ) -> PyResult<String> {
+        let work = self.question(host, port, scheme, alpn, timeout)?;
+        runtime::block_on(py, work)?
+            .ok_or_else(|| PyTimeoutError::new_err("The look-up of HTTPS records timed out"))
+    }
+
+    /// Begins what `lookup` does and returns what ends it early. `done` is called from another
+    /// thread, with the document, or with `None` when the time is over.
+    #[pyo3(signature = (host, port, scheme, alpn, timeout, done))]
+    #[allow(clippy::too_many_arguments)]
+    fn begin(
+        &self,
+        py: Python<'_>,
+        host: &str,
+        port: u16,
+        scheme: &str,
+        alpn: Option<Vec<Vec<u8>>>,
+        timeout: Option<f64>,
+        done: Py<PyAny>,
+    ) -> PyResult<Pending> {
+        let work = self.question(host, port, scheme, alpn, timeout)?;
+        let task = runtime::spawn(py, async move {
+            let document = work.await;
+            // Nobody waits any more where the interpreter has ended.
+            Python::try_attach(|py| {
+                if let Err(error) = done.call1(py, (document,)) {
+                    error.write_unraisable(py, None);
+                }
+                done.drop_ref(py);
+            });
+        })?;
+        Ok(Pending(task))
+    }
+}
+
+/// A look-up that is under way.
+#[pyclass(frozen, module = "echkit._echkit")]
+pub(crate) struct Pending(AbortHandle);
+
+#[pymethods]
+impl Pending {
+    /// Ends it, if it has not ended.
+    fn cancel(&self) {
+        self.0.abort();
+    }
+}
+
+impl Resolver {
+    /// What finds a document, or `None` in `timeout` seconds.
+    fn question(
+        &self,
+        host: &str,
+        port: u16,
+        scheme: &str,
+        alpn: Option<Vec<Vec<u8>>>,
+        timeout: Option<f64>,
+    ) -> PyResult<impl Future<Output = Option<String>> + Send + 'static> {
         let origin = origin(scheme, host, port)?;
         let mut options = DiscoverOptions::default();
         if let Some(alpn) = alpn {
@@ -69,20 +126,16 @@ impl Resolver {
             None => None,
         };
         let resolver = self.resolver()?;
-        let discovery = runtime::block_on(py, async move {
+        Ok(async move {
             let work = discover_with(&resolver, &origin, &options);
-            match limit {
-                Some(limit) => tokio::time::timeout(limit, work).await.ok(),
-                None => Some(work.await),
-            }
-        })?;
-        let discovery = discovery
-            .ok_or_else(|| PyTimeoutError::new_err("The look-up of HTTPS records timed out"))?;
-        Ok(document(&discovery).to_string())
+            let discovery = match limit {
+                Some(limit) => tokio::time::timeout(limit, work).await.ok()?,
+                None => work.await,
+            };
+            Some(document(&discovery).to_string())
+        })
     }
-}
 
-impl Resolver {
     fn resolver(&self) -> PyResult<dns::Resolver> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = runtime::generation();

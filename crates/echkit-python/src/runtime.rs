@@ -12,6 +12,7 @@ use std::time::Duration;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::AbortHandle;
 
 /// How long a signal may have to wait for its handler while something is looked up.
 const TICK: Duration = Duration::from_millis(50);
@@ -53,6 +54,14 @@ fn handle(_attached: Python<'_>) -> PyResult<Handle> {
     Ok(runtime.insert(running).handle().clone())
 }
 
+/// Runs `future` in the background.
+pub(crate) fn spawn(
+    py: Python<'_>,
+    future: impl Future<Output = ()> + Send + 'static,
+) -> PyResult<AbortHandle> {
+    Ok(handle(py)?.spawn(future).abort_handle())
+}
+
 /// Runs `future` to its end, without the interpreter's lock; a signal's handler may end it early.
 pub(crate) fn block_on<T: Send + 'static>(
     py: Python<'_>,
@@ -60,10 +69,10 @@ pub(crate) fn block_on<T: Send + 'static>(
 ) -> PyResult<T> {
     let (sender, receiver) = mpsc::sync_channel(1);
     let receiver = Mutex::new(receiver);
-    let task = handle(py)?.spawn(async move {
+    let task = spawn(py, async move {
         // Nobody may be waiting any more.
         let _ = sender.send(future.await);
-    });
+    })?;
     loop {
         let received = py.detach(|| {
             let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
