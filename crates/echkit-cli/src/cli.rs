@@ -63,7 +63,8 @@ impl Command {
 #[derive(Debug, Args)]
 pub(crate) struct NetworkArgs {
     /// The resolver: system, udp://ADDRESS:PORT, tcp://ADDRESS:PORT, tls://HOST#ADDRESS (DNS over
-    /// TLS) or https://HOST/PATH#ADDRESS (DNS over HTTPS); ADDRESS saves looking HOST up
+    /// TLS), quic://HOST#ADDRESS (DNS over QUIC) or https://HOST/PATH#ADDRESS (DNS over HTTPS);
+    /// ADDRESS saves looking HOST up
     #[arg(long, value_name = "URI", env = "ECHKIT_DNS", default_value = "system")]
     pub(crate) dns: String,
 

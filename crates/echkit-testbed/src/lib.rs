@@ -1,6 +1,6 @@
 //! An Encrypted Client Hello internet in a box.
 //!
-//! [`Testbed::start`] serves the zone `ech.test` on loopback: authoritative DNS (UDP, TCP, TLS, HTTPS),
+//! [`Testbed::start`] serves the zone `ech.test` on loopback: authoritative DNS (UDP, TCP, TLS, HTTPS, QUIC),
 //! a certificate authority made for the occasion, and one TLS server for each way to publish and
 //! serve ECH, well or badly. Each [`Case`] says what a correct client comes to, and each server
 //! has a page that says what it saw ([`Page`]).
@@ -23,6 +23,7 @@ mod cases;
 mod configs;
 mod dns;
 mod doh;
+mod doq;
 mod dot;
 mod elsewhere;
 mod error;

@@ -2,7 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Endpoint, ServerConfig};
 use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 
 use crate::error::Error;
@@ -79,6 +82,26 @@ pub(crate) async fn udp_and_tcp(
         }
     }
     unreachable!("the last try returns")
+}
+
+/// Listens for QUIC.
+pub(crate) fn quic(
+    port: u16,
+    tls: Arc<rustls::ServerConfig>,
+    what: &'static str,
+) -> Result<(Endpoint, SocketAddr), Error> {
+    let address = SocketAddr::new(V4, port);
+    let bound = || {
+        let crypto = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
+        let endpoint = Endpoint::server(ServerConfig::with_crypto(Arc::new(crypto)), address)?;
+        let address = endpoint.local_addr()?;
+        Ok((endpoint, address))
+    };
+    bound().map_err(|source| Error::Bind {
+        what,
+        address,
+        source,
+    })
 }
 
 /// A port that is taken and refuses connections, for as long as the socket lives.

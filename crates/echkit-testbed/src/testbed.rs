@@ -22,9 +22,9 @@ use crate::ports;
 use crate::server::{Authorities, CaseServer};
 use crate::sessions::Tickets;
 use crate::zone::{self, Resolve, in_zone};
-use crate::{doh, dot};
+use crate::{doh, doq, dot};
 
-/// With stable ports: DNS, DoH, the port where nothing listens and DoT come first, in this
+/// With stable ports: DNS, DoH, the port where nothing listens, DoT and DoQ come first, in this
 /// order; then room for more; from here on, one port per case of the whole table.
 const FIRST_SERVER: u16 = 10;
 
@@ -34,8 +34,8 @@ pub enum Ports {
     /// Any that are free.
     #[default]
     Free,
-    /// The same at each start: DNS at this port, DoH at the next, DoT two further, and the servers
-    /// from ten further than the first on, in the order of the whole table, whichever cases are
+    /// The same at each start: DNS at this port, DoH at the next, DoT and DoQ from two further, and the
+    /// servers from ten further than the first on, in the order of the whole table, whichever cases are
     /// chosen.
     From(u16),
 }
@@ -112,6 +112,9 @@ impl Builder {
         let (listener, dot) = ports::tcp(self.port(3)?, "DNS over TLS").await?;
         let tls = resolver_tls(&authorities, &[dot::ALPN])?;
         tasks.spawn(dot::serve(listener, tls.into(), authority.clone()));
+        let tls = resolver_tls(&authorities, &[doq::ALPN])?;
+        let (endpoint, doq) = ports::quic(self.port(4)?, tls, "DNS over QUIC")?;
+        tasks.spawn(doq::serve(endpoint, authority));
 
         Ok(Testbed {
             cases,
@@ -121,6 +124,7 @@ impl Builder {
             dns,
             doh,
             dot,
+            doq,
             recorder,
             tickets,
             servers,
@@ -174,6 +178,7 @@ pub struct Testbed {
     dns: SocketAddr,
     doh: SocketAddr,
     dot: SocketAddr,
+    doq: SocketAddr,
     recorder: Recorder,
     tickets: Tickets,
     servers: Vec<CaseServer>,
@@ -241,6 +246,13 @@ impl Testbed {
     pub fn dot_uri(&self) -> String {
         let Self { dot, .. } = self;
         format!("tls://{}:{}#{}", in_zone("dns"), dot.port(), dot.ip())
+    }
+
+    /// The resolver over QUIC, with the address to find it at. Its certificate is that of the one
+    /// over HTTPS.
+    pub fn doq_uri(&self) -> String {
+        let Self { doq, .. } = self;
+        format!("quic://{}:{}#{}", in_zone("dns"), doq.port(), doq.ip())
     }
 
     /// The address of the resolver over UDP and TCP.
@@ -445,6 +457,7 @@ impl std::fmt::Debug for Testbed {
             .field("dns", &self.dns)
             .field("doh", &self.doh)
             .field("dot", &self.dot)
+            .field("doq", &self.doq)
             .field("cases", &self.cases.len())
             .finish_non_exhaustive()
     }

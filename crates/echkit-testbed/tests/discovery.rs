@@ -39,6 +39,7 @@ async fn every_zone_is_read_as_its_case_says() {
         (testbed.dns_tcp_uri(), false),
         (testbed.dot_uri(), true),
         (testbed.doh_uri(), true),
+        (testbed.doq_uri(), true),
     ] {
         read_every_zone(&testbed, &uri, protected).await;
     }

@@ -9,6 +9,7 @@ mod cache;
 mod chain;
 mod classic;
 mod doh;
+mod doq;
 mod dot;
 mod flight;
 mod message;

@@ -191,7 +191,7 @@ async fn ask_udp(
 }
 
 /// Asks from loopback on loopback; elsewhere the system picks.
-fn source_for(server: IpAddr) -> IpAddr {
+pub(super) fn source_for(server: IpAddr) -> IpAddr {
     match server {
         IpAddr::V4(ip) if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

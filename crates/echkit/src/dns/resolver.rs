@@ -14,6 +14,7 @@ use super::cache::Cache;
 use super::chain::Chain;
 use super::classic::{Classic, ExchangeError, Patience};
 use super::doh::Doh;
+use super::doq::Doq;
 use super::dot::Dot;
 use super::flight::Flights;
 use super::message::{Question, Response};
@@ -76,13 +77,14 @@ pub(super) enum Transport {
     Classic(Classic),
     Tls(Dot),
     Https(Doh),
+    Quic(Box<Doq>),
 }
 
 impl Transport {
     fn is_protected(&self) -> bool {
         match self {
             Self::System(_) | Self::Classic(_) => false,
-            Self::Tls(_) | Self::Https(_) => true,
+            Self::Tls(_) | Self::Https(_) | Self::Quic(_) => true,
         }
     }
 
@@ -94,7 +96,7 @@ impl Transport {
                 .map_or(1, |servers| servers.sockets(patience)),
             Self::Classic(classic) => classic.sockets(patience),
             // They share one connection; a question is a stream or an id on it.
-            Self::Tls(_) | Self::Https(_) => 1,
+            Self::Tls(_) | Self::Https(_) | Self::Quic(_) => 1,
         }
     }
 }
@@ -110,7 +112,8 @@ impl Resolver {
     }
 
     /// The resolver that a URI stands for: `system`, `udp://192.0.2.1:53`, `tcp://[2001:db8::1]`,
-    /// `tls://dns.example` (DNS over TLS) or `https://dns.example/dns-query` (DNS over HTTPS).
+    /// `tls://dns.example` (DNS over TLS), `quic://dns.example` (DNS over QUIC) or
+    /// `https://dns.example/dns-query` (DNS over HTTPS).
     ///
     /// The encrypted ones take the addresses of their host after a `#`
     /// (`tls://dns.example#192.0.2.1,2001:db8::1`); without, the system's resolver is asked, and
@@ -259,6 +262,7 @@ impl Inner {
             Transport::Classic(classic) => classic.exchange(question, patience).await,
             Transport::Tls(dot) => dot.exchange(question, patience).await,
             Transport::Https(doh) => doh.exchange(question, patience).await,
+            Transport::Quic(doq) => doq.exchange(question, patience).await,
         }
     }
 

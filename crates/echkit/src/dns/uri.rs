@@ -9,6 +9,7 @@ use url::Url;
 use super::answer::RecordType;
 use super::classic::{Classic, Protocol};
 use super::doh::Doh;
+use super::doq::Doq;
 use super::dot::Dot;
 use super::message::Question;
 use super::resolver::{ResolverOptions, Transport};
@@ -22,7 +23,7 @@ const DNS_PORT: u16 = 53;
 const ENCRYPTED_PORT: u16 = 853;
 
 /// Schemes that need a TLS configuration.
-pub(super) const ENCRYPTED: [&str; 2] = ["tls", "https"];
+pub(super) const ENCRYPTED: [&str; 3] = ["tls", "https", "quic"];
 
 /// The transport that a URI stands for, and the name that has to be looked up for it in the clear.
 pub(super) fn parse(
@@ -103,7 +104,14 @@ fn encrypted(
             let port = authority
                 .rsplit_once(':')
                 .and_then(|(_, port)| port.parse().ok());
-            Transport::Tls(Dot::new(upstream(port.unwrap_or(ENCRYPTED_PORT)), tls))
+            let upstream = upstream(port.unwrap_or(ENCRYPTED_PORT));
+            match scheme {
+                "tls" => Transport::Tls(Dot::new(upstream, tls)),
+                _ => {
+                    let doq = Doq::new(upstream, tls).map_err(|error| error.to_string())?;
+                    Transport::Quic(Box::new(doq))
+                }
+            }
         }
     };
     Ok((transport, looked_up))
@@ -142,12 +150,12 @@ fn socket_address(text: &str, port: u16) -> Option<SocketAddr> {
 pub enum ResolverError {
     /// Neither `system` nor a URI.
     #[error(
-        "{0:?} is no resolver; use system, udp://IP, tcp://IP, tls://HOST or \
+        "{0:?} is no resolver; use system, udp://IP, tcp://IP, tls://HOST, quic://HOST or \
          https://HOST/PATH"
     )]
     NoScheme(String),
     /// A transport that does not exist here.
-    #[error("the resolver scheme {0:?} is not supported; use udp, tcp, tls or https")]
+    #[error("the resolver scheme {0:?} is not supported; use udp, tcp, tls, quic or https")]
     Scheme(String),
     /// `udp` and `tcp` need an address.
     #[error("{0:?} needs an IP address with or without a port, such as udp://192.0.2.1:53")]

@@ -1,0 +1,163 @@
+//! DNS over QUIC (RFC 9250): a stream for each question.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig};
+use quinn::{Endpoint, ReadError, ReadToEndError, RecvStream, VarInt, WriteError};
+use rustls::ClientConfig;
+use tokio::time::timeout;
+
+use super::classic::{ExchangeError, Patience, accept, source_for};
+use super::message::{EdnsUse, Question, Response, framed};
+use super::upstream::{AskError, Connection, Link, Upstream};
+
+/// RFC 9250 §4.1.1
+const ALPN: &[u8] = b"doq";
+/// A message with its length in front is no longer than this.
+const MAX_FRAME: usize = 2 + 65535;
+/// RFC 9250 §8.4: the peer broke the protocol; and: nobody waits for the answer any more.
+const DOQ_PROTOCOL_ERROR: VarInt = VarInt::from_u32(0x2);
+const DOQ_REQUEST_CANCELLED: VarInt = VarInt::from_u32(0x3);
+
+/// A DoQ server, and the connection to it.
+pub(super) struct Doq {
+    upstream: Upstream,
+    config: quinn::ClientConfig,
+    link: Link<Quic>,
+}
+
+#[derive(Clone)]
+struct Quic {
+    connection: quinn::Connection,
+    answered: Arc<AtomicBool>,
+}
+
+impl Doq {
+    pub(super) fn new(
+        upstream: Upstream,
+        tls: &ClientConfig,
+    ) -> Result<Self, NoInitialCipherSuite> {
+        let mut tls = tls.clone();
+        tls.alpn_protocols = vec![ALPN.to_vec()];
+        let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+        Ok(Self {
+            upstream,
+            config,
+            link: Link::new(),
+        })
+    }
+
+    pub(super) async fn exchange(
+        &self,
+        question: &Question,
+        patience: &Patience,
+    ) -> Result<Response, ExchangeError> {
+        let connect = |address| self.connect(address);
+        let ask = |quic: Quic| async move { quic.ask(question).await };
+        let asking = self.link.ask(&self.upstream, patience, connect, ask);
+        let Ok(outcome) = timeout(patience.total, asking).await else {
+            self.link.doubt();
+            return Err(ExchangeError::Timeout);
+        };
+        let response = outcome?;
+        if response.truncated {
+            return Err(ExchangeError::Malformed("it is truncated over QUIC"));
+        }
+        accept(response)
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<Quic> {
+        // The socket lives for as long as the connection.
+        let endpoint = Endpoint::client((source_for(address.ip()), 0).into())?;
+        let name = self.upstream.server_name();
+        let connection = endpoint
+            .connect_with(self.config.clone(), address, &name.to_str())
+            .map_err(io::Error::other)?
+            .await?;
+        Ok(Quic {
+            connection,
+            answered: Arc::default(),
+        })
+    }
+}
+
+impl Connection for Quic {
+    fn is_closed(&self) -> bool {
+        self.connection.close_reason().is_some()
+    }
+}
+
+impl Quic {
+    async fn ask(&self, question: &Question) -> Result<Response, AskError> {
+        // §4.2.1: streams tell the questions apart, and the id is zero. §5.4: they are padded.
+        let query = framed(question.encode(0, EdnsUse::Padded)?)?;
+        let (mut send, recv) = self
+            .connection
+            .open_bi()
+            .await
+            .map_err(|error| self.ended(error.into()))?;
+        let mut recv = Receiving {
+            stream: recv,
+            done: false,
+        };
+        match send.write_all(&query).await {
+            // A server that wants no more of a question may have answered it.
+            Ok(()) | Err(WriteError::Stopped(_)) => {}
+            Err(error) => return Err(self.ended(error.into())),
+        }
+        // §4.2: each question says that it is all.
+        let _ = send.finish();
+        let received = recv.stream.read_to_end(MAX_FRAME).await;
+        recv.done = !matches!(received, Err(ReadToEndError::TooLong));
+        let frame = match received {
+            Ok(frame) => frame,
+            Err(ReadToEndError::Read(ReadError::Reset(code))) => {
+                self.answered.store(true, Ordering::Relaxed);
+                let error = format!("the resolver gave up on the question with code {code}");
+                return Err(AskError::Final(io::Error::other(error).into()));
+            }
+            Err(ReadToEndError::Read(error)) => return Err(self.ended(error.into())),
+            Err(ReadToEndError::TooLong) => return Err(self.broken("it is too long")),
+        };
+        self.answered.store(true, Ordering::Relaxed);
+        match frame.split_first_chunk() {
+            Some((length, message))
+                if usize::from(u16::from_be_bytes(*length)) == message.len() =>
+            {
+                Ok(Response::parse(message, question, 0)?)
+            }
+            _ => Err(self.broken("its stream does not hold one message")),
+        }
+    }
+
+    fn ended(&self, error: io::Error) -> AskError {
+        AskError::Ended {
+            answered: self.answered.load(Ordering::Relaxed),
+            error,
+        }
+    }
+
+    /// §4.3.3: the whole connection is of no use any more.
+    fn broken(&self, reason: &'static str) -> AskError {
+        self.connection.close(DOQ_PROTOCOL_ERROR, b"");
+        AskError::Final(ExchangeError::Malformed(reason))
+    }
+}
+
+/// A stream on which an answer is awaited.
+struct Receiving {
+    stream: RecvStream,
+    done: bool,
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        if !self.done {
+            // §4.3.1
+            let _ = self.stream.stop(DOQ_REQUEST_CANCELLED);
+        }
+    }
+}

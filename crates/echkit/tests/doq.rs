@@ -1,0 +1,274 @@
+//! DNS over QUIC: a stream for each question, and servers that break the protocol or leave.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::{Reply, Script, v4};
+use echkit::discover::discover;
+use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions, Status};
+use echkit::origin::Origin;
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Connection, Endpoint, SendStream, VarInt};
+use rustls::ClientConfig;
+
+/// How the server treats its connections.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Manners {
+    Good,
+    /// Waits for this many questions, and answers the last one first.
+    LastFirst(usize),
+    /// Closes each connection after this many answers.
+    Close(usize),
+    /// Gives each question up.
+    Reset,
+    /// Answers with two messages on a stream.
+    Twice,
+    /// Ends each stream within the message.
+    Short,
+    /// Answers with an id that is not zero.
+    OtherId,
+    /// Sends more than a message can be.
+    Huge,
+}
+
+struct DoqServer {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    script: Arc<Script>,
+    tls: Arc<ClientConfig>,
+}
+
+impl DoqServer {
+    async fn start(script: Arc<Script>, manners: Manners) -> Self {
+        let (config, tls) = common::tls(&["dns.test"], b"doq");
+        let config = QuicServerConfig::try_from(config).unwrap();
+        let config = quinn::ServerConfig::with_crypto(Arc::new(config));
+        let endpoint = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = endpoint.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (counter, shared) = (Arc::clone(&connections), Arc::clone(&script));
+        tokio::spawn(async move {
+            while let Some(incoming) = endpoint.accept().await {
+                let (counter, script) = (Arc::clone(&counter), Arc::clone(&shared));
+                tokio::spawn(async move {
+                    // A client that does not trust us leaves here.
+                    if let Ok(connection) = incoming.await {
+                        counter.fetch_add(1, Ordering::SeqCst);
+                        serve(connection, &script, manners).await;
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            connections,
+            script,
+            tls: Arc::new(tls),
+        }
+    }
+
+    fn resolver(&self) -> Resolver {
+        self.resolver_with(&self.tls, Duration::from_secs(30))
+    }
+
+    fn resolver_with(&self, tls: &Arc<ClientConfig>, timeout: Duration) -> Resolver {
+        let options = ResolverOptions {
+            tls: Some(Arc::clone(tls)),
+            timeout,
+            tries: 3,
+            ..ResolverOptions::default()
+        };
+        let uri = format!("quic://dns.test:{}#127.0.0.1", self.address.port());
+        Resolver::from_uri(&uri, &options).unwrap()
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+async fn serve(connection: Connection, script: &Script, manners: Manners) {
+    let mut held: Vec<(SendStream, Vec<u8>)> = Vec::new();
+    // A stream that is dropped would end, which is an answer of its own.
+    let mut silent = Vec::new();
+    for answered in 1.. {
+        if manners == Manners::Close(answered - 1) {
+            connection.close(VarInt::from_u32(0), b"");
+            return;
+        }
+        let Ok((send, mut recv)) = connection.accept_bi().await else {
+            return;
+        };
+        // The question is all that comes, and its length is right.
+        let Ok(frame) = recv.read_to_end(70_000).await else {
+            return;
+        };
+        assert_eq!(
+            usize::from(u16::from_be_bytes([frame[0], frame[1]])),
+            frame.len() - 2
+        );
+        held.push((send, frame[2..].to_vec()));
+        if matches!(manners, Manners::LastFirst(count) if held.len() < count) {
+            continue;
+        }
+        for (mut send, query) in held.drain(..).rev() {
+            let messages = script.answer(&query, true);
+            if messages.is_empty() {
+                silent.push(send);
+                continue;
+            }
+            for mut message in messages {
+                if manners == Manners::OtherId {
+                    message[1] = 1;
+                }
+                let length = u16::try_from(message.len()).unwrap();
+                let mut frame = [&length.to_be_bytes()[..], &message].concat();
+                match manners {
+                    Manners::Reset => {
+                        send.reset(VarInt::from_u32(4)).unwrap();
+                        continue;
+                    }
+                    Manners::Twice => frame.extend(frame.clone()),
+                    Manners::Short => frame.truncate(frame.len() - 1),
+                    Manners::Huge => frame.resize(70_000, 0),
+                    _ => {}
+                }
+                // The client may have seen enough.
+                let _ = send.write_all(&frame).await;
+                let _ = send.finish();
+                let _ = send.stopped().await;
+            }
+        }
+    }
+}
+
+/// `NUMBER.test` has the address 192.0.2.NUMBER.
+fn numbered(count: u8) -> Arc<Script> {
+    Script::new((1..=count).map(|number| {
+        let name: &'static str = format!("{number}.test").leak();
+        (name, RecordType::A, Reply::Records(vec![v4(number)]))
+    }))
+}
+
+/// Asks for all the numbers at once; each answer must be the right one.
+async fn ask_all(resolver: &Resolver, count: u8) {
+    let mut running = tokio::task::JoinSet::new();
+    for number in 1..=count {
+        let resolver = resolver.clone();
+        let name = format!("{number}.test").parse().unwrap();
+        running.spawn(async move {
+            let answer = resolver.query(&name, RecordType::A).await.unwrap();
+            assert!(answer.protected);
+            assert_eq!(answer.rdata, [v4(number)]);
+        });
+    }
+    running.join_all().await;
+}
+
+#[tokio::test]
+async fn each_question_has_a_stream_of_one_connection() {
+    let server = DoqServer::start(numbered(50), Manners::LastFirst(50)).await;
+    let resolver = server.resolver();
+    assert!(resolver.is_protected() && resolver.looked_up_name().is_none());
+    ask_all(&resolver, 50).await;
+    assert_eq!(server.connections(), 1);
+    for asked in server.script.asked.lock().unwrap().iter() {
+        assert_eq!(asked.message[..2], [0, 0], "RFC 9250 §4.2.1");
+        assert_eq!(asked.message.len() % 128, 0, "RFC 9250 §5.4");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_is_replaced() {
+    let server = DoqServer::start(numbered(10), Manners::Close(1)).await;
+    let resolver = server.resolver();
+    ask_all(&resolver, 3).await;
+    resolver.clear_cache();
+    ask_all(&resolver, 10).await;
+    assert!(server.connections() > 3);
+}
+
+#[tokio::test]
+async fn a_server_that_only_closes_is_given_up() {
+    let server = DoqServer::start(numbered(1), Manners::Close(0)).await;
+    let name = "1.test".parse().unwrap();
+    let error = server
+        .resolver()
+        .query(&name, RecordType::A)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
+    assert_eq!(server.connections(), 3);
+}
+
+#[tokio::test]
+async fn what_breaks_the_protocol_is_no_answer() {
+    for manners in [
+        Manners::Twice,
+        Manners::Short,
+        Manners::OtherId,
+        Manners::Huge,
+        Manners::Reset,
+    ] {
+        let server = DoqServer::start(numbered(1), manners).await;
+        let name = "1.test".parse().unwrap();
+        let error = server
+            .resolver()
+            .query(&name, RecordType::A)
+            .await
+            .unwrap_err();
+        let expected = match manners {
+            Manners::Reset => matches!(error, QueryError::Transport { .. }),
+            _ => matches!(error, QueryError::Malformed { .. }),
+        };
+        assert!(expected, "{manners:?}: {error}");
+        assert_eq!(server.connections(), 1, "{manners:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_question_without_answer_holds_up_no_other() {
+    let script = Script::new([
+        ("silent.test", RecordType::A, Reply::Silence),
+        ("1.test", RecordType::A, Reply::Records(vec![v4(1)])),
+    ]);
+    let server = DoqServer::start(script, Manners::Good).await;
+    let resolver = server.resolver_with(&server.tls, Duration::from_secs(3));
+    let name = "silent.test".parse().unwrap();
+    let silent = resolver.query(&name, RecordType::A);
+    let (silent, ()) = tokio::join!(silent, ask_all(&resolver, 1));
+    let error = silent.unwrap_err();
+    assert!(matches!(error, QueryError::Timeout { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_trusted_is_not_asked() {
+    let server = DoqServer::start(numbered(1), Manners::Good).await;
+    let (_, other) = common::tls(&["dns.test"], b"doq");
+    let resolver = server.resolver_with(&Arc::new(other), Duration::from_secs(30));
+    let name = "1.test".parse().unwrap();
+    let error = resolver.query(&name, RecordType::A).await.unwrap_err();
+    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
+    assert!(server.script.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn over_quic_discovery_is_protected() {
+    let script = Script::new([("a.test", RecordType::A, Reply::Records(vec![v4(1)]))]);
+    let server = DoqServer::start(script, Manners::Good).await;
+    let resolver = server.resolver();
+    let found = discover(&resolver, &Origin::parse("https://a.test").unwrap()).await;
+    assert!(found.protected && found.error.is_none(), "{found:?}");
+    assert_eq!(found.https.as_str(), "none");
+    let gone = resolver
+        .query(&"gone.test".parse().unwrap(), RecordType::A)
+        .await
+        .unwrap();
+    assert_eq!(gone.status, Status::NxDomain);
+    assert_eq!(server.connections(), 1);
+}
