@@ -78,6 +78,8 @@ class Testbed:
         """The resolver's URI, for ``echkit.lookup`` and others."""
         self.doh: str = self._running.doh()
         """The URI of the resolver over HTTPS; ``ca_file`` vouches for it."""
+        self.dot: str = self._running.dot()
+        """The URI of the resolver over TLS; ``ca_file`` vouches for it."""
         self.ca_pem: str = self._running.ca_pem()
         """The root certificate of all servers."""
         file, path = tempfile.mkstemp(prefix="echkit-testbed-", suffix=".pem")

@@ -64,10 +64,14 @@ def test_a_look_up_tells_the_records_and_the_endpoints(bed):
         found.host = "other"
 
 
-def test_dns_over_https_hides_the_question(bed):
+@pytest.mark.parametrize("over", ["doh", "dot"])
+def test_encrypted_resolvers_hide_the_question(bed, over):
     case = bed.case("nominal")
-    found = echkit.lookup(case.host, case.port, dns=bed.doh, dns_cafile=bed.ca_file)
+    found = echkit.lookup(case.host, case.port, dns=getattr(bed, over), dns_cafile=bed.ca_file)
     assert found.protected and found.ech is not None
+    assert echkit.lookup(case.host, case.port, dns=bed.dns).protected is False
+    distrusted = echkit.lookup(case.host, case.port, dns=getattr(bed, over))
+    assert (distrusted.https, distrusted.ech) == ("failed", None)
 
 
 def test_what_is_wrong_is_told_and_not_raised(bed):
@@ -471,8 +475,8 @@ def test_the_interpreter_ends_in_the_middle_of_a_look_up(silent, waited):
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("doh", [False, True])
-def test_a_forked_child_looks_up_with_threads_of_its_own(bed, doh):
+@pytest.mark.parametrize("over", ["dns", "doh", "dot"])
+def test_a_forked_child_looks_up_with_threads_of_its_own(bed, over):
     case = bed.case("nominal")
     script = (
         "import os, sys, echkit\n"
@@ -485,8 +489,7 @@ def test_a_forked_child_looks_up_with_threads_of_its_own(bed, doh):
         "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0\n"
         "assert ask() == known\n"
     )
-    dns = bed.doh if doh else bed.dns
-    arguments = [case.host, str(case.port), dns, bed.ca_file]
+    arguments = [case.host, str(case.port), getattr(bed, over), bed.ca_file]
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script, *arguments], check=True, timeout=90,
         env={**os.environ},

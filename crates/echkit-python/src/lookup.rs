@@ -1,6 +1,6 @@
 //! Discovery in DNS for Python: what HTTPS records say about an origin, as JSON.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use data_encoding::BASE64;
@@ -9,7 +9,7 @@ use echkit::discover::{
 };
 use echkit::dns::{self, ResolverOptions};
 use echkit::origin::{Host, Origin};
-use echkit::tls::Trust;
+use echkit::tls::{ClientTls, Trust};
 use pyo3::exceptions::{PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use rustls_pki_types::CertificateDer;
@@ -151,21 +151,15 @@ impl Resolver {
 fn resolver(uri: &str, roots: &[Vec<u8>]) -> PyResult<dns::Resolver> {
     let wrong = |error: &dyn std::fmt::Display| PyValueError::new_err(error.to_string());
     let mut options = ResolverOptions::default();
-    if uri.starts_with("https://") {
+    if dns::Resolver::is_encrypted_uri(uri) {
         let trust = match roots.is_empty() {
             true => Trust::system(),
             false => Trust::certificates(roots.iter().map(|der| CertificateDer::from(der.clone())))
                 .map_err(|error| wrong(&error))?,
         };
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = trust.build(&provider).map_err(|error| wrong(&error))?;
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| wrong(&error))?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
-        options.tls = Some(Arc::new(config));
+        let tls = ClientTls::builder().trust(trust).build();
+        let config = tls.and_then(|tls| tls.plain_config());
+        options.tls = Some(config.map_err(|error| wrong(&error))?);
     }
     dns::Resolver::from_uri(uri, &options).map_err(|error| wrong(&error))
 }

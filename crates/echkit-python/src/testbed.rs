@@ -64,6 +64,11 @@ impl Testbed {
         self.with(|running| running.testbed.doh_uri())
     }
 
+    /// The resolver over TLS, as a URI.
+    fn dot(&self) -> PyResult<String> {
+        self.with(|running| running.testbed.dot_uri())
+    }
+
     /// The root certificate that signs the servers', in PEM.
     fn ca_pem(&self) -> PyResult<String> {
         self.with(|running| running.testbed.ca_pem().to_owned())
