@@ -7,7 +7,6 @@ unexpected failure and an unexpected success both end in an exit code of 1.
 import faulthandler
 import pathlib
 import sys
-import types
 import unittest
 
 import echkit.ssl
@@ -56,21 +55,6 @@ def short(test_id: str) -> str:
     return ".".join(test_id.split(".")[-2:])
 
 
-def again(result: Result, loader: unittest.TestLoader, module: types.ModuleType) -> None:
-    """Runs unexpected failures once more, alone, and says so.
-
-    The echo server of test_ssl stops at a connection reset, and a client that closes before it
-    has read the session tickets causes one: some tests race with that.
-    """
-    for name in sorted(result.failed - expected().keys()):
-        second = Result(unittest.runner._WritelnDecorator(sys.stderr), True, 1)
-        loader.loadTestsFromName(name, module).run(second)
-        if name in second.passed - second.failed:
-            print(f"failed at first, passed alone: {name}")
-            result.failed.discard(name)
-            result.passed.add(name)
-
-
 def main() -> int:
     # Whatever imports `ssl` from here on gets ours.
     for name in ("http.client", "urllib.request", "asyncio.sslproto"):
@@ -90,7 +74,6 @@ def main() -> int:
         else loader.loadTestsFromModule(test_ssl)
     )
     result = unittest.TextTestRunner(verbosity=2, resultclass=Result).run(suite)
-    again(result, loader, test_ssl)
     faulthandler.cancel_dump_traceback_later()
     passed = result.passed - result.failed
     reasons = expected()

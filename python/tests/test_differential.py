@@ -2,6 +2,7 @@
 
 import socket
 import ssl as standard
+import struct
 import threading
 
 import pytest
@@ -244,3 +245,41 @@ def test_a_clients_certificate_of_another_root(certs):
         ours = show(ssl, certs, standard.CERT_REQUIRED, "for-clients", trusted)
         assert ours == show(standard, certs, standard.CERT_REQUIRED, "for-clients", trusted)
         assert ours[0] == "certificate"
+
+
+def deserted(module, certs, reset, use):
+    """What a server of a module meets whose client has left without a word."""
+    serving = module.SSLContext(module.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(certs / "good.crt", certs / "good.key")
+    context = standard.SSLContext(standard.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(certs / "root.crt")
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def leave():
+        plain = socket.create_connection(listener.getsockname(), timeout=60)
+        with context.wrap_socket(plain, server_hostname="localhost") as sock:
+            if reset:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    client = threading.Thread(target=leave)
+    client.start()
+    plain, _ = listener.accept()
+    listener.close()
+    with serving.wrap_socket(plain, server_side=True) as sock:
+        client.join(60)
+        try:
+            return use(sock)
+        except OSError as error:
+            return type(error)
+
+
+def write_on(sock):
+    for _ in range(100_000):
+        sock.write(bytes(1000))
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_client_that_has_left_without_reading_its_tickets(certs, reset):
+    for use, outcome in ((lambda s: s.read(), b""), (write_on, standard.SSLEOFError)):
+        for module in (standard, ssl):
+            assert deserted(module, certs, reset, use) == outcome

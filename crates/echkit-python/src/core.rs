@@ -141,7 +141,12 @@ impl Core {
     /// Goes on with the handshake. `Ok(false)`: a configuration has to be chosen first.
     pub(crate) fn handshake(&mut self, io: Io) -> Result<bool, Failure> {
         loop {
-            self.flush(io)?;
+            match self.flush(io) {
+                // Only tickets are left, and the client may have sent all that it wanted before
+                // it closed. OpenSSL lets its servers go on as well.
+                Err(failure) if failure.is_reset() && self.has_answered() => {}
+                other => other?,
+            }
             match &self.state {
                 State::Hello(_) => return Ok(false),
                 State::Opening(handshake) if handshake.hello().is_some() => return Ok(false),
@@ -160,6 +165,11 @@ impl Core {
             self.receive(io)?;
             self.process(io)?;
         }
+    }
+
+    /// Whether it is a server that has the client's last word of the handshake.
+    fn has_answered(&self) -> bool {
+        matches!(self.connection(), Some(Connection::Server(c)) if !c.is_handshaking())
     }
 
     /// The hello that waits for a configuration: the inner one, where an offer was opened.
@@ -315,6 +325,7 @@ impl Core {
         match self.flush(io) {
             // Reading must go on while the peer takes nothing.
             Ok(()) | Err(Failure::WantWrite) => Ok(()),
+            Err(failure) if failure.is_reset() => Ok(()),
             Err(other) => Err(other),
         }
     }
@@ -414,6 +425,12 @@ impl Core {
                     Received::Bytes(len) => self.record.received(len),
                     Received::Nothing => return Err(Failure::WantRead),
                     Received::End => return Err(self.ended()),
+                    Received::Error(error) if self.done => {
+                        return Err(match Failure::Io(error) {
+                            reset if reset.is_reset() => self.ended(),
+                            other => other,
+                        });
+                    }
                     Received::Error(error) => return Err(Failure::Io(error)),
                 },
             }

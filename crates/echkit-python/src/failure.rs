@@ -159,6 +159,24 @@ pub(crate) enum Failure {
     Python(PyErr),
 }
 
+impl Failure {
+    /// Whether the peer has closed a connection on which something was still to be sent or read:
+    /// ECONNRESET, or EPIPE where its FIN came first.
+    pub(crate) fn is_reset(&self) -> bool {
+        use io::ErrorKind as K;
+        matches!(self, Self::Io(error)
+            if matches!(error.kind(), K::ConnectionReset | K::BrokenPipe))
+    }
+
+    /// The standard module calls a reset an end where data is read or written.
+    pub(crate) fn of_data(self) -> Self {
+        match self.is_reset() {
+            true => Self::Eof,
+            false => self,
+        }
+    }
+}
+
 impl From<PyErr> for Failure {
     fn from(error: PyErr) -> Self {
         Self::Python(error)

@@ -44,8 +44,6 @@ impl Fd {
                 Ok((0, _)) => Received::End,
                 Ok((len, _)) => Received::Bytes(len),
                 Err(Errno::INTR) => continue,
-                // The peer closed, and then answered what was sent to it with a reset.
-                Err(Errno::PIPE) => Received::End,
                 Err(Errno::AGAIN) => Received::Nothing,
                 Err(error) => Received::Error(error.into()),
             };

@@ -67,14 +67,15 @@ impl SslObject {
         let mut chunk = Vec::with_capacity(data.len().min(CHUNK));
         if matches!(patience, Patience::NonBlocking) && !self.in_memory() {
             data.copy(py, 0, &mut chunk);
-            return Ok(self.run(py, patience, "write", |core, io| {
+            let written = self.run(py, patience, "write", |core, io| {
                 if core.unflushed == 0 {
                     core.flush(io)?;
                     core.unflushed = core.encrypt(&chunk)?;
                 }
                 core.flush(io)?;
                 Ok(std::mem::take(&mut core.unflushed))
-            })?);
+            });
+            return Ok(written.map_err(Failure::of_data)?);
         }
         let mut start = 0;
         while start < data.len() {
@@ -88,7 +89,8 @@ impl SslObject {
                     written += core.encrypt(&chunk[written..])?;
                 }
                 core.flush(io)
-            })?;
+            })
+            .map_err(Failure::of_data)?;
         }
         Ok(data.len())
     }
