@@ -376,10 +376,15 @@ class SSLContext(_std.SSLContext):
     @options.setter
     def options(self, value: int) -> None:
         value = _operator.index(value)
-        unknown = value & ~(int(self.options) | _KNOWN_OPTIONS) if value >= 0 else 0
+        if not 0 <= value < 1 << 64:
+            # The interpreter's own refusal; 3.11 takes negative numbers.
+            _Base.options.__set__(self, value)  # type: ignore[attr-defined]
+            self._ech_options = 0
+            return
+        unknown = value & ~(int(self.options) | _KNOWN_OPTIONS)
         if unknown:
             raise ValueError(f"unknown options {unknown:#x}")
-        ech = value & _ECH_OPTIONS if value >= 0 else 0
+        ech = value & _ECH_OPTIONS
         if ech & _NOT_SUPPORTED:
             raise NotImplementedError(
                 "of the ECH options only OP_ECH_GREASE is supported: rustls has no such setting"
