@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz interop peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python
+.PHONY: help demo test lint bench bench-latency fuzz interop peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -31,6 +31,10 @@ lint: prepare ## formatting, clippy, documentation, licences, leftovers
 
 bench: prepare ## benchmarks, with their ratio to stock rustls in the same run
 	cargo bench --locked --workspace --bench '*'
+
+bench-latency: prepare ## a page over a slow network, beside its round trips (root; else skipped); RUNS (15)
+	cargo build --locked --release --workspace --bin ech --example latency
+	python3 scripts/bench-latency.py --bin target/release --runs $(or $(RUNS),15) $(LATENCY)
 
 fuzz: prepare ## feed every parser MUTATIONS (1000000) mutated inputs
 	ECHKIT_MUTATIONS=$(MUTATIONS) cargo test --locked --release --workspace --test 'mutations*' -- --nocapture

@@ -317,6 +317,14 @@ impl Race {
         self.next_start = self.next_start.max(now + patience);
     }
 
+    /// An attempt connects once more, by what the server told it (RFC 9849 §6.1.6). That counts as
+    /// a start: the next one waits as long as after any other.
+    pub fn restarted(&mut self, now: Duration, attempt: AttemptId) {
+        if self.find(attempt).is_some() {
+            self.next_start = self.next_start.max(now + self.delay());
+        }
+    }
+
     /// An attempt ended well. The others are to be cancelled.
     pub fn won(&mut self, attempt: AttemptId) {
         if self.outcome.is_none() && self.find(attempt).is_some() {
@@ -425,6 +433,12 @@ impl Race {
     /// How it ended, if it has.
     pub fn outcome(&self) -> Option<Outcome> {
         self.outcome
+    }
+
+    fn delay(&self) -> Duration {
+        self.settings
+            .attempt_delay
+            .max(Settings::LEAST_ATTEMPT_DELAY)
     }
 
     fn ask(&mut self, target: Target) {

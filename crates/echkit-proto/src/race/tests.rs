@@ -378,9 +378,11 @@ fn a_handshake_on_its_way_is_given_time() {
     let (attempt, _) = started(&mut race, 0);
     race.connected(at(200), attempt);
     idle(&mut race, 200, Some(600));
-    // The retry's connection (RFC 9849 §6.1.6) is progress too.
-    race.connected(at(590), attempt);
-    idle(&mut race, 590, Some(990));
+    // The retry's connection (RFC 9849 §6.1.6) is one more start, and progress too.
+    race.restarted(at(590), attempt);
+    idle(&mut race, 590, Some(840));
+    race.connected(at(790), attempt);
+    idle(&mut race, 790, Some(1190));
     // On a short way the usual delay holds.
     let mut race = self::race();
     race.settle(at(0), [ech(OWN)]);

@@ -275,6 +275,7 @@ impl State<'_> {
             Failure::Setting(cause) => (cause, Reach::Final),
             Failure::Tls(error) => match self.after_handshake(&error) {
                 Then::Again => {
+                    self.progress.restarted();
                     attempt.failed(Self::describe_fault(&error));
                     return Ok(());
                 }

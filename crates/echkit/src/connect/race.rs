@@ -20,10 +20,9 @@ pub(super) struct Course<'a, W> {
     begun: Instant,
     /// When to stop waiting for DNS.
     dns_until: Option<Instant>,
-    connected: (
-        mpsc::UnboundedSender<AttemptId>,
-        mpsc::UnboundedReceiver<AttemptId>,
-    ),
+    /// How attempts tell of their progress, and where that arrives.
+    tell: mpsc::UnboundedSender<Told>,
+    told: mpsc::UnboundedReceiver<Told>,
 }
 
 /// DNS took too long.
@@ -40,17 +39,35 @@ pub(super) enum Turn<W> {
     Lost(Vec<Fault>),
 }
 
-/// Tells the race that an attempt has made a connection over TCP.
+/// Tells the race how far an attempt has come.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     attempt: AttemptId,
-    to: mpsc::UnboundedSender<AttemptId>,
+    to: mpsc::UnboundedSender<Told>,
+}
+
+type Told = (AttemptId, Progressed);
+
+#[derive(Clone, Copy, Debug)]
+enum Progressed {
+    Connected,
+    Restarted,
 }
 
 impl Progress {
+    /// There is a connection over TCP.
     pub(super) fn connected(&self) {
+        self.tell(Progressed::Connected);
+    }
+
+    /// There will be another connection.
+    pub(super) fn restarted(&self) {
+        self.tell(Progressed::Restarted);
+    }
+
+    fn tell(&self, progressed: Progressed) {
         // Nobody listens any more when the race is over.
-        let _ = self.to.send(self.attempt);
+        let _ = self.to.send((self.attempt, progressed));
     }
 }
 
@@ -58,7 +75,7 @@ impl Progress {
 enum Event<W> {
     News(Option<News>),
     Ended(AttemptId, Result<W, Box<Fault>>),
-    Connected(AttemptId),
+    Progress(AttemptId, Progressed),
     Wake,
     DnsTimeout,
 }
@@ -67,6 +84,7 @@ impl<'a, W> Course<'a, W> {
     /// A race that begins now, with its first questions.
     pub(super) fn new(search: Search, settings: Settings, dns: Option<Duration>) -> Self {
         let begun = Instant::now();
+        let (tell, told) = mpsc::unbounded_channel();
         Self {
             race: Race::new(settings),
             search,
@@ -74,7 +92,8 @@ impl<'a, W> Course<'a, W> {
             failures: Vec::new(),
             begun,
             dns_until: dns.map(|limit| begun + limit),
-            connected: mpsc::unbounded_channel(),
+            tell,
+            told,
         }
     }
 
@@ -153,7 +172,7 @@ impl<'a, W> Course<'a, W> {
     pub(super) fn progress(&self, start: &Start) -> Progress {
         Progress {
             attempt: start.attempt,
-            to: self.connected.0.clone(),
+            to: self.tell.clone(),
         }
     }
 
@@ -186,7 +205,7 @@ impl<'a, W> Course<'a, W> {
             (attempt, outcome) = self.attempts.next(), if !self.attempts.is_empty() => {
                 Event::Ended(attempt, outcome)
             }
-            Some(attempt) = self.connected.1.recv() => Event::Connected(attempt),
+            Some((attempt, how)) = self.told.recv() => Event::Progress(attempt, how),
             news = self.search.next(), if self.search.is_busy() => Event::News(news),
             () = sleep_until(wake) => Event::Wake,
             () = sleep_until(dns_until) => Event::DnsTimeout,
@@ -201,7 +220,8 @@ impl<'a, W> Course<'a, W> {
             Event::News(Some(News::Addresses(target, family, list))) => {
                 self.race.addresses(now, target, family, list);
             }
-            Event::Connected(attempt) => self.race.connected(now, attempt),
+            Event::Progress(attempt, Progressed::Connected) => self.race.connected(now, attempt),
+            Event::Progress(attempt, Progressed::Restarted) => self.race.restarted(now, attempt),
             Event::Ended(attempt, Ok(won)) => {
                 self.race.won(attempt);
                 return Some(won);
