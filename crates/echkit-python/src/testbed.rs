@@ -69,6 +69,11 @@ impl Testbed {
         self.with(|running| running.testbed.dot_uri())
     }
 
+    /// The resolver over QUIC, as a URI.
+    fn doq(&self) -> PyResult<String> {
+        self.with(|running| running.testbed.doq_uri())
+    }
+
     /// The root certificate that signs the servers', in PEM.
     fn ca_pem(&self) -> PyResult<String> {
         self.with(|running| running.testbed.ca_pem().to_owned())
