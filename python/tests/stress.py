@@ -130,22 +130,20 @@ def contexts():
     tls12.maximum_version = ssl.TLSVersion.TLSv1_2
     trusts_nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     server, outside = server_context(ssl), server_context(ssl, PUBLIC)
-    kinds = [
+    opens_ech = ech_server_context(ssl)
+    return [
+        (complete, hidden, opens_ech),
         (complete, plain, server),
         (complete, grease, server),
         (complete, tls12, server),
-        (abandoned, plain, server),
+        (abandoned, hidden, opens_ech),
         (truncated, plain, server),
-        (damaged, grease, server),
+        (truncated, hidden, opens_ech),
+        (damaged, grease, opens_ech),
         (refused, trusts_nobody, server),
         # Securely disabled: the public name's certificate, and no ECH.
         (refused, hidden, outside),
     ]
-    try:
-        opens_ech = ech_server_context(ssl)
-    except NotImplementedError:
-        return kinds
-    return [*kinds, (complete, hidden, opens_ech), (abandoned, hidden, opens_ech)]
 
 
 def soak(count="2000"):

@@ -9,10 +9,11 @@ use echkit_proto::config::EchConfigList;
 use rustls::client::EchStatus;
 use rustls::internal::msgs::codec::Codec;
 use rustls::server::{Accepted, Acceptor};
-use rustls::{Connection, Error, PeerIncompatible};
+use rustls::{Connection, Error, IoState, PeerIncompatible};
 use rustls_pki_types::ServerName;
 
 use crate::failure::Failure;
+use crate::input::Input;
 use crate::record::Record;
 use crate::socket::{Fd, Received};
 use crate::verifier::observing;
@@ -64,10 +65,8 @@ pub(crate) struct Core {
     pub(crate) inner_name: Option<ServerName<'static>>,
     pub(crate) unverified: bool,
     pub(crate) ragged_eof_is_eof: bool,
-    /// Ciphertext that was handed in (memory only), and how much of it was taken.
-    input: Vec<u8>,
-    input_taken: usize,
-    input_eof: bool,
+    /// Ciphertext that was handed in (memory only).
+    pub(crate) input: Input,
     /// Records to hand out: all of them for memory, else what is written by hand.
     pub(crate) output: Vec<u8>,
     /// The record that is being received.
@@ -98,9 +97,7 @@ impl Core {
             inner_name: None,
             unverified: false,
             ragged_eof_is_eof: false,
-            input: Vec::new(),
-            input_taken: 0,
-            input_eof: false,
+            input: Input::default(),
             output: Vec::new(),
             record: Record::default(),
             plaintext: 0,
@@ -162,8 +159,7 @@ impl Core {
                 }
                 _ => {}
             }
-            self.receive(io)?;
-            self.process(io)?;
+            self.advance(io)?;
         }
     }
 
@@ -263,11 +259,13 @@ impl Core {
         let _ = self.flush(io);
     }
 
-    /// Takes ciphertext that was handed in (memory only).
-    pub(crate) fn hand_in(&mut self, bytes: &[u8], eof: bool) {
-        self.input.drain(..std::mem::take(&mut self.input_taken));
-        self.input.extend_from_slice(bytes);
-        self.input_eof = eof;
+    /// About how much plaintext [`Self::read`] will give.
+    pub(crate) fn expected(&self, io: Io, len: usize) -> usize {
+        let coming = match io {
+            Io::Memory => self.input.next().len(),
+            Io::Socket(_) => self.record.announced().unwrap_or(0),
+        };
+        len.min(self.plaintext + coming).min(MAX_READ)
     }
 
     /// Gives up to `len` bytes of plaintext to `sink`: at least one byte, or an error, and then
@@ -314,14 +312,13 @@ impl Core {
     fn more_fits(&self, io: Io, room: usize) -> bool {
         match io {
             Io::Socket(_) => self.record.announced().is_some_and(|len| len <= room),
-            Io::Memory => self.input_taken < self.input.len(),
+            Io::Memory => !self.input.next().is_empty(),
         }
     }
 
     /// Receives and decrypts the next record.
     fn step(&mut self, io: Io) -> Result<(), Failure> {
-        self.receive(io)?;
-        self.process(io)?;
+        self.advance(io)?;
         match self.flush(io) {
             // Reading must go on while the peer takes nothing.
             Ok(()) | Err(Failure::WantWrite) => Ok(()),
@@ -359,8 +356,7 @@ impl Core {
                     "application data after close notify".to_owned(),
                 ));
             }
-            self.receive(io)?;
-            self.process(io)?;
+            self.advance(io)?;
         }
         Ok(())
     }
@@ -403,14 +399,38 @@ impl Core {
         Ok(())
     }
 
+    /// Receives and processes what comes next: one record, or ciphertext as it was handed in. The
+    /// latter only after the handshake, whose steps are taken record by record.
+    fn advance(&mut self, io: Io) -> Result<(), Failure> {
+        if !(self.done && matches!(io, Io::Memory)) {
+            self.receive(io)?;
+            return self.process(io);
+        }
+        let mut input = std::mem::take(&mut self.input);
+        let mut rest = input.next();
+        let len = rest.len();
+        let outcome = match len {
+            0 if input.ends_here() => Err(self.ended()),
+            0 => Err(Failure::WantRead),
+            _ => self.give(&mut rest, true),
+        };
+        let left = rest.len();
+        input.take(len - left);
+        self.input = input;
+        if len > 0 && outcome.is_err() {
+            let _ = self.flush(io);
+        }
+        outcome
+    }
+
     /// Receives the rest of one record, as [`Record`] has it.
     fn receive(&mut self, io: Io) -> Result<(), Failure> {
         while !self.record.is_complete() {
             match io {
                 Io::Memory => {
-                    let bytes = &self.input[self.input_taken..];
+                    let bytes = self.input.next();
                     if bytes.is_empty() {
-                        return Err(match self.input_eof {
+                        return Err(match self.input.ends_here() {
                             true => self.ended(),
                             false => Failure::WantRead,
                         });
@@ -419,7 +439,7 @@ impl Core {
                     let len = bytes.len().min(spare.len());
                     spare[..len].copy_from_slice(&bytes[..len]);
                     self.record.received(len);
-                    self.input_taken += len;
+                    self.input.take(len);
                 }
                 Io::Socket(fd) => match fd.receive(self.record.spare()) {
                     Received::Bytes(len) => self.record.received(len),
@@ -448,7 +468,7 @@ impl Core {
     /// Gives the received record to rustls.
     fn process(&mut self, io: Io) -> Result<(), Failure> {
         let mut record = std::mem::take(&mut self.record);
-        let outcome = self.give(record.news());
+        let outcome = self.give(&mut record.news(), false);
         record.next();
         self.record = record;
         if outcome.is_err() {
@@ -458,11 +478,12 @@ impl Core {
         outcome
     }
 
-    fn give(&mut self, mut record: &[u8]) -> Result<(), Failure> {
+    /// Gives `record` to rustls; all of it, unless it is to `pause` as soon as there is plaintext.
+    fn give(&mut self, record: &mut &[u8], pause: bool) -> Result<(), Failure> {
         match &mut self.state {
             State::Accepting(acceptor) => {
                 while !record.is_empty() {
-                    acceptor.read_tls(&mut record).map_err(Failure::Io)?;
+                    acceptor.read_tls(record).map_err(Failure::Io)?;
                 }
                 match acceptor.accept() {
                     Ok(None) => Ok(()),
@@ -481,9 +502,14 @@ impl Core {
                 // Nothing is verified after the handshake.
                 let inner_name = self.inner_name.as_ref().filter(|_| !self.done);
                 let (outcome, refused) = observing(inner_name, || {
-                    let mut state = Ok(None);
-                    while !record.is_empty() && state.is_ok() {
-                        match connection.read_tls(&mut record) {
+                    let mut state: Result<Option<IoState>, Error> = Ok(None);
+                    while !record.is_empty() {
+                        match &state {
+                            Err(_) => break,
+                            Ok(Some(now)) if pause && now.plaintext_bytes_to_read() > 0 => break,
+                            Ok(_) => {}
+                        }
+                        match connection.read_tls(record) {
                             // Nothing counts after close_notify.
                             Ok(0) => break,
                             Ok(_) => state = connection.process_new_packets().map(Some),

@@ -9,6 +9,7 @@ mod config;
 mod core;
 mod ech_keys;
 mod failure;
+mod input;
 mod lookup;
 mod object;
 mod record;

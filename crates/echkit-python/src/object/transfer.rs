@@ -31,6 +31,7 @@ impl SslObject {
         let Some(buffer) = buffer else {
             let mut chunk = Vec::new();
             self.read_with(py, len, |core, io| {
+                chunk.reserve(core.expected(io, len));
                 core.read(io, len, |plaintext| chunk.extend_from_slice(plaintext))
             })?;
             return Ok(PyBytes::new(py, &chunk).into_any());

@@ -130,21 +130,22 @@ impl SslObject {
         };
         let incoming = incoming.bind(py);
         let data = incoming.call_method0(intern!(py, "read"))?;
-        let data = data.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes();
+        let data = data.cast_into::<PyBytes>().map_err(PyErr::from)?.into();
         let eof: bool = incoming.getattr(intern!(py, "eof"))?.extract()?;
-        let outcome = py.detach(|| {
-            let mut core = lock(&self.core);
-            core.hand_in(data, eof);
-            operation(&mut core, Io::Memory)
-        });
+        lock(&self.core).input.add(data, eof);
+        let outcome = py.detach(|| operation(&mut lock(&self.core), Io::Memory));
         self.hand_out(py)?;
         outcome
     }
 
-    /// Hands out the records that were made (memory only).
+    /// Hands out the records that were made, and lets go of those that were taken (memory only).
     pub(super) fn hand_out(&self, py: Python<'_>) -> PyResult<()> {
         if let Transport::Memory { outgoing, .. } = &self.transport {
-            let mut output = std::mem::take(&mut lock(&self.core).output);
+            let mut output = {
+                let mut core = lock(&self.core);
+                core.input.release();
+                std::mem::take(&mut core.output)
+            };
             if !output.is_empty() {
                 outgoing
                     .bind(py)
