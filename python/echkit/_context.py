@@ -8,7 +8,6 @@ import os
 import socket
 import ssl as _std
 import sys
-import threading
 import time
 import types
 import typing
@@ -105,10 +104,10 @@ class DiscoveringSSLContext(ssl.SSLContext):
         """Whether to go on where there is nothing to offer, or to raise."""
         self._dns: str | None = None
         self._dns_cafile: _Path | None = None
+        # Each access is one step of the interpreter. A lock would have to be renewed at a fork.
         self._answers: collections.OrderedDict[str, tuple[float, float, Discovery]] = (
             collections.OrderedDict()
         )
-        self._answers_lock = threading.Lock()
 
     async def prepare(
         self, host: str, port: int | None = None, timeout: float | None = None
@@ -146,18 +145,19 @@ class DiscoveringSSLContext(ssl.SSLContext):
         # A failure is no answer that would hold.
         settled = found.https != "failed" and found.error is None
         until = now + ((found.ttl or 0) if settled else 0)
-        with self._answers_lock:
-            for name in {key, _key(found.host)}:
-                self._answers[name] = (until, now + _GRACE, found)
-                self._answers.move_to_end(name)
-            while len(self._answers) > _MAX_ANSWERS:
+        for name in {key, _key(found.host)}:
+            self._answers.pop(name, None)
+            self._answers[name] = (until, now + _GRACE, found)
+        while len(self._answers) > _MAX_ANSWERS:
+            try:
                 self._answers.popitem(last=False)
+            except KeyError:
+                break  # other threads made room as well
         return found
 
     def _known(self, key: str, *, fresh: bool, port: int | None = None) -> Discovery | None:
         """What is known of a host: for another question only while its TTL lasts (``fresh``)."""
-        with self._answers_lock:
-            until, grace, found = self._answers.get(key, (0.0, 0.0, None))
+        until, grace, found = self._answers.get(key, (0.0, 0.0, None))
         if found is None or (port is not None and port != found.port):
             return None
         if fresh and port is None and found.port != self.port:
