@@ -301,7 +301,7 @@ fn alternative_name(name: &x509_parser::extensions::GeneralName<'_>) -> Option<S
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Timings {
-    /// All DNS queries together.
+    /// From the start until DNS had said enough for the first attempt, or all that it had to say.
     pub dns: Option<f64>,
     /// TCP, of the attempt that won.
     pub tcp: Option<f64>,

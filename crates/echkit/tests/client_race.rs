@@ -335,6 +335,44 @@ async fn a_retry_stays_with_the_endpoint_that_asked_for_it() {
 }
 
 #[tokio::test]
+async fn the_limit_for_dns_ends_the_wait_and_only_without_any_address_the_connection() {
+    let pki = Pki::new();
+    let mut timeouts = patient();
+    timeouts.dns = Some(Duration::from_millis(600));
+    let dns = zone(none(), Reply::Silence, Reply::Silence).await;
+    let error = fetch(&client(&pki, &dns, racing(LONG), timeouts))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), echkit::ErrorKind::Timeout, "{error}");
+    assert!(error.report().unwrap().attempts.is_empty());
+
+    // The endpoint with ECH is one whose addresses nobody tells.
+    let (_, site) = ech_site(&pki).await;
+    let without = Relay::to(serve(pki.server(&[HIDDEN])).await).await;
+    let port = without.address.port();
+    let dns = Server::start(Script::new([
+        (
+            HIDDEN,
+            RecordType::HTTPS,
+            records(&[format!("1 silent.test. {site}"), format!("2 . port={port}")]),
+        ),
+        (HIDDEN, RecordType::AAAA, none()),
+        (HIDDEN, RecordType::A, loopback_v4()),
+        ("silent.test", RecordType::AAAA, Reply::Silence),
+        ("silent.test", RecordType::A, Reply::Silence),
+    ]))
+    .await;
+    let report = fetch(&client(&pki, &dns, racing(LONG), timeouts))
+        .await
+        .unwrap();
+    let [attempt] = &report.attempts[..] else {
+        panic!("{:?}", report.attempts);
+    };
+    assert!(attempt.started_ms >= 600.0, "{attempt:?}");
+    assert_eq!(report.ech.status, EchStatus::Grease);
+}
+
+#[tokio::test]
 async fn no_more_attempts_run_than_allowed() {
     let pki = Pki::new();
     let (_, site) = ech_site(&pki).await;

@@ -20,6 +20,8 @@ pub(super) struct Course<'a, W> {
     begun: Instant,
     /// When to stop waiting for DNS.
     dns_until: Option<Instant>,
+    /// Whether that time has come with answers still out.
+    dns_late: bool,
     /// How attempts tell of their progress, and where that arrives.
     tell: mpsc::UnboundedSender<Told>,
     told: mpsc::UnboundedReceiver<Told>,
@@ -92,6 +94,7 @@ impl<'a, W> Course<'a, W> {
             failures: Vec::new(),
             begun,
             dns_until: dns.map(|limit| begun + limit),
+            dns_late: false,
             tell,
             told,
         }
@@ -143,19 +146,16 @@ impl<'a, W> Course<'a, W> {
                 return Ok(Turn::Start(start));
             }
             if self.race.outcome() == Some(Outcome::Lost) {
-                return Ok(Turn::Lost(std::mem::take(&mut self.failures)));
+                return match self.dns_late && self.failures.is_empty() {
+                    true => Err(DnsTimeout),
+                    false => Ok(Turn::Lost(std::mem::take(&mut self.failures))),
+                };
             }
-            match self.event().await {
-                Event::DnsTimeout if self.attempts.is_empty() && self.failures.is_empty() => {
-                    return Err(DnsTimeout);
-                }
-                other => {
-                    if let Some(won) = self.happen(other) {
-                        // Cancels the others.
-                        self.ask();
-                        return Ok(Turn::Won(won));
-                    }
-                }
+            let event = self.event().await;
+            if let Some(won) = self.happen(event) {
+                // Cancels the others.
+                self.ask();
+                return Ok(Turn::Won(won));
             }
         }
     }
@@ -232,6 +232,7 @@ impl<'a, W> Course<'a, W> {
             }
             Event::DnsTimeout => {
                 self.dns_until = None;
+                self.dns_late = true;
                 for (target, family) in self.search.awaited() {
                     self.race.addresses(now, target, family, []);
                 }
