@@ -1,5 +1,6 @@
 """Servers of ``echkit.ssl`` that open Encrypted Client Hello, with clients of both kinds."""
 
+import asyncio
 import os
 import queue
 import socket
@@ -242,3 +243,30 @@ def test_memory_and_a_callbacks_refusal(folder):
     with pytest.raises(ssl.SSLError):
         shake_hands()
     assert names == [HIDDEN]
+
+
+def test_asyncio_opens_offers_too(folder):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / f"{HIDDEN}.crt", folder / f"{HIDDEN}.key")
+    context.load_ech_keys(folder / "good.ech")
+    made = client(folder, ech_config(folder / "good.ech"))
+
+    async def main():
+        async def serve(reader, writer):
+            tls = writer.get_extra_info("ssl_object")
+            writer.write(repr((tls.get_ech_status(), tls.inner_server_hostname)).encode())
+            await writer.drain()
+            writer.close()
+
+        listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+        port = listening.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=made, server_hostname=HIDDEN
+        )
+        said = await reader.read()
+        writer.close()
+        listening.close()
+        return said.decode()
+
+    said = asyncio.run(asyncio.wait_for(main(), 60))
+    assert said == repr((ssl.ECH_STATUS_SUCCESS, HIDDEN))

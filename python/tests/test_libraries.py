@@ -1,7 +1,8 @@
-"""The context unchanged in the standard library: asyncio, http.client, smtplib's STARTTLS."""
+"""The context unchanged in the standard library: asyncio, http.client, STARTTLS of mail."""
 
 import asyncio
 import http.client
+import imaplib
 import pathlib
 import smtplib
 import socket
@@ -70,6 +71,60 @@ def test_asyncio_streams_both_sides():
     asyncio.run(asyncio.wait_for(main(), 60))
 
 
+def test_asyncio_starttls_both_sides():
+    async def main():
+        served = asyncio.get_running_loop().create_future()
+
+        async def serve(reader, writer):
+            try:
+                assert await reader.readline() == b"STARTTLS\n"
+                writer.write(b"go\n")
+                await writer.drain()
+                await writer.start_tls(server())
+                line = await reader.readline()
+                writer.write(line.upper())
+                await writer.drain()
+                # The client says goodbye, and so do we.
+                assert await reader.read() == b""
+                writer.close()
+                served.set_result(line)
+            except BaseException as error:
+                served.set_exception(error)
+
+        listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = listening.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"STARTTLS\n")
+        assert await reader.readline() == b"go\n"
+        await writer.start_tls(client(), server_hostname="localhost")
+        assert isinstance(writer.get_extra_info("ssl_object"), ssl.SSLObject)
+        assert writer.get_extra_info("cipher")[1] == "TLSv1.3"
+        writer.write(b"inside\n")
+        assert await reader.readline() == b"INSIDE\n"
+        writer.close()
+        assert await served == b"inside\n"
+        listening.close()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_asyncio_refuses_a_wrong_name_as_the_standard_module_does():
+    async def main(module):
+        listening = await asyncio.start_server(
+            lambda reader, writer: writer.close(), "127.0.0.1", 0, ssl=server(module)
+        )
+        port = listening.sockets[0].getsockname()[1]
+        with pytest.raises(standard.SSLCertVerificationError) as caught:
+            await asyncio.open_connection(
+                "127.0.0.1", port, ssl=client(module), server_hostname="other.example"
+            )
+        listening.close()
+        return caught.value.verify_code, caught.value.verify_message
+
+    outcomes = [asyncio.run(asyncio.wait_for(main(m), 60)) for m in (ssl, standard)]
+    assert outcomes[0] == outcomes[1]
+
+
 def test_http_client_reads_a_page():
     def serve(sock):
         with server().wrap_socket(sock, server_side=True) as tls:
@@ -99,6 +154,32 @@ def test_smtplib_starttls_goes_on_inside():
     with smtplib.SMTP("localhost", running.port) as smtp:
         smtp.starttls(context=client())
         assert smtp.ehlo()[1] == b"inside"
+
+
+def test_imaplib_starttls_goes_on_inside():
+    def answer(lines, send):
+        for line in lines:
+            tag, command = line.split()[:2]
+            if command == b"CAPABILITY":
+                send(b"* CAPABILITY IMAP4rev1 STARTTLS\r\n")
+            if command == b"LOGOUT":
+                send(b"* BYE inside\r\n")
+            send(tag + b" OK done\r\n")
+            if command in (b"STARTTLS", b"LOGOUT"):
+                return
+
+    def serve(sock):
+        sock.sendall(b"* OK here\r\n")
+        # Unbuffered: what comes after STARTTLS is not for this reader.
+        answer(iter(sock.makefile("rb", buffering=0).readline, b""), sock.sendall)
+        with server().wrap_socket(sock, server_side=True) as tls:
+            answer(tls.makefile("rb"), tls.sendall)
+
+    running = Serving(serve)
+    imap = imaplib.IMAP4("localhost", running.port, timeout=60)
+    assert imap.starttls(client())[0] == "OK"
+    assert isinstance(imap.sock, ssl.SSLSocket)
+    assert imap.logout() == ("BYE", [b"inside"])
 
 
 def test_a_blocked_reader_does_not_block_a_writer():

@@ -9,6 +9,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::stats::{ACCEPT, ACCEPT_GOOD, CONNECT, CONNECT_GOOD, HITS};
 use super::waiting::Patience;
 use super::{SslObject, lock};
+use crate::config::Settings;
 use crate::core::{Io, State};
 use crate::failure::{Failure, ssl_error};
 use crate::trust::Role;
@@ -33,28 +34,34 @@ impl SslObject {
 
     /// Makes a client's connection, at the first call: until then a session can be set.
     fn begin(&self, py: Python<'_>) -> PyResult<()> {
-        let mut core = lock(&self.core);
-        if self.server_side || core.connection().is_some() {
+        if self.server_side {
             return Ok(());
         }
-        let Some(name) = core.inner_name.clone() else {
-            return Ok(());
-        };
         let settings = lock(&self.settings).clone_ref(py);
-        let settings = settings.get();
+        // The exception is made when the locks are free again.
+        match self.connect(settings.get()) {
+            Ok(true) => self.stats.get().add(CONNECT),
+            Ok(false) => {}
+            Err(error) => return Err(Failure::Tls(error).into()),
+        }
+        Ok(())
+    }
+
+    fn connect(&self, settings: &Settings) -> Result<bool, rustls::Error> {
+        let mut core = lock(&self.core);
+        let (None, Some(name)) = (core.connection(), core.inner_name.clone()) else {
+            return Ok(false);
+        };
         let mut sessions = lock(&self.sessions);
         // rustls 0.23.46 can show the real ticket of an offer in a second outer hello; where
         // nothing may tie the hidden visit to another one, none is offered.
         if let (Some(wanted), None) = (&sessions.wanted, settings.ech()) {
             sessions.store = wanted.get().store();
         }
-        let connection = settings
-            .client(name.clone(), Arc::clone(&sessions.store) as _)
-            .map_err(Failure::Tls)?;
+        let connection = settings.client(name.clone(), Arc::clone(&sessions.store) as _)?;
         core.guard = Some(settings.guard(&name));
         core.state = State::Running(Box::new(Connection::Client(connection)));
-        self.stats.get().add(CONNECT);
-        Ok(())
+        Ok(true)
     }
 
     /// A server has read a hello: asks the callback, and chooses the configuration.
