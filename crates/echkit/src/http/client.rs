@@ -66,7 +66,8 @@ struct Shared {
 }
 
 impl Client {
-    /// A client with the system's resolver, the platform's trust and [`EchMode::Prefer`](crate::EchMode::Prefer).
+    /// A client with the system's resolver, the platform's trust and
+    /// [`EchMode::Prefer`](crate::EchMode::Prefer).
     ///
     /// # Errors
     ///
