@@ -35,6 +35,7 @@ pub(crate) enum Command {
     Get(Box<GetArgs>),
     Lookup(LookupArgs),
     Decode(DecodeArgs),
+    Cache(CacheArgs),
     Keygen(KeygenArgs),
     Testbed(TestbedArgs),
     Demo(DemoArgs),
@@ -51,6 +52,7 @@ impl Command {
             Self::Get(args) => args.json,
             Self::Lookup(args) => args.json,
             Self::Decode(args) => args.json,
+            Self::Cache(args) => args.json,
             Self::Keygen(args) => args.json,
             Self::Testbed(args) => args.json,
             Self::Demo(args) => args.json,
@@ -94,6 +96,16 @@ pub(crate) struct GetArgs {
     /// Show NAME in the outer hello instead of the config's public_name
     #[arg(long, value_name = "NAME")]
     pub(crate) outer_sni: Option<String>,
+
+    /// Ask a server without ECHConfig in DNS for its own; this shows the name once, as a look-alike
+    /// would
+    #[arg(long, conflicts_with_all = ["no_retry", "ech_config"])]
+    pub(crate) learn: bool,
+
+    /// Keep servers' retry configs in this file, and use them while they hold; the file tells which
+    /// sites were visited, and is made for its owner alone
+    #[arg(long, value_name = "FILE", env = "ECHKIT_ECH_CACHE")]
+    pub(crate) ech_cache: Option<PathBuf>,
 
     /// Do not connect again when the server rejects ECH
     #[arg(long)]
@@ -194,6 +206,28 @@ pub(crate) struct GetArgs {
     /// Ask for a compressed body, and decompress it
     #[arg(long)]
     pub(crate) compressed: bool,
+}
+
+/// Show or clear the retry configs that are kept in a file
+#[derive(Debug, Args)]
+pub(crate) struct CacheArgs {
+    /// show: what is kept, and for how long; clear: forget all of it
+    pub(crate) action: CacheAction,
+
+    /// The file that `ech get --ech-cache` keeps them in
+    #[arg(long, value_name = "FILE", env = "ECHKIT_ECH_CACHE")]
+    pub(crate) ech_cache: PathBuf,
+
+    /// Print one JSON document to stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to do with the cache.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CacheAction {
+    Show,
+    Clear,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -1,5 +1,6 @@
 //! One module for each command.
 
+pub(crate) mod cache;
 pub(crate) mod decode;
 pub(crate) mod demo;
 pub(crate) mod generate;

@@ -56,6 +56,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Get(args) => commands::get::run(args).await,
         Command::Lookup(args) => commands::lookup::run(args).await,
+        Command::Cache(args) => commands::cache::run(args),
         Command::Decode(args) => commands::decode::run(args),
         Command::Keygen(args) => commands::keygen::run(args),
         Command::Testbed(args) => commands::testbed::run(args).await,

@@ -279,3 +279,49 @@ async fn demo_ends_well() {
     assert_eq!(document["problems"], serde_json::json!([]));
     assert_eq!(document["scenes"][1]["eavesdropper"]["name_found"], false);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_configs_are_kept_in_a_file_shown_and_cleared() {
+    let bed = Bed::start(&["stale", "unpublished"]).await;
+    let file = bed.path("cache.json");
+    let file = file.to_str().unwrap();
+    let (stale, unpublished) = (bed.url("stale"), bed.url("unpublished"));
+    for (url, learn, sources) in [
+        (&stale, false, ["retry", "cache"]),
+        (&unpublished, true, ["learned", "cache"]),
+    ] {
+        for source in sources {
+            let mut arguments = vec!["get", url, "--json", "--ech-cache", file];
+            arguments.extend(learn.then_some("--learn"));
+            let ended = bed.ech(&arguments).await;
+            assert_eq!(ended.code, 0, "{}", ended.stderr);
+            let ech = &ended.json()["report"]["ech"];
+            assert_eq!(
+                (ech["status"].as_str(), ech["source"].as_str()),
+                (Some("accepted"), Some(source))
+            );
+        }
+    }
+    let shown = run(&["cache", "show", "--json", "--ech-cache", file]).await;
+    let entries = &shown.json()["entries"];
+    assert_eq!(entries.as_array().unwrap().len(), 2, "{entries}");
+    assert_eq!(entries[0]["host"], "stale.ech.test");
+    assert!(entries[0]["published"].is_string() && entries[1]["published"].is_null());
+    let text = run(&["cache", "show", "--ech-cache", file]).await;
+    assert!(
+        String::from_utf8(text.stdout)
+            .unwrap()
+            .contains("unpublished.ech.test:")
+    );
+    let cleared = run(&["cache", "clear", "--json", "--ech-cache", file]).await;
+    assert_eq!(cleared.json()["cleared"], 2);
+    let shown = run(&["cache", "show", "--ech-cache", file]).await;
+    assert_eq!(shown.stdout, b"nothing is kept\n");
+    std::fs::write(file, "something else").unwrap();
+    let ended = run(&["cache", "show", "--ech-cache", file]).await;
+    assert_eq!(ended.code, 26, "{}", ended.stderr);
+    let ended = bed
+        .ech(&["get", &stale, "--ech", "require", "--learn"])
+        .await;
+    assert_ne!(ended.code, 0);
+}

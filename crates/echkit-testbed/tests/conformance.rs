@@ -40,6 +40,8 @@ fn client(testbed: &Testbed, mode: EchMode, resolver: &str) -> Client {
         .tls(tls(testbed))
         // Each fetch is to show a handshake.
         .keep_alive(None)
+        // And to begin with what the record says.
+        .no_cache()
         .build()
         .unwrap()
 }

@@ -6,6 +6,7 @@
 mod attempt;
 mod connector;
 mod handshake;
+mod kept;
 mod locate;
 mod overrides;
 mod plan;

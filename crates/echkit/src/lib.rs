@@ -37,6 +37,7 @@
 //! - [`dns`] and [`discover`]: resolvers, and endpoints from HTTPS records (RFC 9460, RFC 9848).
 //! - [`server`]: accept connections with ECH, on stock rustls.
 //! - [`policy`], [`report`], [`error`](mod@error): what is wanted, what happened, what went wrong.
+//! - [`cache`]: retry configs that serve later connections.
 //! - [`clock`]: the time, which tests move by hand.
 //!
 //! # What is not hidden
@@ -48,6 +49,7 @@
 #[cfg(test)]
 extern crate self as echkit;
 
+pub mod cache;
 pub mod clock;
 pub mod connect;
 pub mod discover;

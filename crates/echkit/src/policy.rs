@@ -156,6 +156,12 @@ pub struct Policy {
     /// Whether a rejected offer may be followed by a second connection (RFC 9849 §6.1.6): with
     /// the server's retry configs, or without ECH where the server securely disabled it.
     pub retry: bool,
+    /// Whether retry configs may serve later connections ([`crate::cache`]).
+    pub cache: bool,
+    /// Whether a server whose records have no ECHConfig is asked for its own: with an offer under
+    /// a made-up key and the origin's name outside, which the network sees, as it would with
+    /// GREASE.
+    pub learn: bool,
     /// How long each step may take.
     pub timeouts: Timeouts,
     /// Which addresses may be used.
@@ -169,6 +175,8 @@ impl Default for Policy {
         Self {
             ech: EchMode::default(),
             retry: true,
+            cache: true,
+            learn: false,
             timeouts: Timeouts::default(),
             family: AddressFamily::default(),
             racing: Racing::default(),

@@ -538,6 +538,21 @@ async fn an_address_literal_is_asked_of_nobody() {
 }
 
 #[tokio::test]
+async fn an_internationalised_name_is_asked_for_in_ascii_and_without_its_dot() {
+    let ascii = "xn--bcher-kva.test";
+    for url in ["https://Bücher.test./", "https://XN--bcher-KVA.test/"] {
+        let zone = vec![(ascii, A, address(1)), (ascii, HTTPS, records(&["1 ."]))];
+        let (found, server) = run(zone, url).await;
+        assert_eq!(found.query_name.as_ref().unwrap().to_string(), ascii);
+        assert_eq!(found.https.as_str(), "found");
+        assert_eq!(found.endpoints[0].target.to_string(), ascii);
+        for asked in server.script.asked.lock().unwrap().iter() {
+            assert_eq!(asked.name.to_string(), ascii);
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_report_has_the_agreed_shape() {
     let ech = good_ech();
     let zone = vec![

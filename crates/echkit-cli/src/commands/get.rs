@@ -8,6 +8,7 @@ use echkit::{Client, Report};
 use echkit_proto::config::EchConfigList;
 use serde_json::{Value, json};
 
+use super::cache;
 use super::network::with_scheme;
 use crate::cli::GetArgs;
 use crate::failure::Failure;
@@ -82,6 +83,12 @@ fn client(args: &GetArgs) -> Result<Client, Failure> {
         .redirects(args.location.then_some(args.max_redirs))
         .resolver(args.network.resolver()?)
         .tls(args.network.tls()?);
+    if args.learn {
+        builder = builder.learn(true);
+    }
+    if let Some(path) = &args.ech_cache {
+        builder = builder.cache(cache::open(path)?);
+    }
     if let Some(list) = &args.ech_config {
         builder = builder.ech_config(config_list(list)?);
     }

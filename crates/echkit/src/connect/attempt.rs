@@ -14,6 +14,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::connector::Stream;
 use super::handshake::{HandshakeError, HandshakeFault, handshake};
+use super::kept::Kept;
 use super::plan::Offer;
 use super::race::Progress;
 use super::record::{Attempt, Recorder};
@@ -39,6 +40,7 @@ pub(super) struct Setting<'a> {
     pub(super) port: u16,
     pub(super) alpn: &'a [Vec<u8>],
     pub(super) deadline: Option<tokio::time::Instant>,
+    pub(super) kept: Kept,
     pub(super) recorder: &'a Recorder,
 }
 
@@ -47,6 +49,8 @@ pub(super) struct Setting<'a> {
 pub(super) struct Candidate {
     pub(super) address: SocketAddr,
     pub(super) offer: Offer,
+    /// The ECHConfigList in the record of the endpoint.
+    pub(super) published: Option<Vec<u8>>,
     pub(super) progress: Progress,
 }
 
@@ -72,10 +76,17 @@ pub(super) async fn attempt(
     candidate: Candidate,
     ech: EchReport,
 ) -> Result<Won, Box<Fault>> {
+    let from_record = !matches!(
+        &candidate.offer,
+        Offer::Real { source, .. } if *source == EchSource::Manual
+    );
     let mut state = State {
+        from_record,
         setting: &setting,
         address: candidate.address,
         offer: candidate.offer,
+        published: candidate.published,
+        retry_configs: None,
         progress: candidate.progress,
         ech,
         resume: true,
@@ -87,6 +98,7 @@ pub(super) async fn attempt(
         let attempt = setting.recorder.attempt(candidate.address);
         match state.connect().await {
             Ok((stream, tcp, tls)) => {
+                state.keep();
                 let report = describe(&stream);
                 attempt.won(report.alpn.clone(), tcp, Some(tls));
                 return Ok(Won {
@@ -146,6 +158,11 @@ struct State<'a> {
     setting: &'a Setting<'a>,
     address: SocketAddr,
     offer: Offer,
+    published: Option<Vec<u8>>,
+    /// Whether DNS is the reason for the first offer: not so for a list that the caller gave.
+    from_record: bool,
+    /// What the server sent and the offer was made from.
+    retry_configs: Option<Vec<u8>>,
     progress: Progress,
     ech: EchReport,
     resume: bool,
@@ -173,6 +190,15 @@ enum Failure {
 }
 
 impl State<'_> {
+    /// Keeps the retry configs that served, for later connections.
+    fn keep(&self) {
+        if let (true, Offer::Real { .. }, Some(configs)) =
+            (self.from_record, &self.offer, &self.retry_configs)
+        {
+            self.setting.kept.keep(self.published.as_deref(), configs);
+        }
+    }
+
     async fn connect(&mut self) -> Result<(Tls, Duration, Duration), Failure> {
         let setting = self.setting;
         let timeouts = setting.policy.timeouts;
@@ -194,7 +220,7 @@ impl State<'_> {
                 self.note_hellos(&hellos.unwrap_or_default());
                 self.ech.status = match &self.offer {
                     Offer::Real { .. } => EchStatus::Accepted,
-                    Offer::Grease => EchStatus::Grease,
+                    Offer::Grease | Offer::Learn(_) => EchStatus::Grease,
                     Offer::None if self.disabled => EchStatus::Disabled,
                     Offer::None => EchStatus::NotOffered,
                 };
@@ -220,8 +246,13 @@ impl State<'_> {
                     chosen: (**chosen).clone(),
                     outer_sni: self.setting.outer_sni.cloned(),
                 },
+                Offer::Learn(made_up) => EchOffer::Real {
+                    chosen: (**made_up).clone(),
+                    outer_sni: None,
+                },
             },
-            resume: self.resume,
+            // Whoever is asked for configs need not recognise us.
+            resume: self.resume && !matches!(self.offer, Offer::Learn(_)),
         }
     }
 
@@ -244,7 +275,7 @@ impl State<'_> {
                     _ => None,
                 };
             }
-            Offer::Grease | Offer::None => {
+            Offer::Grease | Offer::None | Offer::Learn(_) => {
                 ech.source = EchSource::None;
                 ech.public_name = None;
                 ech.inner_sni = None;
@@ -255,7 +286,7 @@ impl State<'_> {
     fn status_after(&self, error: &HandshakeError) -> EchStatus {
         match (&self.offer, error.ech) {
             _ if error.hellos.is_empty() => self.ech.status,
-            (Offer::Grease, _) => EchStatus::Grease,
+            (Offer::Grease | Offer::Learn(_), _) => EchStatus::Grease,
             (Offer::None, _) => self.ech.status,
             (Offer::Real { .. }, TlsEch::Accepted) => EchStatus::Accepted,
             // Only the error that rustls gives after Finished says that it is authenticated.
@@ -292,6 +323,10 @@ impl State<'_> {
     }
 
     fn after_handshake(&mut self, error: &HandshakeError) -> Then {
+        // What was kept did not serve: the next connection begins with the record again.
+        if matches!(&self.offer, Offer::Real { source, .. } if *source == EchSource::Cache) {
+            self.setting.kept.forget(self.published.as_deref());
+        }
         if let Some(configs) = rejection(&error.fault) {
             return self.after_rejection(configs.as_deref());
         }
@@ -307,7 +342,7 @@ impl State<'_> {
                 Then::Again
             }
             // GREASE implies TLS 1.3 in rustls; the server may know no more than TLS 1.2.
-            (Offer::Grease, HandshakeFault::Tls(tls))
+            (Offer::Grease | Offer::Learn(_), HandshakeFault::Tls(tls))
                 if !self.tls12_tried && refuses_version(tls) =>
             {
                 self.tls12_tried = true;
@@ -326,14 +361,18 @@ impl State<'_> {
 
     /// RFC 9849 §6.1.6, for a rejection that was authenticated.
     fn after_rejection(&mut self, configs: Option<&[u8]>) -> Then {
+        let learning = matches!(self.offer, Offer::Learn(_));
+        self.retry_configs = None;
         self.ech.retry_configs = configs.map(|list| data_encoding::BASE64.encode(list));
         match retry::after_rejection(self.setting.policy, self.ech.retries, configs) {
             Next::Retry(chosen) => {
                 self.ech.retries += 1;
-                self.offer = Offer::Real {
-                    chosen,
-                    source: EchSource::Retry,
+                self.retry_configs = configs.map(<[u8]>::to_vec);
+                let source = match learning {
+                    true => EchSource::Learned,
+                    false => EchSource::Retry,
                 };
+                self.offer = Offer::Real { chosen, source };
                 Then::Again
             }
             Next::Grease(reason) => {
@@ -341,6 +380,13 @@ impl State<'_> {
                 self.ech.warnings.push(format!(
                     "the server rejected ECH and {reason}; connected again with GREASE"
                 ));
+                self.offer = Offer::Grease;
+                Then::Again
+            }
+            Next::WithoutEch if learning => {
+                self.ech.warnings.push(
+                    "the server sent no configs to learn; connected again with GREASE".to_owned(),
+                );
                 self.offer = Offer::Grease;
                 Then::Again
             }

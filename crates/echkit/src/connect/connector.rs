@@ -15,10 +15,11 @@ use super::overrides::Overrides;
 use super::record::Recorder;
 use super::run::{self, Wanted};
 use super::settings::{Settings, connection_setters};
+use crate::cache::ConfigCache;
 use crate::dns::Resolver;
 use crate::error::{Cause, Error};
 use crate::origin::Origin;
-use crate::policy::Policy;
+use crate::policy::{EchMode, Policy};
 use crate::report::Report;
 use crate::tls::{ClientTls, Guarded, OuterName};
 
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub(super) outer_sni: Option<OuterName>,
     pub(super) manual: Option<EchConfigList>,
     pub(super) overrides: Overrides,
+    pub(super) cache: ConfigCache,
 }
 
 impl Connector {
@@ -49,6 +51,11 @@ impl Connector {
     /// The choices that this connector was made with.
     pub fn policy(&self) -> &Policy {
         &self.shared.policy
+    }
+
+    /// The retry configs that are kept for later connections.
+    pub fn cache(&self) -> &ConfigCache {
+        &self.shared.cache
     }
 
     /// Connects to `origin`, offering `alpn` in this order.
@@ -134,6 +141,18 @@ impl ConnectorBuilder {
             }
             .into());
         }
+        if settings.policy.learn
+            && (settings.policy.ech != EchMode::Prefer || !settings.policy.retry)
+        {
+            return Err(Cause::Setting {
+                setting: "learn",
+                reason:
+                    "shows the origin's name once and connects again; it needs ECH mode prefer \
+                         and retries"
+                        .to_owned(),
+            }
+            .into());
+        }
         Ok(Connector {
             shared: Arc::new(Shared {
                 policy: settings.policy,
@@ -142,6 +161,7 @@ impl ConnectorBuilder {
                 outer_sni: settings.outer_sni,
                 manual: settings.manual,
                 overrides: settings.overrides,
+                cache: settings.cache,
             }),
         })
     }

@@ -3,6 +3,7 @@
 use echkit_proto::config::{Chosen, EchConfigList};
 use echkit_proto::race;
 
+use super::kept::Kept;
 use crate::discover::{Discovery, Endpoint, EndpointKind, HttpsAnswer, Planned, Warning};
 use crate::policy::EchMode;
 use crate::report::EchSource;
@@ -11,6 +12,8 @@ use crate::report::EchSource;
 #[derive(Clone, Debug)]
 pub(super) struct Entrant {
     pub(super) offer: Offer,
+    /// The ECHConfigList in its record.
+    pub(super) published: Option<Vec<u8>>,
     pub(super) endpoint: race::Endpoint,
 }
 
@@ -19,6 +22,8 @@ pub(super) struct Entrant {
 pub(super) enum Offer {
     None,
     Grease,
+    /// An offer that nobody can open, for the retry configs in the answer.
+    Learn(Box<Chosen>),
     Real {
         chosen: Box<Chosen>,
         source: EchSource,
@@ -36,28 +41,44 @@ pub(super) fn entrants(
     mode: EchMode,
     manual: Option<&EchConfigList>,
     planned: &[Planned],
+    kept: &Kept,
 ) -> Vec<Entrant> {
     let entrant = |planned: &Planned| {
-        let offer = offer(mode, manual, &planned.endpoint);
+        let offer = offer(mode, manual, &planned.endpoint, kept);
+        let published = planned.endpoint.ech.clone();
         let plain = race::Endpoint::new(planned.target, planned.endpoint.port);
         let endpoint = plain.with_hints(planned.hints.iter().copied());
         match offer.is_real() {
             true => Some(Entrant {
                 endpoint: endpoint.with_ech(),
                 offer,
+                published,
             }),
             false if mode == EchMode::Require => None,
-            false => Some(Entrant { endpoint, offer }),
+            false => Some(Entrant {
+                offer,
+                published,
+                endpoint,
+            }),
         }
     };
     planned.iter().filter_map(entrant).collect()
 }
 
-fn offer(mode: EchMode, manual: Option<&EchConfigList>, endpoint: &Endpoint) -> Offer {
+fn offer(mode: EchMode, manual: Option<&EchConfigList>, endpoint: &Endpoint, kept: &Kept) -> Offer {
     match mode {
         EchMode::Off => return Offer::None,
         EchMode::Grease => return Offer::Grease,
         EchMode::Prefer | EchMode::Require => {}
+    }
+    // What the server said of the record's own stands in for it, until the record changes.
+    if manual.is_none()
+        && let Some(chosen) = kept.find(endpoint.ech.as_deref())
+    {
+        return Offer::Real {
+            chosen: Box::new(chosen),
+            source: EchSource::Cache,
+        };
     }
     // What the caller hands over stands in for the record's.
     let found = match manual {
@@ -72,6 +93,10 @@ fn offer(mode: EchMode, manual: Option<&EchConfigList>, endpoint: &Endpoint) -> 
         Some((chosen, source)) => Offer::Real {
             chosen: Box::new(chosen),
             source,
+        },
+        None if manual.is_none() && endpoint.ech.is_none() => match kept.made_up() {
+            Some(chosen) => Offer::Learn(Box::new(chosen)),
+            None => Offer::Grease,
         },
         None => Offer::Grease,
     }

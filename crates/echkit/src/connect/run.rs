@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::attempt::{Candidate, Fault, Setting, Won, attempt, attempt_plain};
 use super::connector::{Shared, Stream};
+use super::kept::Kept;
 use super::locate;
 use super::plan;
 use super::race::{Course, DnsTimeout, Turn};
@@ -69,7 +70,8 @@ pub(super) async fn run(
     };
     note_discovery(recorder, discovery, &origin, mode);
     let plain = origin.scheme == Scheme::Http;
-    let entrants = plan::entrants(mode, manual, course.planned());
+    let kept = Kept::new(shared, &origin, discovery.https_ttl);
+    let entrants = plan::entrants(mode, manual, course.planned(), &kept);
     if entrants.is_empty() || plain && mode == EchMode::Require {
         // Nothing will be sent. What else DNS has to say makes a better error.
         course.complete().await.map_err(late)?;
@@ -97,6 +99,7 @@ pub(super) async fn run(
         port: origin.port,
         alpn: wanted.alpn,
         deadline: wanted.deadline,
+        kept,
         recorder,
     });
     let known = recorder.edit().ech.clone();
@@ -110,6 +113,7 @@ pub(super) async fn run(
         let candidate = Candidate {
             address: start.address,
             offer: entrants[start.endpoint].offer.clone(),
+            published: entrants[start.endpoint].published.clone(),
             progress: course.progress(&start),
         };
         let mut known = known.clone();

@@ -3,6 +3,7 @@
 use echkit_proto::config::EchConfigList;
 
 use super::overrides::Overrides;
+use crate::cache::ConfigCache;
 use crate::dns::Resolver;
 use crate::policy::Policy;
 use crate::tls::{ClientTlsBuilder, OuterName};
@@ -16,6 +17,7 @@ pub(crate) struct Settings {
     pub(crate) outer_sni: Option<OuterName>,
     pub(crate) manual: Option<EchConfigList>,
     pub(crate) overrides: Overrides,
+    pub(crate) cache: ConfigCache,
 }
 
 /// The methods that builders of connectors and of HTTP clients have alike: `connection_setters!`
@@ -37,6 +39,26 @@ macro_rules! connection_setters {
         /// Whether a rejected offer may be followed by a second connection; true by default.
         pub fn retry(mut self, retry: bool) -> Self {
             self.$($settings).+.policy.retry = retry;
+            self
+        }
+
+        /// Where retry configs are kept for later connections; in memory by default.
+        pub fn cache(mut self, cache: crate::cache::ConfigCache) -> Self {
+            self.$($settings).+.policy.cache = true;
+            self.$($settings).+.cache = cache;
+            self
+        }
+
+        /// Keeps no retry configs for later connections.
+        pub fn no_cache(mut self) -> Self {
+            self.$($settings).+.policy.cache = false;
+            self
+        }
+
+        /// Whether a server whose records have no ECHConfig is asked for its own; false by
+        /// default, for it shows the origin's name once, as GREASE does.
+        pub fn learn(mut self, learn: bool) -> Self {
+            self.$($settings).+.policy.learn = learn;
             self
         }
 
