@@ -256,6 +256,11 @@ impl Inner {
         let sockets = self.transport.sockets(&self.patience).min(MAX_SOCKETS);
         let sockets = u32::try_from(sockets).unwrap_or(1);
         let _turn = self.sockets.acquire_many(sockets).await;
+        // Boxed, so that those who wait for their turn do not hold the memory that it takes.
+        Box::pin(self.exchange_now(question)).await
+    }
+
+    async fn exchange_now(&self, question: &Question) -> Result<Response, ExchangeError> {
         let patience = &self.patience;
         match &self.transport {
             Transport::System(system) => system.exchange(question, patience).await,
