@@ -3,6 +3,8 @@
 //! report says so.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
@@ -52,34 +54,39 @@ async fn tcp_relay(upstream: SocketAddr) -> (u16, Sent) {
     (port, sent)
 }
 
-/// For one client at a time that keeps its port.
+/// One that keeps clients apart by their ports.
 async fn udp_relay(upstream: SocketAddr) -> (u16, Sent) {
     let front = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
     let port = front.local_addr().unwrap().port();
     let sent = Sent::default();
     let kept = Arc::clone(&sent);
     tokio::spawn(async move {
-        let mut backs = std::collections::HashMap::new();
+        let mut backs = HashMap::new();
         let mut buffer = vec![0; 65536];
         loop {
             let (length, client) = front.recv_from(&mut buffer).await.unwrap();
             kept.lock().unwrap().push(buffer[..length].to_vec());
-            if !backs.contains_key(&client) {
-                let back = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
-                back.connect(upstream).await.unwrap();
-                backs.insert(client, Arc::clone(&back));
-                let front = Arc::clone(&front);
-                tokio::spawn(async move {
-                    let mut buffer = vec![0; 65536];
-                    while let Ok(length) = back.recv(&mut buffer).await {
-                        let _ = front.send_to(&buffer[..length], client).await;
-                    }
-                });
-            }
-            let _ = backs[&client].send(&buffer[..length]).await;
+            let back = match backs.entry(client) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(free) => {
+                    let back = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+                    back.connect(upstream).await.unwrap();
+                    let back = free.insert(Arc::new(back));
+                    tokio::spawn(pass_back(Arc::clone(back), Arc::clone(&front), client));
+                    back
+                }
+            };
+            let _ = back.send(&buffer[..length]).await;
         }
     });
     (port, sent)
+}
+
+async fn pass_back(back: Arc<UdpSocket>, front: Arc<UdpSocket>, client: SocketAddr) {
+    let mut buffer = vec![0; 65536];
+    while let Ok(length) = back.recv(&mut buffer).await {
+        let _ = front.send_to(&buffer[..length], client).await;
+    }
 }
 
 fn port_of(uri: &str) -> u16 {
