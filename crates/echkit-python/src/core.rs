@@ -277,16 +277,26 @@ impl Core {
         mut sink: impl FnMut(&[u8]),
     ) -> Result<usize, Failure> {
         let len = len.min(MAX_READ);
-        if self.plaintext == 0 {
-            self.fill(io)?;
+        if self.plaintext == 0
+            && let Err(failure) = self.fill(io)
+        {
+            if self.plaintext == 0 {
+                return Err(failure);
+            }
+            self.deferred = Some(failure);
         }
         let mut taken = self.take(len, &mut sink);
-        while taken < len && !self.closed_by_peer && self.more_fits(io, len - taken) {
+        while taken < len
+            && self.deferred.is_none()
+            && !self.closed_by_peer
+            && self.more_fits(io, len - taken)
+        {
             match self.step(io) {
                 Ok(()) => taken += self.take(len - taken, &mut sink),
                 Err(Failure::WantRead) => break,
                 Err(other) => {
                     self.deferred = Some(other);
+                    taken += self.take(len - taken, &mut sink);
                     break;
                 }
             }
@@ -526,6 +536,8 @@ impl Core {
                     }
                     Ok(None) => Ok(()),
                     Err(error) => {
+                        // There may have been good records before the bad one.
+                        self.plaintext = connection.reader().fill_buf().map_or(0, <[u8]>::len);
                         self.judge_rejection(&error, refused.is_some());
                         if self.ech.rejected && self.ech.authenticated {
                             let retry_configs = self.ech.retry_configs.clone();
@@ -584,14 +596,21 @@ impl Core {
         };
         let mut reader = connection.reader();
         let mut taken = 0;
-        while taken < len.min(self.plaintext) {
+        while taken < len {
             let Ok(chunk) = reader.fill_buf() else { break };
+            if chunk.is_empty() {
+                break;
+            }
             let now = chunk.len().min(len - taken);
             sink(&chunk[..now]);
             reader.consume(now);
             taken += now;
         }
-        self.plaintext -= taken.min(self.plaintext);
+        self.plaintext = match self.plaintext.saturating_sub(taken) {
+            // After an error the sum was not known, only the first of it.
+            0 => reader.fill_buf().map_or(0, <[u8]>::len),
+            left => left,
+        };
         taken
     }
 }
