@@ -106,6 +106,8 @@ impl Ours {
         let mut builder = Client::builder()
             .ech(mode)
             .tls(ClientTls::builder().trust(Trust::roots(roots)))
+            // Each fetch is to show a handshake.
+            .keep_alive(None)
             .connect_to(SECRET_NAME, 443, &to, at.address.port())
             .map_err(|error| error.to_string())?;
         if let Some(list) = list {
