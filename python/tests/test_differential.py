@@ -3,6 +3,7 @@
 import socket
 import ssl as standard
 import struct
+import sys
 import threading
 
 import pytest
@@ -273,6 +274,9 @@ def deserted(module, certs, reset, use):
             return type(error)
 
 
+_NEWER = sys.version_info >= (3, 12, 4)
+
+
 def write_on(sock):
     for _ in range(100_000):
         sock.write(bytes(1000))
@@ -281,5 +285,7 @@ def write_on(sock):
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_client_that_has_left_without_reading_its_tickets(certs, reset):
     for use, outcome in ((lambda s: s.read(), b""), (write_on, standard.SSLEOFError)):
-        for module in (standard, ssl):
-            assert deserted(module, certs, reset, use) == outcome
+        assert deserted(ssl, certs, reset, use) == outcome
+        # From 3.12.4 on the standard module shows the reset itself.
+        shown = (outcome, ConnectionResetError, BrokenPipeError)
+        assert deserted(standard, certs, reset, use) in shown[: 3 if _NEWER else 1]
