@@ -12,18 +12,15 @@ RSA below 2048 bits, no SHA-1); a minimum version below TLS 1.2, ``post_handshak
 
 from __future__ import annotations
 
-import collections as _collections
 import enum as _enum
 import functools as _functools
 import operator as _operator
 import os as _os
-import re as _re
 import ssl as _std
-import threading as _threading
 import types as _types
 import typing as _typing
 
-from . import _echkit
+from . import _echkit, _files
 
 # Everything that the standard module has, private names too: this module takes its place.
 globals().update(
@@ -91,111 +88,10 @@ ECH_STATUS_BAD_NAME = ECHStatus.ECH_STATUS_BAD_NAME
 ECH_STATUS_NOT_CONFIGURED = ECHStatus.ECH_STATUS_NOT_CONFIGURED
 ECH_STATUS_FAILED_ECH = ECHStatus.ECH_STATUS_FAILED_ECH
 ECH_STATUS_FAILED_ECH_BAD_NAME = ECHStatus.ECH_STATUS_FAILED_ECH_BAD_NAME
-
-_CERTIFICATE_BLOCK = _re.compile(
-    rb"-----BEGIN (?:X509 |TRUSTED )?(CERTIFICATE|CRL|X509 CRL)-----"
-)
-
-
-class _Cache:
-    """A bounded table of what was made from values, the least recently used going first."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._table: _collections.OrderedDict[_typing.Any, _typing.Any] = (
-            _collections.OrderedDict()
-        )
-        self._lock = _threading.Lock()
-        if hasattr(_os, "register_at_fork"):
-            # Another thread may hold the lock when the process is forked.
-            _os.register_at_fork(after_in_child=self._after_fork)
-
-    def _after_fork(self) -> None:
-        self._lock = _threading.Lock()
-
-    def get(self, key: _typing.Any, make: _typing.Callable[[], _typing.Any]) -> _typing.Any:
-        with self._lock:
-            if key in self._table:
-                self._table.move_to_end(key)
-                return self._table[key]
-        value = make()
-        with self._lock:
-            self._table[key] = value
-            while len(self._table) > self._size:
-                self._table.popitem(last=False)
-        return value
-
-    def __contains__(self, key: _typing.Any) -> bool:
-        with self._lock:
-            return key in self._table
-
-
-_Items = tuple[tuple[bytes, ...], tuple[bytes, ...]]
-_files = _Cache(64)
-_folders = _Cache(16)
-_stores = _Cache(64)
-_key_sets = _Cache(16)
-_settings = _Cache(128)
-_identities = _Cache(64)
-
-
-def _fingerprint(path: str) -> tuple[_typing.Any, ...]:
-    found = _os.stat(path)
-    return (path, found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev)
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def _items_of_text(text: bytes) -> _Items:
-    certificates, crls = _echkit.pem_items(text)
-    return tuple(certificates), tuple(crls)
-
-
-def _items_of_file(path: str) -> _Items:
-    return _typing.cast(
-        _Items, _files.get(_fingerprint(path), lambda: _items_of_text(_read(path)))
-    )
-
-
-def _items_of_folder(path: str) -> _Items:
-    """The certificates under OpenSSL's hashed names."""
-
-    def make() -> _Items:
-        certificates: list[bytes] = []
-        crls: list[bytes] = []
-        for name in sorted(_os.listdir(path)):
-            if not _re.fullmatch(r"[0-9a-f]{8}\.r?[0-9]+", name):
-                continue
-            try:
-                found = _items_of_file(_os.path.join(path, name))
-            except OSError:
-                continue
-            certificates += found[0]
-            crls += found[1]
-        return tuple(dict.fromkeys(certificates)), tuple(dict.fromkeys(crls))
-
-    try:
-        return _typing.cast(_Items, _folders.get(_fingerprint(path), make))
-    except OSError:
-        return (), ()
-
-
-def _ech_key_files(path: str) -> tuple[tuple[str, bytes], ...]:
-    """The files with ECH keys at a path, the newest first."""
-    if not _os.path.isdir(path):
-        return ((path, _read(path)),)
-    found = []
-    for name in _os.listdir(path):
-        file = _os.path.join(path, name)
-        if not name.endswith((".ech", ".pem")) or not _os.path.isfile(file):
-            continue
-        text = _read(file)
-        if name.endswith(".ech") or b"-----BEGIN ECHCONFIG-----" in text:
-            found.append((_os.stat(file).st_mtime_ns, file, text))
-    return tuple((file, text) for _, file, text in sorted(found, reverse=True))
+_stores = _files.Cache(64)
+_key_sets = _files.Cache(16)
+_settings = _files.Cache(128)
+_identities = _files.Cache(64)
 
 
 class _EchNames:
@@ -302,7 +198,7 @@ class SSLContext(_std.SSLContext):
         given = None if given is None else bytes(given)
         chain = _os.fsdecode(certfile)
         key = chain if keyfile is None else _os.fsdecode(keyfile)
-        value = (_read(chain), _read(key), given)
+        value = (_files.read(chain), _files.read(key), given)
         identity = _identities.get(value, lambda: _echkit.Identity(*value))
         self._identities[identity.kind] = (value, identity)
 
@@ -313,20 +209,15 @@ class SSLContext(_std.SSLContext):
         cadata: _typing.Any = None,
     ) -> None:
         """Load certificates to trust. A file that has not changed is not parsed again."""
-        known = False
-        if isinstance(cafile, (str, bytes)) and capath is None and cadata is None:
-            try:
-                known = _fingerprint(_os.fsdecode(cafile)) in _files
-            except OSError:
-                pass
-        if not known:
+        alone = isinstance(cafile, (str, bytes)) and capath is None and cadata is None
+        if not (alone and _files.is_known(_os.fsdecode(cafile))):
             super().load_verify_locations(cafile, capath, cadata)
         if cafile is not None:
-            self._trust(_items_of_file(_os.fsdecode(cafile)))
+            self._trust(_files.items_of_file(_os.fsdecode(cafile)))
         if capath is not None:
             self._ca_folders.append(_os.fsdecode(capath))
         if isinstance(cadata, str):
-            self._trust(_items_of_text(cadata.encode("ascii")))
+            self._trust(_files.items_of_text(cadata.encode("ascii")))
         elif cadata is not None:
             self._trust((tuple(_echkit.der_items(bytes(cadata))), ()))
 
@@ -336,13 +227,13 @@ class SSLContext(_std.SSLContext):
         for file in (paths.cafile,):
             if file is not None:
                 try:
-                    self._trust(_items_of_file(file))
+                    self._trust(_files.items_of_file(file))
                 except OSError:
                     pass
         if paths.capath is not None:
             self._ca_folders.append(paths.capath)
 
-    def _trust(self, items: _Items) -> None:
+    def _trust(self, items: _files.Items) -> None:
         self._certificates.update(dict.fromkeys(items[0]))
         self._crls.update(dict.fromkeys(items[1]))
 
@@ -494,7 +385,7 @@ class SSLContext(_std.SSLContext):
         """
         if self.protocol == _std.PROTOCOL_TLS_CLIENT:
             raise ssl_error("Cannot load ECH keys into a PROTOCOL_TLS_CLIENT context")
-        files = _ech_key_files(_os.fsdecode(path))
+        files = _files.ech_key_files(_os.fsdecode(path))
         self._ech_keys = (files, _key_sets.get(files, lambda: _echkit.EchKeys(list(files))))
 
     def set_outer_alpn_protocols(self, protocols: _typing.Any) -> None:
@@ -523,7 +414,7 @@ class SSLContext(_std.SSLContext):
         certificates = list(self._certificates)
         crls = list(self._crls)
         for folder in self._ca_folders:
-            found = _items_of_folder(folder)
+            found = _files.items_of_folder(folder)
             certificates += found[0]
             crls += found[1]
         trust = (tuple(certificates), tuple(crls))

@@ -1,21 +1,20 @@
 //! One TLS connection without I/O of its own: records in, records out.
 
-use std::io::{self, BufRead, Write};
+mod incoming;
+
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use echkit::server::{self, EchServer, HandshakeError};
 use echkit::tls::Guard;
-use echkit_proto::config::EchConfigList;
-use rustls::client::EchStatus;
-use rustls::internal::msgs::codec::Codec;
+use rustls::Connection;
 use rustls::server::{Accepted, Acceptor};
-use rustls::{Connection, Error, IoState, PeerIncompatible};
 use rustls_pki_types::ServerName;
 
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::record::Record;
-use crate::socket::{Fd, Received};
+use crate::socket::Fd;
 use crate::verifier::observing;
 
 /// Plaintext encrypted in one go: rustls' own limit for what waits to be sent.
@@ -407,211 +406,6 @@ impl Core {
             }
         }
         Ok(())
-    }
-
-    /// Receives and processes what comes next: one record, or ciphertext as it was handed in. The
-    /// latter only after the handshake, whose steps are taken record by record.
-    fn advance(&mut self, io: Io) -> Result<(), Failure> {
-        if !(self.done && matches!(io, Io::Memory)) {
-            self.receive(io)?;
-            return self.process(io);
-        }
-        let mut input = std::mem::take(&mut self.input);
-        let mut rest = input.next();
-        let len = rest.len();
-        let outcome = match len {
-            0 if input.ends_here() => Err(self.ended()),
-            0 => Err(Failure::WantRead),
-            _ => self.give(&mut rest, true),
-        };
-        let left = rest.len();
-        input.take(len - left);
-        self.input = input;
-        if len > 0 && outcome.is_err() {
-            let _ = self.flush(io);
-        }
-        outcome
-    }
-
-    /// Receives the rest of one record, as [`Record`] has it.
-    fn receive(&mut self, io: Io) -> Result<(), Failure> {
-        while !self.record.is_complete() {
-            match io {
-                Io::Memory => {
-                    let bytes = self.input.next();
-                    if bytes.is_empty() {
-                        return Err(match self.input.ends_here() {
-                            true => self.ended(),
-                            false => Failure::WantRead,
-                        });
-                    }
-                    let spare = self.record.spare();
-                    let len = bytes.len().min(spare.len());
-                    spare[..len].copy_from_slice(&bytes[..len]);
-                    self.record.received(len);
-                    self.input.take(len);
-                }
-                Io::Socket(fd) => match fd.receive(self.record.spare()) {
-                    Received::Bytes(len) => self.record.received(len),
-                    Received::Nothing => return Err(Failure::WantRead),
-                    Received::End => return Err(self.ended()),
-                    Received::Error(error) if self.done => {
-                        return Err(match Failure::Io(error) {
-                            reset if reset.is_reset() => self.ended(),
-                            other => other,
-                        });
-                    }
-                    Received::Error(error) => return Err(Failure::Io(error)),
-                },
-            }
-        }
-        Ok(())
-    }
-
-    fn ended(&self) -> Failure {
-        match self.ragged_eof_is_eof && self.done {
-            true => Failure::Closed,
-            false => Failure::Eof,
-        }
-    }
-
-    /// Gives the received record to rustls.
-    fn process(&mut self, io: Io) -> Result<(), Failure> {
-        let mut record = std::mem::take(&mut self.record);
-        let outcome = self.give(&mut record.news(), false);
-        record.next();
-        self.record = record;
-        if outcome.is_err() {
-            // The alert tells the peer; that it may not get through does not matter any more.
-            let _ = self.flush(io);
-        }
-        outcome
-    }
-
-    /// Gives `record` to rustls; all of it, unless it is to `pause` as soon as there is plaintext.
-    fn give(&mut self, record: &mut &[u8], pause: bool) -> Result<(), Failure> {
-        match &mut self.state {
-            State::Accepting(acceptor) => {
-                while !record.is_empty() {
-                    acceptor.read_tls(record).map_err(Failure::Io)?;
-                }
-                match acceptor.accept() {
-                    Ok(None) => Ok(()),
-                    Ok(Some(accepted)) => {
-                        self.state = State::Hello(Box::new(accepted));
-                        Ok(())
-                    }
-                    Err((error, mut alert)) => {
-                        let _ = alert.write_all(&mut self.output);
-                        self.state = State::Dead;
-                        Err(Failure::Tls(error))
-                    }
-                }
-            }
-            State::Running(connection) => {
-                // Nothing is verified after the handshake.
-                let inner_name = self.inner_name.as_ref().filter(|_| !self.done);
-                let (outcome, refused) = observing(inner_name, || {
-                    let mut state: Result<Option<IoState>, Error> = Ok(None);
-                    while !record.is_empty() {
-                        match &state {
-                            Err(_) => break,
-                            Ok(Some(now)) if pause && now.plaintext_bytes_to_read() > 0 => break,
-                            Ok(_) => {}
-                        }
-                        match connection.read_tls(record) {
-                            // Nothing counts after close_notify.
-                            Ok(0) => break,
-                            Ok(_) => state = connection.process_new_packets().map(Some),
-                            Err(error) => state = Err(Error::General(error.to_string())),
-                        }
-                    }
-                    state
-                });
-                match outcome {
-                    Ok(Some(state)) => {
-                        self.plaintext = state.plaintext_bytes_to_read();
-                        self.closed_by_peer |= state.peer_has_closed();
-                        Ok(())
-                    }
-                    Ok(None) => Ok(()),
-                    Err(error) => {
-                        // There may have been good records before the bad one.
-                        self.plaintext = connection.reader().fill_buf().map_or(0, <[u8]>::len);
-                        self.judge_rejection(&error, refused.is_some());
-                        if self.ech.rejected && self.ech.authenticated {
-                            let retry_configs = self.ech.retry_configs.clone();
-                            return Err(Failure::Rejected(retry_configs.unwrap_or_default()));
-                        }
-                        Err(refused.map_or(Failure::Tls(error), Failure::Certificate))
-                    }
-                }
-            }
-            State::Opening(_) => {
-                let State::Opening(mut handshake) = std::mem::replace(&mut self.state, State::Dead)
-                else {
-                    return Ok(());
-                };
-                let step = handshake.read(record);
-                self.opening(handshake, step)
-            }
-            State::Hello(_) | State::Dead => Ok(()),
-        }
-    }
-
-    /// RFC 9849 §6.1.6: retry configs count only under an authenticated public_name.
-    fn judge_rejection(&mut self, error: &Error, refused: bool) {
-        let status = match self.connection() {
-            Some(Connection::Client(client)) => client.ech_status(),
-            _ => return,
-        };
-        if let Error::PeerIncompatible(PeerIncompatible::ServerRejectedEncryptedClientHello(
-            configs,
-        )) = error
-        {
-            self.ech.rejected = true;
-            // A list without a config is malformed, and no sign that ECH is switched off.
-            let malformed = configs.as_ref().is_some_and(Vec::is_empty);
-            self.ech.authenticated = !self.unverified && !malformed;
-            if let (Some(configs), true) = (configs, self.ech.authenticated) {
-                let mut list = vec![0, 0];
-                for config in configs {
-                    config.encode(&mut list);
-                }
-                let len = u16::try_from(list.len() - 2).unwrap_or(u16::MAX);
-                list[..2].copy_from_slice(&len.to_be_bytes());
-                // Without any config of a version that we know, there are none to retry with.
-                let known = EchConfigList::parse(&list).is_ok_and(|l| l.has_supported_version());
-                self.ech.retry_configs = known.then_some(list);
-            }
-        } else if refused && status == EchStatus::Rejected {
-            self.ech.rejected = true;
-        }
-    }
-
-    /// Gives plaintext that is at hand to `sink`.
-    fn take(&mut self, len: usize, sink: &mut impl FnMut(&[u8])) -> usize {
-        let State::Running(connection) = &mut self.state else {
-            return 0;
-        };
-        let mut reader = connection.reader();
-        let mut taken = 0;
-        while taken < len {
-            let Ok(chunk) = reader.fill_buf() else { break };
-            if chunk.is_empty() {
-                break;
-            }
-            let now = chunk.len().min(len - taken);
-            sink(&chunk[..now]);
-            reader.consume(now);
-            taken += now;
-        }
-        self.plaintext = match self.plaintext.saturating_sub(taken) {
-            // After an error the sum was not known, only the first of it.
-            0 => reader.fill_buf().map_or(0, <[u8]>::len),
-            left => left,
-        };
-        taken
     }
 }
 

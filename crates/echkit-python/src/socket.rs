@@ -27,6 +27,10 @@ pub(crate) enum Direction {
     Write,
 }
 
+/// The longest wait at a time. A signal that comes just before a wait does not end it, nor does a
+/// close by another thread: both are looked for in between.
+const SLICE: Duration = Duration::from_secs(1);
+
 const SENDING: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 impl Fd {
@@ -51,7 +55,7 @@ impl Fd {
     }
 
     /// Waits until the socket is ready: `Ok(false)` when the deadline has passed, an error of
-    /// kind `Interrupted` when a signal came.
+    /// kind `Interrupted` when it is time to look for signals.
     pub(crate) fn wait(self, direction: Direction, deadline: Option<Instant>) -> io::Result<bool> {
         let flags = match direction {
             Direction::Read => PollFlags::IN,
@@ -60,15 +64,17 @@ impl Fd {
         let fd = self.borrow();
         let mut fds = [PollFd::new(&fd, flags)];
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-        let timeout = left.map(|left| {
-            // Rounded up, or the last wait would spin.
-            let left = left + Duration::from_micros(1);
-            Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: i64::from(left.subsec_nanos()),
-            }
-        });
-        Ok(poll(&mut fds, timeout.as_ref())? > 0)
+        // Rounded up, or the last wait would spin.
+        let now = left.map_or(SLICE, |left| SLICE.min(left + Duration::from_micros(1)));
+        let timeout = Timespec {
+            tv_sec: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(now.subsec_nanos()),
+        };
+        match poll(&mut fds, Some(&timeout))? > 0 {
+            true => Ok(true),
+            false if left.is_some_and(|left| left < SLICE) => Ok(false),
+            false => Err(io::ErrorKind::Interrupted.into()),
+        }
     }
 }
 

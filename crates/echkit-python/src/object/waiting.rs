@@ -107,6 +107,8 @@ impl SslObject {
                 match waited {
                     Some(Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => {
                         py.check_signals()?;
+                        // An error once the socket is closed.
+                        self.fd(py)?;
                     }
                     Some(Err(error)) => return Err(Failure::Io(error)),
                     Some(Ok(false)) => return Err(Failure::TimedOut(name)),
