@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use echkit::dns::DiscoverEncrypted;
 use echkit::policy::EchMode;
 use echkit_proto::hpke::{Kem, SymmetricSuite};
 
@@ -69,6 +70,12 @@ pub(crate) struct NetworkArgs {
     /// ADDRESS saves looking HOST up
     #[arg(long, value_name = "URI", env = "ECHKIT_DNS", default_value = "system")]
     pub(crate) dns: String,
+
+    /// Ask system, udp:// and tcp:// resolvers for their encrypted form (RFC 9462), and use that.
+    /// off: do not ask; try: go on in the clear where there is none that can be verified;
+    /// require: fail there
+    #[arg(long, value_name = "MODE", env = "ECHKIT_DDR", default_value = "off")]
+    pub(crate) ddr: DiscoverEncrypted,
 
     /// Trust the certificates in this PEM file, and no others
     #[arg(long, value_name = "FILE")]

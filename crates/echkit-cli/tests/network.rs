@@ -66,6 +66,7 @@ async fn run(arguments: &[&str]) -> Ended {
     command
         .args(arguments)
         .env_remove("ECHKIT_DNS")
+        .env_remove("ECHKIT_DDR")
         .env_remove("SSL_CERT_FILE")
         .stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output());
@@ -324,4 +325,38 @@ async fn retry_configs_are_kept_in_a_file_shown_and_cleared() {
         .ech(&["get", &stale, "--ech", "require", "--learn"])
         .await;
     assert_ne!(ended.code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ddr_finds_the_encrypted_form_of_a_resolver_or_fails_on_request() {
+    let bed = Bed::start(&["nominal"]).await;
+    let url = bed.url("nominal");
+    for command in ["get", "lookup"] {
+        let ended = bed
+            .ech(&[command, &url, "--json", "--ddr", "require"])
+            .await;
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let document = ended.json();
+        let dns = match command {
+            "get" => &document["report"]["dns"],
+            _ => &document["dns"],
+        };
+        assert_eq!(dns["protected"], true, "{dns}");
+        let resolver = dns["resolver"].as_str().unwrap();
+        assert!(resolver.starts_with("tls://127.0.0.1:"), "{resolver}");
+    }
+    let ended = bed.ech(&["lookup", &url, "--ddr", "maybe"]).await;
+    assert_eq!(ended.code, 2);
+
+    let builder = Testbed::builder().only(["nominal"]).designate([""; 0]);
+    let testbed = builder.start().await.unwrap();
+    let bed = Bed { testbed, ..bed };
+    std::fs::write(bed.path("ca.pem"), bed.testbed.ca_pem()).unwrap();
+    let url = bed.url("nominal");
+    let ended = bed.ech(&["get", &url, "--ddr", "require"]).await;
+    assert_eq!(ended.code, 6, "{}", ended.stderr);
+    assert!(ended.stderr.contains("RFC 9462"), "{}", ended.stderr);
+    let ended = bed.ech(&["get", &url, "--json", "--ddr", "try"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(ended.json()["report"]["dns"]["protected"], false);
 }

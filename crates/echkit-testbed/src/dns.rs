@@ -8,7 +8,7 @@ use std::time::Duration;
 use hickory_proto::ProtoError;
 use hickory_proto::op::{Header, HeaderCounts, Metadata, ResponseCode};
 use hickory_proto::rr::rdata::SOA;
-use hickory_proto::rr::{LowerName, RData, Record};
+use hickory_proto::rr::{LowerName, Name, RData, Record};
 use hickory_proto::serialize::binary::BinEncoder;
 use hickory_server::Server;
 use hickory_server::net::NetError;
@@ -22,6 +22,7 @@ use hickory_server::zone_handler::{
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
 
+use crate::designated;
 use crate::zone::{self, TTL, ZONE, ZoneRecord};
 
 /// The HTTPS record's type (RFC 9460 §14.2).
@@ -51,35 +52,27 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// Builds the zone `ech.test` from the records of the cases.
+    /// Builds the zone `ech.test` from the records of the cases, and the one in which the resolver
+    /// designates its encrypted forms.
     pub(crate) async fn new(
         records: impl IntoIterator<Item = &ZoneRecord>,
+        designations: &[Record],
         faults: Faults,
     ) -> Result<Self, String> {
         let origin = zone::name(ZONE)?;
-        let handler = InMemoryZoneHandler::<TokioRuntimeProvider>::empty(
-            origin.clone(),
-            ZoneType::Primary,
-            AxfrPolicy::Deny,
-        );
-        let soa = SOA::new(
-            zone::name(&zone::in_zone("dns"))?,
-            zone::name(&zone::in_zone("hostmaster"))?,
-            1,
-            3600,
-            600,
-            86400,
-            // Negative answers live as long as the others (RFC 2308 §4).
-            TTL,
-        );
-        let soa = Record::from_rdata(origin.clone(), TTL, RData::SOA(soa));
-        handler.upsert(soa, 0).await;
+        let handler = empty_zone(&origin).await?;
         for record in records {
             if !handler.upsert(record.to_record()?, 0).await {
                 return Err(format!("`{record}` contradicts another record"));
             }
         }
         let mut catalog = Catalog::new();
+        catalog.upsert(LowerName::new(&origin), vec![Arc::new(handler)]);
+        let origin = zone::name(designated::ZONE)?;
+        let handler = empty_zone(&origin).await?;
+        for record in designations {
+            handler.upsert(record.clone(), 0).await;
+        }
         catalog.upsert(LowerName::new(&origin), vec![Arc::new(handler)]);
         Ok(Self {
             catalog: Arc::new(catalog),
@@ -108,6 +101,28 @@ impl Authority {
             .await;
         Ok(answers.recv().await)
     }
+}
+
+/// A zone with nothing but its SOA record.
+async fn empty_zone(origin: &Name) -> Result<InMemoryZoneHandler<TokioRuntimeProvider>, String> {
+    let handler = InMemoryZoneHandler::<TokioRuntimeProvider>::empty(
+        origin.clone(),
+        ZoneType::Primary,
+        AxfrPolicy::Deny,
+    );
+    let soa = SOA::new(
+        zone::name(&zone::in_zone("dns"))?,
+        zone::name(&zone::in_zone("hostmaster"))?,
+        1,
+        3600,
+        600,
+        86400,
+        // Negative answers live as long as the others (RFC 2308 §4).
+        TTL,
+    );
+    let soa = Record::from_rdata(origin.clone(), TTL, RData::SOA(soa));
+    handler.upsert(soa, 0).await;
+    Ok(handler)
 }
 
 #[async_trait::async_trait]

@@ -21,6 +21,7 @@ mod capture;
 mod case;
 mod cases;
 mod configs;
+mod designated;
 mod dns;
 mod doh;
 mod doq;

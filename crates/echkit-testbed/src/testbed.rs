@@ -15,6 +15,7 @@ use crate::capture::{Capture, Recorder};
 use crate::case::{Case, Expectations, Spec, UrlPort};
 use crate::cases::table;
 use crate::configs::{Keys, PUBLIC};
+use crate::designated;
 use crate::dns::{Authority, Faults};
 use crate::elsewhere::Blueprint;
 use crate::error::Error;
@@ -46,6 +47,7 @@ pub enum Ports {
 pub struct Builder {
     ports: Ports,
     only: Option<Vec<String>>,
+    designated: Option<Vec<String>>,
 }
 
 impl Builder {
@@ -58,6 +60,13 @@ impl Builder {
     /// Serves the named cases only.
     pub fn only<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.only = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Has the resolver designate these of its encrypted forms (RFC 9462), the preferred first: `dot`,
+    /// `doq` and `h2`, in this order without it.
+    pub fn designate<S: Into<String>>(mut self, alpn: impl IntoIterator<Item = S>) -> Self {
+        self.designated = Some(alpn.into_iter().map(Into::into).collect());
         self
     }
 
@@ -100,20 +109,26 @@ impl Builder {
             cases.push(case);
         }
 
-        let zone = cases.iter().flat_map(|case: &Case| &case.zone);
-        let authority = Authority::new(zone, faults)
-            .await
-            .map_err(wrong_zone("all"))?;
         let (udp, tcp, dns) = ports::udp_and_tcp(self.port(0)?, "DNS").await?;
-        let dns_server = authority.serve(udp, tcp);
-        let (listener, doh) = ports::tcp(self.port(1)?, "DNS over HTTPS").await?;
-        let tls = resolver_tls(&authorities, &[b"h2", b"http/1.1"])?;
-        tasks.spawn(doh::serve(listener, tls.into(), authority.clone()));
-        let (listener, dot) = ports::tcp(self.port(3)?, "DNS over TLS").await?;
-        let tls = resolver_tls(&authorities, &[dot::ALPN])?;
-        tasks.spawn(dot::serve(listener, tls.into(), authority.clone()));
+        let (doh_listener, doh) = ports::tcp(self.port(1)?, "DNS over HTTPS").await?;
+        let (dot_listener, dot) = ports::tcp(self.port(3)?, "DNS over TLS").await?;
         let tls = resolver_tls(&authorities, &[doq::ALPN])?;
         let (endpoint, doq) = ports::quic(self.port(4)?, tls, "DNS over QUIC")?;
+        let mut forms = vec![("dot", dot), ("doq", doq), ("h2", doh)];
+        if let Some(chosen) = &self.designated {
+            let known = |alpn: &String| forms.iter().find(|(known, _)| known == alpn).copied();
+            forms = chosen.iter().filter_map(known).collect();
+        }
+        let designations = designated::records(&forms).map_err(wrong_zone("all"))?;
+        let zone = cases.iter().flat_map(|case: &Case| &case.zone);
+        let authority = Authority::new(zone, &designations, faults)
+            .await
+            .map_err(wrong_zone("all"))?;
+        let dns_server = authority.serve(udp, tcp);
+        let tls = resolver_tls(&authorities, &[b"h2", b"http/1.1"])?;
+        tasks.spawn(doh::serve(doh_listener, tls.into(), authority.clone()));
+        let tls = resolver_tls(&authorities, &[dot::ALPN])?;
+        tasks.spawn(dot::serve(dot_listener, tls.into(), authority.clone()));
         tasks.spawn(doq::serve(endpoint, authority));
 
         Ok(Testbed {

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use echkit::dns::{Resolver, ResolverOptions};
+use echkit::dns::{DiscoverEncrypted, Resolver, ResolverOptions};
 use echkit::report::{EchStatus, Report};
 use echkit::tls::{ClientTls, Trust};
 use echkit::{Client, EchMode};
@@ -103,6 +103,15 @@ fn contains(bytes: &[u8], text: &str) -> bool {
 
 /// Fetches over the resolver behind a relay; gives the report and what the relay saw.
 async fn fetch(testbed: &Testbed, uri: &str, over_udp: bool) -> (Report, Vec<Vec<u8>>) {
+    fetch_with(testbed, uri, over_udp, DiscoverEncrypted::Off).await
+}
+
+async fn fetch_with(
+    testbed: &Testbed,
+    uri: &str,
+    over_udp: bool,
+    discover_encrypted: DiscoverEncrypted,
+) -> (Report, Vec<Vec<u8>>) {
     let port = port_of(uri);
     let upstream = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let (relay, sent) = match over_udp {
@@ -120,6 +129,7 @@ async fn fetch(testbed: &Testbed, uri: &str, over_udp: bool) -> (Report, Vec<Vec
         .with_no_client_auth();
     let options = ResolverOptions {
         tls: Some(Arc::new(tls)),
+        discover_encrypted,
         ..ResolverOptions::default()
     };
     let client = Client::builder()
@@ -245,6 +255,39 @@ async fn over_encrypted_resolvers_the_name_is_nowhere() {
     for capture in testbed.captures() {
         assert!(!contains(&capture.bytes, LABEL));
     }
+}
+
+#[tokio::test]
+async fn a_resolver_in_the_clear_is_asked_for_its_encrypted_form_alone() {
+    for (alpn, scheme) in [("dot", "tls"), ("doq", "quic"), ("h2", "https")] {
+        let builder = Testbed::builder().only([LABEL]).designate([alpn]);
+        let testbed = builder.start().await.unwrap();
+        for (uri, over_udp) in [(testbed.dns_uri(), true), (testbed.dns_tcp_uri(), false)] {
+            let mode = DiscoverEncrypted::Require;
+            let (report, sent) = fetch_with(&testbed, &uri, over_udp, mode).await;
+            let dns = report.dns.unwrap();
+            assert!(dns.protected, "{dns:?}");
+            let used = format!("{scheme}://127.0.0.1:");
+            assert!(dns.resolver.starts_with(&used), "{dns:?}");
+            let sent = sent.concat();
+            assert!(contains(&sent, "\x04_dns\x08resolver\x04arpa"));
+            assert!(!contains(&sent, LABEL));
+        }
+        for capture in testbed.captures() {
+            assert!(!contains(&capture.bytes, LABEL));
+        }
+    }
+    // Without any to designate it stays what it is, and is reported so.
+    let builder = Testbed::builder().only([LABEL]).designate([""; 0]);
+    let testbed = builder.start().await.unwrap();
+    let mode = DiscoverEncrypted::Try;
+    let (report, sent) = fetch_with(&testbed, &testbed.dns_uri(), true, mode).await;
+    let dns = report.dns.unwrap();
+    assert!(
+        !dns.protected && dns.resolver.starts_with("udp://"),
+        "{dns:?}"
+    );
+    assert!(contains(&sent.concat(), LABEL));
 }
 
 #[tokio::test]

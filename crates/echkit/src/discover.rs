@@ -67,10 +67,24 @@ pub async fn discover_with(
     origin: &Origin,
     options: &DiscoverOptions,
 ) -> Discovery {
-    let mut search = Search::new(resolver, origin, options.clone());
+    let resolver = resolver_for(resolver, origin, options).await;
+    let mut search = Search::new(&resolver, origin, options.clone());
     search.ask_https();
     search.complete().await;
     search.finish()
+}
+
+/// The resolver to use for an origin: the encrypted form of the given one, if that is to be found
+/// (RFC 9462). For an address nobody is asked anything.
+pub(crate) async fn resolver_for(
+    resolver: &Resolver,
+    origin: &Origin,
+    options: &DiscoverOptions,
+) -> Resolver {
+    match origin.host {
+        Host::Ip(_) if options.connect_to.is_none() => resolver.clone(),
+        _ => resolver.in_use().await,
+    }
 }
 
 /// Everything that DNS had to say about an origin.

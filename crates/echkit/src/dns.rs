@@ -8,6 +8,7 @@ mod answer;
 mod cache;
 mod chain;
 mod classic;
+mod designated;
 mod doh;
 mod doq;
 mod dot;
@@ -19,5 +20,6 @@ mod upstream;
 mod uri;
 
 pub use answer::{Answer, QueryError, RecordType, Status};
+pub use designated::{DiscoverEncrypted, UnknownDiscoverEncrypted};
 pub use resolver::{Resolver, ResolverOptions};
 pub use uri::ResolverError;

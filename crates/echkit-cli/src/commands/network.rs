@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use echkit::Origin;
-use echkit::dns::{Resolver, ResolverOptions};
+use echkit::dns::{DiscoverEncrypted, Resolver, ResolverOptions};
 use echkit::tls::{ClientTls, ClientTlsBuilder, Trust};
 
 use crate::cli::NetworkArgs;
@@ -27,8 +27,11 @@ impl NetworkArgs {
 
     /// The resolver.
     pub(crate) fn resolver(&self) -> Result<Resolver, Failure> {
-        let mut options = ResolverOptions::default();
-        if Resolver::is_encrypted_uri(&self.dns) {
+        let mut options = ResolverOptions {
+            discover_encrypted: self.ddr,
+            ..ResolverOptions::default()
+        };
+        if Resolver::is_encrypted_uri(&self.dns) || self.ddr != DiscoverEncrypted::Off {
             let tls = ClientTls::builder().trust(self.trust()?).build()?;
             options.tls = Some(tls.plain_config()?);
         }

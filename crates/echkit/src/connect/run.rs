@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use echkit_proto::config::EchConfigList;
 use echkit_proto::race;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::attempt::{Candidate, Fault, Setting, Won, attempt, attempt_plain};
 use super::connector::{Shared, Stream};
@@ -14,7 +14,7 @@ use super::locate;
 use super::plan;
 use super::race::{Course, DnsTimeout, Turn};
 use super::record::Recorder;
-use crate::discover::{Discovery, Search};
+use crate::discover::{Discovery, Search, resolver_for};
 use crate::error::{Cause, Step};
 use crate::origin::{Origin, Scheme};
 use crate::policy::{AddressFamily, EchMode, Policy};
@@ -60,8 +60,16 @@ pub(super) async fn run(
     };
 
     let options = locate::options(shared, wanted);
-    let search = Search::new(&shared.resolver, wanted.origin, options);
-    let mut course = Course::new(search, settings(policy), dns_limit);
+    let finding = resolver_for(&shared.resolver, wanted.origin, &options);
+    let resolver = match dns_limit {
+        None => finding.await,
+        Some(limit) => timeout(limit, finding)
+            .await
+            .map_err(|_| late(DnsTimeout))?,
+    };
+    let search = Search::new(&resolver, wanted.origin, options);
+    let dns_left = dns_limit.map(|limit| limit.saturating_sub(begun.elapsed()));
+    let mut course = Course::new(search, settings(policy), dns_left);
     course.resolve().await.map_err(late)?;
     let discovery = course.discovery();
     let origin = match discovery.https_upgrade {

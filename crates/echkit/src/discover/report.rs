@@ -8,7 +8,7 @@ use super::{ConfigVerdict, Discovery, RecordVerdict};
 /// What discovery found, in the form that reports have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DnsReport {
-    /// The resolver's URI.
+    /// The URI of the resolver that was used.
     pub resolver: String,
     /// Whether the name was hidden from the network in DNS.
     pub protected: bool,

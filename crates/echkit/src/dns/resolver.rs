@@ -1,7 +1,8 @@
 //! A resolver behind a URI, and the questions that it takes.
 
 use core::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use tokio::sync::Semaphore;
 use super::answer::{Answer, QueryError, RecordType, Status};
 use super::cache::Cache;
 use super::chain::Chain;
-use super::classic::{Classic, ExchangeError, Patience};
+use super::classic::{Classic, ExchangeError, Patience, Protocol};
+use super::designated::{Designation, DiscoverEncrypted};
 use super::doh::Doh;
 use super::doq::Doq;
 use super::dot::Dot;
@@ -36,6 +38,9 @@ pub struct ResolverOptions {
     pub cache: usize,
     /// The time by which answers age.
     pub clock: Clock,
+    /// Whether a resolver in the clear is asked for its encrypted form, for which
+    /// [`ResolverOptions::tls`] is needed. Encrypted resolvers are what they are.
+    pub discover_encrypted: DiscoverEncrypted,
 }
 
 impl Default for ResolverOptions {
@@ -46,6 +51,7 @@ impl Default for ResolverOptions {
             tries: 4,
             cache: 4 << 20,
             clock: Clock::default(),
+            discover_encrypted: DiscoverEncrypted::Off,
         }
     }
 }
@@ -57,6 +63,8 @@ const MAX_SOCKETS: usize = 256;
 #[derive(Clone)]
 pub struct Resolver {
     inner: Arc<Inner>,
+    /// What is used in its place, where that is to be found out.
+    designation: Option<Arc<Designation>>,
 }
 
 struct Inner {
@@ -69,6 +77,8 @@ struct Inner {
     flights: Flights,
     /// The name of an encrypted resolver that the system's resolver is asked for.
     looked_up: Option<String>,
+    /// Whose hosts file is heeded.
+    hosts: Option<System>,
 }
 
 /// Every way to get a question answered. A new one needs a variant, a scheme and an `exchange`.
@@ -78,13 +88,15 @@ pub(super) enum Transport {
     Tls(Dot),
     Https(Doh),
     Quic(Box<Doq>),
+    /// Nobody may be asked, for this reason.
+    Nobody(String),
 }
 
 impl Transport {
     fn is_protected(&self) -> bool {
         match self {
             Self::System(_) | Self::Classic(_) => false,
-            Self::Tls(_) | Self::Https(_) | Self::Quic(_) => true,
+            Self::Tls(_) | Self::Https(_) | Self::Quic(_) | Self::Nobody(_) => true,
         }
     }
 
@@ -96,7 +108,7 @@ impl Transport {
                 .map_or(1, |servers| servers.sockets(patience)),
             Self::Classic(classic) => classic.sockets(patience),
             // They share one connection; a question is a stream or an id on it.
-            Self::Tls(_) | Self::Https(_) | Self::Quic(_) => 1,
+            Self::Tls(_) | Self::Https(_) | Self::Quic(_) | Self::Nobody(_) => 1,
         }
     }
 }
@@ -105,10 +117,7 @@ impl Resolver {
     /// The host's own resolver.
     pub fn system() -> Self {
         let transport = Transport::System(System::default());
-        let inner = Inner::new("system".into(), transport, &ResolverOptions::default());
-        Self {
-            inner: Arc::new(inner),
-        }
+        Inner::new("system".into(), transport, &ResolverOptions::default()).into()
     }
 
     /// The resolver that a URI stands for: `system`, `udp://192.0.2.1:53`, `tcp://[2001:db8::1]`,
@@ -120,11 +129,28 @@ impl Resolver {
     /// the network learns which resolver it is.
     pub fn from_uri(uri: &str, options: &ResolverOptions) -> Result<Self, ResolverError> {
         let (transport, looked_up) = uri::parse(uri, options)?;
+        let discovers = options.discover_encrypted != DiscoverEncrypted::Off;
+        let designation = match discovers && !transport.is_protected() {
+            true if options.tls.is_none() => return Err(ResolverError::NoTls(uri.to_owned())),
+            true => Some(Arc::new(Designation::new(options))),
+            false => None,
+        };
         let mut inner = Inner::new(uri.into(), transport, options);
         inner.looked_up = looked_up;
         Ok(Self {
             inner: Arc::new(inner),
+            designation,
         })
+    }
+
+    /// What questions go to by now: the encrypted form of this resolver, where
+    /// [`ResolverOptions::discover_encrypted`] has one found, or else this one. It stays what it
+    /// is; ask again for each piece of work.
+    pub async fn in_use(&self) -> Self {
+        match &self.designation {
+            None => self.clone(),
+            Some(designation) => designation.in_use(&self.itself()).await,
+        }
     }
 
     /// Whether a URI stands for an encrypted transport, for which
@@ -140,8 +166,13 @@ impl Resolver {
     }
 
     /// Whether what goes over this transport is hidden from the network and safe from it.
+    ///
+    /// Where the encrypted form is to be found this speaks of what was used last; that of
+    /// [`Resolver::in_use`] does not change.
     pub fn is_protected(&self) -> bool {
-        self.inner.transport.is_protected()
+        let last = self.designation.as_ref().and_then(|known| known.last());
+        let used = last.as_ref().unwrap_or(self);
+        used.inner.transport.is_protected()
     }
 
     /// The name of this resolver, where it is looked up in the clear for want of an address.
@@ -156,6 +187,18 @@ impl Resolver {
     ///
     /// `Ok` means that the resolver knows, be it that there is nothing; `Err` that nobody can say.
     pub async fn query(&self, name: &DomainName, kind: RecordType) -> Result<Answer, QueryError> {
+        match &self.designation {
+            None => self.query_itself(name, kind).await,
+            Some(_) => self.in_use().await.query_itself(name, kind).await,
+        }
+    }
+
+    /// Asks this resolver, whatever its encrypted form.
+    pub(super) async fn query_itself(
+        &self,
+        name: &DomainName,
+        kind: RecordType,
+    ) -> Result<Answer, QueryError> {
         if let Some(addresses) = self.known_here(name, kind) {
             return Ok(local_answer(name, kind, &addresses));
         }
@@ -181,6 +224,64 @@ impl Resolver {
     /// Forgets every answer that was kept.
     pub fn clear_cache(&self) {
         self.inner.cache.clear();
+        if let Some(designation) = &self.designation {
+            designation.forget();
+        }
+    }
+
+    /// This resolver, whatever its encrypted form.
+    fn itself(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            designation: None,
+        }
+    }
+
+    /// The servers that are asked in the clear; none where that cannot be said.
+    pub(super) fn servers(&self) -> Vec<SocketAddr> {
+        match &self.inner.transport {
+            Transport::System(system) => system.servers().map(|now| now.servers),
+            Transport::Classic(classic) => Ok(classic.servers.clone()),
+            _ => Ok(Vec::new()),
+        }
+        .unwrap_or_default()
+    }
+
+    /// One of its servers alone, in the clear.
+    pub(super) fn alone(&self, server: SocketAddr, options: &ResolverOptions) -> Self {
+        let (scheme, protocol) = match &self.inner.transport {
+            Transport::Classic(classic) if classic.protocol == Protocol::Tcp => {
+                ("tcp", Protocol::Tcp)
+            }
+            _ => ("udp", Protocol::Udp),
+        };
+        let classic = Classic {
+            servers: vec![server],
+            protocol,
+        };
+        let transport = Transport::Classic(classic);
+        Inner::new(format!("{scheme}://{server}"), transport, options).into()
+    }
+
+    /// An encrypted resolver in place of this one, with the same hosts file.
+    pub(super) fn replaced_by(
+        &self,
+        uri: &str,
+        options: &ResolverOptions,
+    ) -> Result<Self, ResolverError> {
+        let (transport, looked_up) = uri::parse(uri, options)?;
+        let mut inner = Inner::new(uri.into(), transport, options);
+        inner.looked_up = looked_up;
+        inner.hosts.clone_from(&self.inner.hosts);
+        Ok(inner.into())
+    }
+
+    /// This one, which may not be asked.
+    pub(super) fn refusing(&self, reason: String) -> Self {
+        let options = ResolverOptions::default();
+        let mut inner = Inner::new(self.uri().into(), Transport::Nobody(reason), &options);
+        inner.hosts.clone_from(&self.inner.hosts);
+        inner.into()
     }
 
     /// Addresses for which no server is asked.
@@ -195,11 +296,20 @@ impl Resolver {
         }
         // The hosts file says all that there is about the addresses of its names, and nothing
         // about other records.
-        match &self.inner.transport {
-            Transport::System(system) if [RecordType::A, RecordType::AAAA].contains(&kind) => {
+        match &self.inner.hosts {
+            Some(system) if [RecordType::A, RecordType::AAAA].contains(&kind) => {
                 Some(system.hosts(name)).filter(|addresses| !addresses.is_empty())
             }
             _ => None,
+        }
+    }
+}
+
+impl From<Inner> for Resolver {
+    fn from(inner: Inner) -> Self {
+        Self {
+            inner: Arc::new(inner),
+            designation: None,
         }
     }
 }
@@ -216,6 +326,10 @@ impl Inner {
             total: options.timeout,
             tries: options.tries.max(1),
         };
+        let hosts = match &transport {
+            Transport::System(system) => Some(system.clone()),
+            _ => None,
+        };
         Self {
             uri,
             transport,
@@ -224,6 +338,7 @@ impl Inner {
             cache: Cache::new(options.cache, options.clock.clone()),
             flights: Flights::default(),
             looked_up: None,
+            hosts,
         }
     }
 
@@ -268,6 +383,7 @@ impl Inner {
             Transport::Tls(dot) => dot.exchange(question, patience).await,
             Transport::Https(doh) => doh.exchange(question, patience).await,
             Transport::Quic(doq) => doq.exchange(question, patience).await,
+            Transport::Nobody(reason) => Err(io::Error::other(reason.clone()).into()),
         }
     }
 
@@ -309,5 +425,35 @@ fn local_answer(name: &DomainName, kind: RecordType, addresses: &[IpAddr]) -> An
         rdata,
         ttl: Duration::ZERO,
         protected: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn whatever_takes_the_place_of_the_system_heeds_its_hosts_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let system = System {
+            resolv_conf: dir.path().join("resolv.conf"),
+            hosts: dir.path().join("hosts"),
+        };
+        std::fs::write(&system.resolv_conf, "nameserver 127.0.0.9\n").unwrap();
+        std::fs::write(&system.hosts, "192.0.2.7 a.test\n").unwrap();
+        let options = ResolverOptions::default();
+        let transport = Transport::System(system);
+        let system: Resolver = Inner::new("system".into(), transport, &options).into();
+        assert_eq!(system.servers(), ["127.0.0.9:53".parse().unwrap()]);
+        let other = system.replaced_by("udp://127.0.0.9:9", &options).unwrap();
+        let nobody = system.refusing("none is known".to_owned());
+        let name = "a.test".parse().unwrap();
+        for resolver in [other, nobody.clone()] {
+            let answer = resolver.query(&name, RecordType::A).await.unwrap();
+            assert!(answer.addresses().eq([IpAddr::from([192, 0, 2, 7])]));
+        }
+        let error = nobody.query(&name, RecordType::HTTPS).await.unwrap_err();
+        assert_eq!(error.to_string(), "cannot ask system: none is known");
     }
 }
