@@ -5,7 +5,7 @@
 mod common;
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Reply, Script, Server, https, v4};
@@ -26,6 +26,8 @@ struct Encrypted {
     port: u16,
     script: Arc<Script>,
     tls: Arc<ClientConfig>,
+    /// The server names of completed handshakes.
+    shown: Arc<Mutex<Vec<Option<String>>>>,
 }
 
 impl Encrypted {
@@ -36,17 +38,20 @@ impl Encrypted {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::clone(&script);
+        let shown = Arc::default();
+        let names = Arc::clone(&shown);
         tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
                 let (acceptor, script) = (acceptor.clone(), Arc::clone(&shared));
+                let names: Arc<Mutex<Vec<_>>> = Arc::clone(&names);
                 tokio::spawn(async move {
                     // A client that does not trust us leaves here.
                     let Ok(mut stream) = acceptor.accept(tcp).await else {
                         return;
                     };
-                    // RFC 9462 §6.3: an address is no name to show.
-                    assert_eq!(stream.get_ref().1.server_name(), None);
+                    let name = stream.get_ref().1.server_name().map(ToOwned::to_owned);
+                    names.lock().unwrap().push(name);
                     while let Ok(length) = stream.read_u16().await {
                         let mut query = vec![0; usize::from(length)];
                         stream.read_exact(&mut query).await.unwrap();
@@ -64,6 +69,7 @@ impl Encrypted {
             port,
             script,
             tls: Arc::new(tls),
+            shown,
         }
     }
 
@@ -156,6 +162,8 @@ async fn a_verified_designation_is_used_and_nothing_else_goes_out_in_the_clear()
         assert_eq!(asked_in_the_clear(&server), 0);
     }
     assert!(encrypted.script.count("a.test", RecordType::HTTPS) > 0);
+    // RFC 9462 §6.3: an address is no name to show.
+    assert_eq!(*encrypted.shown.lock().unwrap(), [None, None, None, None]);
 }
 
 #[tokio::test]
