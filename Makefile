@@ -34,7 +34,7 @@ bench: prepare ## benchmarks, with their ratio to stock rustls in the same run
 
 bench-latency: prepare ## a page over a slow network, beside its round trips (root; else skipped); RUNS (15)
 	cargo build --locked --release --workspace --bin ech --example latency
-	python3 scripts/bench-latency.py --bin target/release --runs $(or $(RUNS),15) $(LATENCY)
+	python3 scripts/bench-latency.py --bin "$${CARGO_TARGET_DIR:-target}/release" --runs $(or $(RUNS),15) $(LATENCY)
 
 fuzz: prepare ## feed every parser MUTATIONS (1000000) mutated inputs
 	ECHKIT_MUTATIONS=$(MUTATIONS) cargo test --locked --release --workspace --test 'mutations*' -- --nocapture
