@@ -252,8 +252,18 @@ pub(crate) struct ServerSpec {
     pub(crate) versions: Versions,
     pub(crate) groups: Groups,
     pub(crate) alpn: &'static [&'static str],
-    /// Listens on `::1` too, where the machine has it.
-    pub(crate) ipv6: bool,
+    pub(crate) ipv6: Ipv6,
+}
+
+/// What a server does at `::1`, where the machine has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ipv6 {
+    /// Nothing listens there.
+    None,
+    /// The same as at 127.0.0.1.
+    Served,
+    /// Connections are never answered.
+    BlackHole,
 }
 
 /// What a server knows of ECH.
@@ -305,7 +315,7 @@ impl ServerSpec {
         versions: Versions::All,
         groups: Groups::All,
         alpn: &["h2", "http/1.1"],
-        ipv6: false,
+        ipv6: Ipv6::None,
     };
 }
 

@@ -3,8 +3,8 @@
 use echkit_proto::hpke::{Aead, Kdf, Kem, SymmetricSuite};
 
 use crate::case::{
-    Ech, EchStatus, Expected, Groups, HttpsAnswer, PublicCertificate, ServerSpec, ServerWord, Spec,
-    UrlPort, Versions, exit,
+    Ech, EchStatus, Expected, Groups, HttpsAnswer, Ipv6, PublicCertificate, ServerSpec, ServerWord,
+    Spec, UrlPort, Versions, exit,
 };
 use crate::configs::{ConfigSpec, KeySpec, ListSpec};
 use crate::zone::{DataSpec, Owner, Param, Target, key};
@@ -58,7 +58,7 @@ fn accepting() -> Vec<Spec> {
         .key(current())
         .service(1, [BOTH, CURRENT])
         .server(ServerSpec {
-            ipv6: true,
+            ipv6: Ipv6::Served,
             ..NOMINAL
         }),
         Spec::new("minimal", "A record that says ech and nothing else.")

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::case::{Expected, HttpsAnswer, Spec, UrlPort, exit};
+use crate::case::{Expected, HttpsAnswer, Ipv6, ServerSpec, Spec, UrlPort, exit};
 use crate::cases::{BOTH, CURRENT, STALE, current, service, stale};
 use crate::dns::Fault;
 use crate::zone::{DataSpec, Owner, Param, Target};
@@ -220,5 +220,18 @@ fn addresses() -> Vec<Spec> {
         .key(current())
         .record(Owner::Origin, service(1, Target::Dot, [BOTH, CURRENT]))
         .expect(nowhere, nowhere),
+        Spec::new(
+            "ipv6-blackholed",
+            "The host has an IPv6 address where connections are never answered.",
+        )
+        .no_addresses()
+        .key(current())
+        .server(ServerSpec {
+            ipv6: Ipv6::BlackHole,
+            ..ServerSpec::NOMINAL
+        })
+        .record(Owner::Origin, DataSpec::A(Ipv4Addr::LOCALHOST))
+        .record(Owner::Origin, DataSpec::Aaaa(Ipv6Addr::LOCALHOST))
+        .service(1, [BOTH, CURRENT]),
     ]
 }

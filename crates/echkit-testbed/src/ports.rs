@@ -3,11 +3,14 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, ServerConfig};
-use tokio::net::{TcpListener, TcpSocket, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::time::timeout;
 
+use crate::case::Ipv6;
 use crate::error::Error;
 
 /// How often a free port is tried for, when it must be free for two sockets at once.
@@ -32,19 +35,25 @@ pub(crate) async fn tcp(port: u16, what: &'static str) -> Result<(TcpListener, S
 }
 
 /// Listens on 127.0.0.1 and, where `ipv6` asks for it and the machine has it, on ::1 at the same
-/// port.
+/// port; for a black hole with a queue that is short.
 pub(crate) async fn tcp_dual(
     port: u16,
-    ipv6: bool,
+    ipv6: Ipv6,
     what: &'static str,
 ) -> Result<(Vec<TcpListener>, u16), Error> {
     for tries_left in (0..TRIES).rev() {
         let (v4, address) = tcp(port, what).await?;
-        if !ipv6 {
+        if ipv6 == Ipv6::None {
             return Ok((vec![v4], address.port()));
         }
         let address = SocketAddr::new(V6, address.port());
-        match TcpListener::bind(address).await {
+        let listening = || {
+            let socket = TcpSocket::new_v6()?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(if ipv6 == Ipv6::BlackHole { 1 } else { 1024 })
+        };
+        match listening() {
             Ok(v6) => return Ok((vec![v4, v6], address.port())),
             Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
                 if port != 0 || tries_left == 0 {
@@ -104,6 +113,34 @@ pub(crate) fn quic(
     })
 }
 
+/// A listener whose queue is full, so that the system answers no further connection.
+pub(crate) struct BlackHole {
+    _listener: TcpListener,
+    _queue: Vec<TcpStream>,
+}
+
+/// Fills the queue of a listener from which nothing is accepted.
+pub(crate) async fn fill(listener: TcpListener) -> Result<BlackHole, Error> {
+    let error = |source, address| Error::Bind {
+        what: "a black hole",
+        address,
+        source,
+    };
+    let address = listener
+        .local_addr()
+        .map_err(|source| error(source, SocketAddr::new(V6, 0)))?;
+    let mut queue = Vec::new();
+    // Connections over loopback complete within the call, as long as there is room.
+    while let Ok(connected) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+    {
+        queue.push(connected.map_err(|source| error(source, address))?);
+    }
+    Ok(BlackHole {
+        _listener: listener,
+        _queue: queue,
+    })
+}
+
 /// A port that is taken and refuses connections, for as long as the socket lives.
 pub(crate) fn closed(port: u16) -> Result<(TcpSocket, u16), Error> {
     let address = SocketAddr::new(V4, port);
@@ -148,8 +185,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_black_hole_does_not_answer() {
+        let (mut listeners, port) = tcp_dual(0, Ipv6::BlackHole, "test").await.unwrap();
+        // Without IPv6 there is none.
+        let Some(listener) = listeners.drain(1..).next() else {
+            return;
+        };
+        let _hole = fill(listener).await.unwrap();
+        let connecting = tokio::net::TcpStream::connect((V6, port));
+        assert!(
+            timeout(Duration::from_millis(300), connecting)
+                .await
+                .is_err()
+        );
+    }
+
+    #[tokio::test]
     async fn two_families_and_two_protocols_share_a_port() {
-        let (listeners, port) = tcp_dual(0, true, "test").await.unwrap();
+        let (listeners, port) = tcp_dual(0, Ipv6::Served, "test").await.unwrap();
         for listener in &listeners {
             assert_eq!(listener.local_addr().unwrap().port(), port);
         }

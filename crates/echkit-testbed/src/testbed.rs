@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::ca::Validity;
 use crate::capture::{Capture, Recorder};
-use crate::case::{Case, Expectations, Spec, UrlPort};
+use crate::case::{Case, Expectations, Ipv6, Spec, UrlPort};
 use crate::cases::table;
 use crate::configs::{Keys, PUBLIC};
 use crate::designated;
@@ -86,12 +86,18 @@ impl Builder {
         let mut cases = Vec::with_capacity(chosen.len());
         let mut faults = Faults::new();
         let mut servers = Vec::new();
+        let mut black_holes = Vec::new();
         for (index, spec) in chosen {
             let port = self.port(index + usize::from(FIRST_SERVER))?;
-            let (listeners, port) =
+            let (mut listeners, port) =
                 ports::tcp_dual(port, spec.server.ipv6, "a case's server").await?;
             let keys = Keys::generate(spec.name, &spec.keys)?;
             let case = resolve(&spec, &keys, port, closed_port, listeners.len() > 1)?;
+            if spec.server.ipv6 == Ipv6::BlackHole {
+                for listener in listeners.drain(1..) {
+                    black_holes.push(ports::fill(listener).await?);
+                }
+            }
             let server = CaseServer::new(&spec, &keys, &authorities, recorder.clone(), &tickets)?;
             for listener in listeners {
                 tasks.spawn(server.clone().serve(listener));
@@ -146,6 +152,7 @@ impl Builder {
             tasks,
             dns_server,
             _closed: closed,
+            _black_holes: black_holes,
         })
     }
 
@@ -201,6 +208,7 @@ pub struct Testbed {
     dns_server: Server<Authority>,
     // Bound and never listening, so that connections are refused and nobody else takes the port.
     _closed: TcpSocket,
+    _black_holes: Vec<ports::BlackHole>,
 }
 
 impl Testbed {
