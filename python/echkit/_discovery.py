@@ -254,9 +254,9 @@ def lookup(
     """Look up the HTTPS records of ``scheme://host:port`` and the endpoints that they lead to.
 
     ``dns`` is the resolver: ``system``, ``udp://ADDRESS:PORT``, ``tcp://ADDRESS:PORT``,
-    ``tls://HOST#ADDRESS`` (DNS over TLS), ``quic://HOST#ADDRESS`` (DNS over QUIC) or
-    ``https://HOST/PATH#ADDRESS`` (DNS over HTTPS); without it, the environment's ``ECHKIT_DNS``,
-    else ``system``. ``dns_cafile`` names certificates to trust for the encrypted ones. A resolver keeps its answers for their TTL. ``alpn`` are the
+    ``tls://HOST#ADDRESS`` (DNS over TLS), ``quic://HOST#ADDRESS`` (DNS over QUIC),
+    ``https://HOST/PATH#ADDRESS`` (DNS over HTTPS) or ``h3://HOST/PATH#ADDRESS`` (the same over
+    HTTP/3); without it, the environment's ``ECHKIT_DNS``, else ``system``. ``dns_cafile`` names certificates to trust for the encrypted ones. A resolver keeps its answers for their TTL. ``alpn`` are the
     protocols that the client speaks (``h2`` and ``http/1.1`` by default): records with none
     of them are passed over.
 

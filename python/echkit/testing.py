@@ -82,6 +82,8 @@ class Testbed:
         """The URI of the resolver over TLS; ``ca_file`` vouches for it."""
         self.doq: str = self._running.doq()
         """The URI of the resolver over QUIC; ``ca_file`` vouches for it."""
+        self.doh3: str = self._running.doh3()
+        """The URI of the resolver over HTTP/3; ``ca_file`` vouches for it."""
         self.ca_pem: str = self._running.ca_pem()
         """The root certificate of all servers."""
         file, path = tempfile.mkstemp(prefix="echkit-testbed-", suffix=".pem")

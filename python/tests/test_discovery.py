@@ -64,7 +64,7 @@ def test_a_look_up_tells_the_records_and_the_endpoints(bed):
         found.host = "other"
 
 
-@pytest.mark.parametrize("over", ["doh", "dot", "doq"])
+@pytest.mark.parametrize("over", ["doh", "dot", "doq", "doh3"])
 def test_encrypted_resolvers_hide_the_question(bed, over):
     case = bed.case("nominal")
     found = echkit.lookup(case.host, case.port, dns=getattr(bed, over), dns_cafile=bed.ca_file)
@@ -475,7 +475,7 @@ def test_the_interpreter_ends_in_the_middle_of_a_look_up(silent, waited):
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("over", ["dns", "doh", "dot", "doq"])
+@pytest.mark.parametrize("over", ["dns", "doh", "dot", "doq", "doh3"])
 def test_a_forked_child_looks_up_with_threads_of_its_own(bed, over):
     case = bed.case("nominal")
     script = (

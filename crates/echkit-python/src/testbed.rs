@@ -74,6 +74,11 @@ impl Testbed {
         self.with(|running| running.testbed.doq_uri())
     }
 
+    /// The resolver over HTTP/3, as a URI.
+    fn doh3(&self) -> PyResult<String> {
+        self.with(|running| running.testbed.doh3_uri())
+    }
+
     /// The root certificate that signs the servers', in PEM.
     fn ca_pem(&self) -> PyResult<String> {
         self.with(|running| running.testbed.ca_pem().to_owned())

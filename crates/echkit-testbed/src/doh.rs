@@ -1,6 +1,7 @@
 //! The same answers over HTTPS (RFC 8484), HTTP/1.1 and 2.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use data_encoding::BASE64URL_NOPAD;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::Body;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -25,7 +26,7 @@ pub(crate) const PATH: &str = "/dns-query";
 const MEDIA_TYPE: &str = "application/dns-message";
 
 /// The largest DNS message.
-const MAX_MESSAGE: usize = u16::MAX as usize;
+pub(crate) const MAX_MESSAGE: usize = u16::MAX as usize;
 
 /// Serves until aborted; its connections end with it.
 pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, authority: Authority) {
@@ -51,11 +52,16 @@ pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, authority: Au
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
+/// The response to a request of whichever HTTP.
+pub(crate) async fn answer<B>(
+    request: Request<B>,
     client: SocketAddr,
     authority: Authority,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Full<Bytes>>, Infallible>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let query = match query(request).await {
         Ok(query) => query,
         Err(status) => return Ok(plain(status)),
@@ -78,7 +84,11 @@ async fn answer(
 }
 
 /// The DNS message of a request (RFC 8484 §4.1), or the status that refuses it.
-async fn query(request: Request<Incoming>) -> Result<Vec<u8>, StatusCode> {
+async fn query<B>(request: Request<B>) -> Result<Vec<u8>, StatusCode>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     if request.uri().path() != PATH {
         return Err(StatusCode::NOT_FOUND);
     }

@@ -1,7 +1,7 @@
 //! An Encrypted Client Hello internet in a box.
 //!
-//! [`Testbed::start`] serves the zone `ech.test` on loopback: authoritative DNS (UDP, TCP, TLS, HTTPS, QUIC),
-//! a certificate authority made for the occasion, and one TLS server for each way to publish and
+//! [`Testbed::start`] serves the zone `ech.test` on loopback: authoritative DNS (UDP, TCP, TLS, HTTPS, QUIC,
+//! HTTP/3), a certificate authority made for the occasion, and one TLS server for each way to publish and
 //! serve ECH, well or badly. Each [`Case`] says what a correct client comes to, and each server
 //! has a page that says what it saw ([`Page`]).
 //!
@@ -24,6 +24,7 @@ mod configs;
 mod designated;
 mod dns;
 mod doh;
+mod doh3;
 mod doq;
 mod dot;
 mod elsewhere;

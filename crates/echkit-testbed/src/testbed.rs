@@ -23,10 +23,10 @@ use crate::ports;
 use crate::server::{Authorities, CaseServer};
 use crate::sessions::Tickets;
 use crate::zone::{self, Resolve, in_zone};
-use crate::{doh, doq, dot};
+use crate::{doh, doh3, doq, dot};
 
-/// With stable ports: DNS, DoH, the port where nothing listens, DoT and DoQ come first, in this
-/// order; then room for more; from here on, one port per case of the whole table.
+/// With stable ports: DNS, DoH, the port where nothing listens, DoT, DoQ and DoH over HTTP/3 come
+/// first, in this order; then room for more; from here on, one port per case of the whole table.
 const FIRST_SERVER: u16 = 10;
 
 /// Which ports a testbed takes.
@@ -35,8 +35,8 @@ pub enum Ports {
     /// Any that are free.
     #[default]
     Free,
-    /// The same at each start: DNS at this port, DoH at the next, DoT and DoQ from two further, and the
-    /// servers from ten further than the first on, in the order of the whole table, whichever cases are
+    /// The same at each start: DNS at this port, DoH at the next, DoT, DoQ and DoH over HTTP/3 from two
+    /// further, and the servers from ten further than the first on, in the order of the whole table, whichever cases are
     /// chosen.
     From(u16),
 }
@@ -135,7 +135,10 @@ impl Builder {
         tasks.spawn(doh::serve(doh_listener, tls.into(), authority.clone()));
         let tls = resolver_tls(&authorities, &[dot::ALPN])?;
         tasks.spawn(dot::serve(dot_listener, tls.into(), authority.clone()));
-        tasks.spawn(doq::serve(endpoint, authority));
+        tasks.spawn(doq::serve(endpoint, authority.clone()));
+        let tls = resolver_tls(&authorities, &[doh3::ALPN])?;
+        let (endpoint, doh3) = ports::quic(self.port(5)?, tls, "DNS over HTTP/3")?;
+        tasks.spawn(doh3::serve(endpoint, authority));
 
         Ok(Testbed {
             cases,
@@ -146,6 +149,7 @@ impl Builder {
             doh,
             dot,
             doq,
+            doh3,
             recorder,
             tickets,
             servers,
@@ -201,6 +205,7 @@ pub struct Testbed {
     doh: SocketAddr,
     dot: SocketAddr,
     doq: SocketAddr,
+    doh3: SocketAddr,
     recorder: Recorder,
     tickets: Tickets,
     servers: Vec<CaseServer>,
@@ -276,6 +281,19 @@ impl Testbed {
     pub fn doq_uri(&self) -> String {
         let Self { doq, .. } = self;
         format!("quic://{}:{}#{}", in_zone("dns"), doq.port(), doq.ip())
+    }
+
+    /// The resolver over HTTP/3, with the address to find it at. Its certificate is that of the one
+    /// over HTTPS, and its path too.
+    pub fn doh3_uri(&self) -> String {
+        let Self { doh3, .. } = self;
+        format!(
+            "h3://{}:{}{}#{}",
+            in_zone("dns"),
+            doh3.port(),
+            doh::PATH,
+            doh3.ip()
+        )
     }
 
     /// The address of the resolver over UDP and TCP.
@@ -481,6 +499,7 @@ impl std::fmt::Debug for Testbed {
             .field("doh", &self.doh)
             .field("dot", &self.dot)
             .field("doq", &self.doq)
+            .field("doh3", &self.doh3)
             .field("cases", &self.cases.len())
             .finish_non_exhaustive()
     }

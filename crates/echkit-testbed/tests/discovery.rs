@@ -40,6 +40,7 @@ async fn every_zone_is_read_as_its_case_says() {
         (testbed.dot_uri(), true),
         (testbed.doh_uri(), true),
         (testbed.doq_uri(), true),
+        (testbed.doh3_uri(), true),
     ] {
         read_every_zone(&testbed, &uri, protected).await;
     }

@@ -1,5 +1,5 @@
 //! What an eavesdropper sees of an ECH fetch, DNS included: over encrypted resolvers the origin's
-//! name is nowhere, in the decrypted Initials of DNS over QUIC neither; in the clear it is, and the
+//! name is nowhere, in the decrypted Initials of DNS over QUIC and HTTP/3 neither; in the clear it is, and the
 //! report says so.
 #![allow(clippy::unwrap_used)]
 
@@ -240,6 +240,7 @@ async fn over_encrypted_resolvers_the_name_is_nowhere() {
         (testbed.doh_uri(), false),
         (testbed.dot_uri(), false),
         (testbed.doq_uri(), true),
+        (testbed.doh3_uri(), true),
     ] {
         let (report, sent) = fetch(&testbed, &uri, over_udp).await;
         assert!(report.dns.unwrap().protected, "{uri}");

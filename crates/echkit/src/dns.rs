@@ -10,6 +10,7 @@ mod chain;
 mod classic;
 mod designated;
 mod doh;
+mod doh3;
 mod doq;
 mod dot;
 mod flight;

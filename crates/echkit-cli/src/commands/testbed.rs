@@ -90,6 +90,7 @@ fn document(testbed: &Testbed, ca: &CaFile) -> Value {
         "dot": testbed.dot_uri(),
         "doh": testbed.doh_uri(),
         "doq": testbed.doq_uri(),
+        "doh3": testbed.doh3_uri(),
         "cacert": ca.path,
         "cases": testbed.cases().iter().map(case_json).collect::<Vec<_>>(),
     })
@@ -114,13 +115,14 @@ fn text(testbed: &Testbed, ca: &CaFile) -> String {
         .collect();
     let first = testbed.cases().first().map_or("", |case| case.url.as_str());
     format!(
-        "{}\n{}\nDNS  {}\nDoT  {}\nDoH  {}\nDoQ  {}\nCA   {}\n\nTry:  ech get --dns {} --cacert {} {}\nCtrl-C ends it.\n",
+        "{}\n{}\nDNS  {}\nDoT  {}\nDoH  {}\nDoQ  {}\nDoH3 {}\nCA   {}\n\nTry:  ech get --dns {} --cacert {} {}\nCtrl-C ends it.\n",
         style.bold("An ECH internet on loopback"),
         output::table(&rows),
         testbed.dns_uri(),
         testbed.dot_uri(),
         testbed.doh_uri(),
         testbed.doq_uri(),
+        testbed.doh3_uri(),
         ca.path.display(),
         testbed.dns_uri(),
         ca.path.display(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AGE, CONTENT_TYPE};
-use http::{Request, Response as HttpResponse, StatusCode};
+use http::{HeaderMap, Request, Response as HttpResponse, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
@@ -20,9 +20,9 @@ use super::classic::{ExchangeError, Patience, accept};
 use super::message::{EdnsUse, Question, Response};
 use super::upstream::{Connection, Link, Upstream};
 
-const MEDIA_TYPE: &str = "application/dns-message";
+pub(super) const MEDIA_TYPE: &str = "application/dns-message";
 /// A DNS message is no longer than this.
-const MAX_MESSAGE: usize = 65535;
+pub(super) const MAX_MESSAGE: usize = 65535;
 
 /// A DoH server, and the connection to it.
 pub(super) struct Doh {
@@ -65,16 +65,11 @@ impl Doh {
             // RFC 8484 §4.1: the same question is the same bytes, for caches.
             let query = Bytes::from(question.encode(0, EdnsUse::Padded)?);
             let (message, age) = self.post(query, patience).await?;
-            let mut response = Response::parse(&message, question, 0)?;
+            let response = Response::parse(&message, question, 0)?;
             if response.truncated {
                 return Err(ExchangeError::Malformed("it is truncated over HTTPS"));
             }
-            // §5.1: what caches kept has aged.
-            for record in &mut response.answers {
-                record.ttl = record.ttl.saturating_sub(age);
-            }
-            response.negative_ttl = response.negative_ttl.map(|ttl| ttl.saturating_sub(age));
-            accept(response)
+            accept(aged(response, age))
         };
         match timeout(patience.total, all).await {
             Ok(result) => result,
@@ -129,11 +124,19 @@ impl Doh {
 
 /// The message, and for how many seconds a cache has kept it.
 async fn read(response: HttpResponse<Incoming>) -> Result<(Bytes, u32), ExchangeError> {
-    if response.status() != StatusCode::OK {
-        let status = response.status();
+    let age = age_of(response.status(), response.headers())?;
+    let body = Limited::new(response.into_body(), MAX_MESSAGE)
+        .collect()
+        .await;
+    Ok((body.map_err(io::Error::other)?.to_bytes(), age))
+}
+
+/// For how many seconds a cache has kept the message that a response holds, if it holds one.
+pub(super) fn age_of(status: StatusCode, headers: &HeaderMap) -> Result<u32, ExchangeError> {
+    if status != StatusCode::OK {
         return Err(io::Error::other(format!("the resolver answered HTTP {status}")).into());
     }
-    let is_dns = response.headers().get(CONTENT_TYPE).is_some_and(|value| {
+    let is_dns = headers.get(CONTENT_TYPE).is_some_and(|value| {
         let essence = value
             .as_bytes()
             .split(|byte| *byte == b';')
@@ -148,12 +151,17 @@ async fn read(response: HttpResponse<Incoming>) -> Result<(Bytes, u32), Exchange
             "its media type is not application/dns-message",
         ));
     }
-    let age = response
-        .headers()
+    let age = headers
         .get(AGE)
         .and_then(|age| age.to_str().ok()?.trim().parse().ok());
-    let body = Limited::new(response.into_body(), MAX_MESSAGE)
-        .collect()
-        .await;
-    Ok((body.map_err(io::Error::other)?.to_bytes(), age.unwrap_or(0)))
+    Ok(age.unwrap_or(0))
+}
+
+/// RFC 8484 §5.1: what caches kept has aged.
+pub(super) fn aged(mut response: Response, age: u32) -> Response {
+    for record in &mut response.answers {
+        record.ttl = record.ttl.saturating_sub(age);
+    }
+    response.negative_ttl = response.negative_ttl.map(|ttl| ttl.saturating_sub(age));
+    response
 }

@@ -40,12 +40,9 @@ impl Doq {
         upstream: Upstream,
         tls: &ClientConfig,
     ) -> Result<Self, NoInitialCipherSuite> {
-        let mut tls = tls.clone();
-        tls.alpn_protocols = vec![ALPN.to_vec()];
-        let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
         Ok(Self {
             upstream,
-            config,
+            config: config(tls, ALPN)?,
             link: Link::new(),
         })
     }
@@ -70,18 +67,37 @@ impl Doq {
     }
 
     async fn connect(&self, address: SocketAddr) -> io::Result<Quic> {
-        // The socket lives for as long as the connection.
-        let endpoint = Endpoint::client((source_for(address.ip()), 0).into())?;
-        let name = self.upstream.server_name();
-        let connection = endpoint
-            .connect_with(self.config.clone(), address, &name.to_str())
-            .map_err(io::Error::other)?
-            .await?;
         Ok(Quic {
-            connection,
+            connection: connect(&self.config, &self.upstream, address).await?,
             answered: Arc::default(),
         })
     }
+}
+
+/// QUIC for a protocol that TLS insists on.
+pub(super) fn config(
+    tls: &ClientConfig,
+    alpn: &[u8],
+) -> Result<quinn::ClientConfig, NoInitialCipherSuite> {
+    let mut tls = tls.clone();
+    tls.alpn_protocols = vec![alpn.to_vec()];
+    let crypto = QuicClientConfig::try_from(tls)?;
+    Ok(quinn::ClientConfig::new(Arc::new(crypto)))
+}
+
+/// A connection with a socket of its own.
+pub(super) async fn connect(
+    config: &quinn::ClientConfig,
+    upstream: &Upstream,
+    address: SocketAddr,
+) -> io::Result<quinn::Connection> {
+    // The socket lives for as long as the connection.
+    let endpoint = Endpoint::client((source_for(address.ip()), 0).into())?;
+    let name = upstream.server_name();
+    let connecting = endpoint
+        .connect_with(config.clone(), address, &name.to_str())
+        .map_err(io::Error::other)?;
+    Ok(connecting.await?)
 }
 
 impl Connection for Quic {

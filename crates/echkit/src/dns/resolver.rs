@@ -16,6 +16,7 @@ use super::chain::Chain;
 use super::classic::{Classic, ExchangeError, Patience, Protocol};
 use super::designated::{Designation, DiscoverEncrypted};
 use super::doh::Doh;
+use super::doh3::Doh3;
 use super::doq::Doq;
 use super::dot::Dot;
 use super::flight::Flights;
@@ -87,6 +88,7 @@ pub(super) enum Transport {
     Classic(Classic),
     Tls(Dot),
     Https(Doh),
+    Http3(Box<Doh3>),
     Quic(Box<Doq>),
     /// Nobody may be asked, for this reason.
     Nobody(String),
@@ -96,7 +98,9 @@ impl Transport {
     fn is_protected(&self) -> bool {
         match self {
             Self::System(_) | Self::Classic(_) => false,
-            Self::Tls(_) | Self::Https(_) | Self::Quic(_) | Self::Nobody(_) => true,
+            Self::Tls(_) | Self::Https(_) | Self::Http3(_) | Self::Quic(_) | Self::Nobody(_) => {
+                true
+            }
         }
     }
 
@@ -108,7 +112,7 @@ impl Transport {
                 .map_or(1, |servers| servers.sockets(patience)),
             Self::Classic(classic) => classic.sockets(patience),
             // They share one connection; a question is a stream or an id on it.
-            Self::Tls(_) | Self::Https(_) | Self::Quic(_) | Self::Nobody(_) => 1,
+            Self::Tls(_) | Self::Https(_) | Self::Http3(_) | Self::Quic(_) | Self::Nobody(_) => 1,
         }
     }
 }
@@ -121,8 +125,9 @@ impl Resolver {
     }
 
     /// The resolver that a URI stands for: `system`, `udp://192.0.2.1:53`, `tcp://[2001:db8::1]`,
-    /// `tls://dns.example` (DNS over TLS), `quic://dns.example` (DNS over QUIC) or
-    /// `https://dns.example/dns-query` (DNS over HTTPS).
+    /// `tls://dns.example` (DNS over TLS), `quic://dns.example` (DNS over QUIC),
+    /// `https://dns.example/dns-query` (DNS over HTTPS, which is HTTP/2) or
+    /// `h3://dns.example/dns-query` (the same over HTTP/3).
     ///
     /// The encrypted ones take the addresses of their host after a `#`
     /// (`tls://dns.example#192.0.2.1,2001:db8::1`); without, the system's resolver is asked, and
@@ -382,6 +387,7 @@ impl Inner {
             Transport::Classic(classic) => classic.exchange(question, patience).await,
             Transport::Tls(dot) => dot.exchange(question, patience).await,
             Transport::Https(doh) => doh.exchange(question, patience).await,
+            Transport::Http3(doh3) => doh3.exchange(question, patience).await,
             Transport::Quic(doq) => doq.exchange(question, patience).await,
             Transport::Nobody(reason) => Err(io::Error::other(reason.clone()).into()),
         }

@@ -9,6 +9,7 @@ use url::Url;
 use super::answer::RecordType;
 use super::classic::{Classic, Protocol};
 use super::doh::Doh;
+use super::doh3::Doh3;
 use super::doq::Doq;
 use super::dot::Dot;
 use super::message::Question;
@@ -23,7 +24,7 @@ const DNS_PORT: u16 = 53;
 const ENCRYPTED_PORT: u16 = 853;
 
 /// Schemes that need a TLS configuration.
-pub(super) const ENCRYPTED: [&str; 3] = ["tls", "https", "quic"];
+pub(super) const ENCRYPTED: [&str; 4] = ["tls", "https", "h3", "quic"];
 
 /// The transport that a URI stands for, and the name that has to be looked up for it in the clear.
 pub(super) fn parse(
@@ -95,6 +96,10 @@ fn encrypted(
     };
     let transport = match scheme {
         "https" => Transport::Https(Doh::new(url.to_string(), upstream(origin.port), tls)),
+        "h3" => {
+            let doh3 = Doh3::new(url.to_string(), upstream(origin.port), tls);
+            Transport::Http3(Box::new(doh3.map_err(|error| error.to_string())?))
+        }
         _ => {
             if url.path() != "/" || url.query().is_some() {
                 return Err(Some("it takes a host and a port alone".to_owned()));
@@ -150,12 +155,12 @@ fn socket_address(text: &str, port: u16) -> Option<SocketAddr> {
 pub enum ResolverError {
     /// Neither `system` nor a URI.
     #[error(
-        "{0:?} is no resolver; use system, udp://IP, tcp://IP, tls://HOST, quic://HOST or \
-         https://HOST/PATH"
+        "{0:?} is no resolver; use system, udp://IP, tcp://IP, tls://HOST, quic://HOST, \
+         https://HOST/PATH or h3://HOST/PATH"
     )]
     NoScheme(String),
     /// A transport that does not exist here.
-    #[error("the resolver scheme {0:?} is not supported; use udp, tcp, tls, quic or https")]
+    #[error("the resolver scheme {0:?} is not supported; use udp, tcp, tls, quic, https or h3")]
     Scheme(String),
     /// `udp` and `tcp` need an address.
     #[error("{0:?} needs an IP address with or without a port, such as udp://192.0.2.1:53")]

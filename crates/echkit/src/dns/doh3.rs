@@ -1,0 +1,196 @@
+//! DNS over HTTP/3 (RFC 8484 over RFC 9114): a request for each question.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::{Buf, BufMut, Bytes};
+use h3::client::{self, RequestStream, SendRequest};
+use h3::error::{Code, StreamError};
+use http::Request;
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use quinn::VarInt;
+use quinn::crypto::rustls::NoInitialCipherSuite;
+use rustls::ClientConfig;
+use tokio::time::timeout;
+
+use super::classic::{ExchangeError, Patience, accept};
+use super::doh::{MAX_MESSAGE, MEDIA_TYPE, age_of, aged};
+use super::doq;
+use super::message::{EdnsUse, Question, Response};
+use super::upstream::{AskError, Connection, Link, Upstream};
+
+/// RFC 9114 §3.1
+const ALPN: &[u8] = b"h3";
+/// The fields of an answer are few and short (RFC 9114 §4.2.2).
+const MAX_FIELDS: u64 = 16 << 10;
+/// RFC 9114 §8.1
+const H3_NO_ERROR: VarInt = VarInt::from_u32(0x100);
+
+/// A DoH server over HTTP/3, and the connection to it.
+pub(super) struct Doh3 {
+    /// `https://host[:port]/path`
+    url: String,
+    upstream: Upstream,
+    config: quinn::ClientConfig,
+    link: Link<Http3>,
+}
+
+#[derive(Clone)]
+struct Http3 {
+    sender: SendRequest<h3_quinn::OpenStreams, Bytes>,
+    shared: Arc<Shared>,
+}
+
+/// The connection goes on for as long as anybody holds this.
+struct Shared {
+    connection: quinn::Connection,
+    answered: AtomicBool,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.connection.close(H3_NO_ERROR, b"");
+    }
+}
+
+impl Doh3 {
+    pub(super) fn new(
+        url: String,
+        upstream: Upstream,
+        tls: &ClientConfig,
+    ) -> Result<Self, NoInitialCipherSuite> {
+        Ok(Self {
+            url,
+            upstream,
+            config: doq::config(tls, ALPN)?,
+            link: Link::new(),
+        })
+    }
+
+    pub(super) async fn exchange(
+        &self,
+        question: &Question,
+        patience: &Patience,
+    ) -> Result<Response, ExchangeError> {
+        let connect = |address| self.connect(address);
+        let ask = |http: Http3| async move { http.ask(&self.url, question).await };
+        let asking = self.link.ask(&self.upstream, patience, connect, ask);
+        let Ok(outcome) = timeout(patience.total, asking).await else {
+            self.link.doubt();
+            return Err(ExchangeError::Timeout);
+        };
+        let response = outcome?;
+        if response.truncated {
+            return Err(ExchangeError::Malformed("it is truncated over HTTP/3"));
+        }
+        accept(response)
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<Http3> {
+        let connection = doq::connect(&self.config, &self.upstream, address).await?;
+        let (mut driver, sender) = client::builder()
+            .max_field_section_size(MAX_FIELDS)
+            .send_grease(false)
+            .build(h3_quinn::Connection::new(connection.clone()))
+            .await
+            .map_err(io::Error::other)?;
+        // Ends with the connection.
+        tokio::spawn(async move {
+            std::future::poll_fn(|cx| driver.poll_close(cx)).await;
+        });
+        let shared = Shared {
+            connection,
+            answered: AtomicBool::default(),
+        };
+        Ok(Http3 {
+            sender,
+            shared: Arc::new(shared),
+        })
+    }
+}
+
+impl Connection for Http3 {
+    fn is_closed(&self) -> bool {
+        self.shared.connection.close_reason().is_some()
+    }
+}
+
+impl Http3 {
+    async fn ask(mut self, url: &str, question: &Question) -> Result<Response, AskError> {
+        // RFC 8484 §4.1: the same question is the same bytes, for caches.
+        let query = Bytes::from(question.encode(0, EdnsUse::Padded)?);
+        let request = Request::post(url)
+            .header(CONTENT_TYPE, MEDIA_TYPE)
+            .header(ACCEPT, MEDIA_TYPE)
+            .header(CONTENT_LENGTH, query.len())
+            .body(())
+            .map_err(|error| AskError::Final(io::Error::other(error).into()))?;
+        let sent = self.sender.send_request(request).await;
+        // A stream that is dropped before its end tells the server to stop.
+        let mut stream = sent.map_err(|error| self.failed(error))?;
+        match send(&mut stream, query).await {
+            // RFC 9114 §4.1: a server that wants no more of a question may have answered it.
+            Ok(()) | Err(StreamError::RemoteTerminate { .. }) => {}
+            Err(error) => return Err(self.failed(error)),
+        }
+        // Once only: h3-quinn panics at bad fields that came together with an interim response.
+        let received = stream.recv_response().await;
+        let head = received.map_err(|error| self.failed(error))?;
+        self.shared.answered.store(true, Ordering::Relaxed);
+        let age = age_of(head.status(), head.headers()).map_err(AskError::Final)?;
+        let mut message = Vec::new();
+        loop {
+            let received = stream.recv_data().await;
+            let Some(piece) = received.map_err(|error| self.failed(error))? else {
+                break;
+            };
+            if message.len() + piece.remaining() > MAX_MESSAGE {
+                return Err(malformed("it is too long"));
+            }
+            message.put(piece);
+        }
+        Ok(aged(Response::parse(&message, question, 0)?, age))
+    }
+
+    fn failed(&self, error: StreamError) -> AskError {
+        match error {
+            // RFC 9114 §4.1.1: it was not looked at.
+            StreamError::RemoteTerminate { code, .. } if code == Code::H3_REQUEST_REJECTED => {
+                self.ended(io::Error::other("the resolver takes no more questions"))
+            }
+            StreamError::RemoteTerminate { code, .. } => {
+                self.shared.answered.store(true, Ordering::Relaxed);
+                let error = format!("the resolver gave up on the question with code {code}");
+                AskError::Final(io::Error::other(error).into())
+            }
+            StreamError::StreamError { .. } => malformed("its HTTP/3 fields are malformed"),
+            StreamError::HeaderTooBig { .. } => malformed("its HTTP/3 fields are too long"),
+            // Where h3 ended the connection for one question, the others are asked again.
+            error => self.ended(match self.shared.connection.close_reason() {
+                Some(reason) if reason != quinn::ConnectionError::LocallyClosed => reason.into(),
+                _ => io::Error::other(error),
+            }),
+        }
+    }
+
+    fn ended(&self, error: io::Error) -> AskError {
+        AskError::Ended {
+            answered: self.shared.answered.load(Ordering::Relaxed),
+            error,
+        }
+    }
+}
+
+async fn send(
+    stream: &mut RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>,
+    query: Bytes,
+) -> Result<(), StreamError> {
+    stream.send_data(query).await?;
+    stream.finish().await
+}
+
+fn malformed(reason: &'static str) -> AskError {
+    AskError::Final(ExchangeError::Malformed(reason))
+}

@@ -1,0 +1,486 @@
+//! DNS over HTTP/3: a request for each question, and servers that break the protocol or leave.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes};
+use common::{Reply, Script, v4};
+use echkit::discover::discover;
+use echkit::dns::{QueryError, RecordType, Resolver, ResolverError, ResolverOptions, Status};
+use echkit::origin::Origin;
+use h3::error::Code;
+use h3::server::{RequestResolver, RequestStream};
+use http::{Method, Request, Response};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Connection, Endpoint, VarInt};
+use rustls::ClientConfig;
+use tokio::sync::Semaphore;
+
+/// `H3_NO_ERROR` (RFC 9114 §8.1)
+const NO_ERROR: VarInt = VarInt::from_u32(0x100);
+
+/// How the server treats its connections.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Manners {
+    Good,
+    /// Waits for this many questions, and answers the last one first.
+    LastFirst(usize),
+    /// Closes each connection at the question after this many answers.
+    Close(usize),
+    /// Says after an answer that the connection takes no more.
+    Farewell,
+    /// Rejects the first question of all.
+    RejectFirst,
+    /// Gives each question up.
+    Reset,
+    /// Ends each stream without a response.
+    Nothing,
+    /// Sends more than a message can be.
+    Huge,
+    /// Tells how long a cache has kept the answer.
+    Aged,
+    WrongType,
+    Status(u16),
+    /// Answers each question with these octets on its stream.
+    Raw(&'static [u8]),
+}
+
+struct Doh3Server {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    /// Told of each connection that has ended.
+    closed: Arc<Semaphore>,
+    script: Arc<Script>,
+    tls: Arc<ClientConfig>,
+}
+
+type Stream = RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+
+impl Doh3Server {
+    async fn start(script: Arc<Script>, manners: Manners) -> Self {
+        Self::start_with(script, manners, b"h3").await
+    }
+
+    async fn start_with(script: Arc<Script>, manners: Manners, alpn: &[u8]) -> Self {
+        let (config, tls) = common::tls(&["dns.test"], alpn);
+        let config = QuicServerConfig::try_from(config).unwrap();
+        let config = quinn::ServerConfig::with_crypto(Arc::new(config));
+        let endpoint = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = endpoint.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (counter, shared) = (Arc::clone(&connections), Arc::clone(&script));
+        let closed = Arc::new(Semaphore::new(0));
+        let closing = Arc::clone(&closed);
+        tokio::spawn(async move {
+            while let Some(incoming) = endpoint.accept().await {
+                let (counter, script) = (Arc::clone(&counter), Arc::clone(&shared));
+                let closing = Arc::clone(&closing);
+                tokio::spawn(async move {
+                    // A client that does not trust us leaves here.
+                    if let Ok(connection) = incoming.await {
+                        let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
+                        match manners {
+                            Manners::Raw(octets) => serve_raw(connection, octets).await,
+                            _ => serve(connection, &script, manners, number).await,
+                        }
+                        closing.add_permits(1);
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            connections,
+            closed,
+            script,
+            tls: Arc::new(tls),
+        }
+    }
+
+    fn resolver(&self) -> Resolver {
+        self.resolver_with(&self.tls, Duration::from_secs(30))
+    }
+
+    fn resolver_with(&self, tls: &Arc<ClientConfig>, timeout: Duration) -> Resolver {
+        let options = ResolverOptions {
+            tls: Some(Arc::clone(tls)),
+            timeout,
+            tries: 3,
+            ..ResolverOptions::default()
+        };
+        let port = self.address.port();
+        let uri = format!("h3://dns.test:{port}/dns-query{{?dns}}#127.0.0.1");
+        Resolver::from_uri(&uri, &options).unwrap()
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    async fn error(&self) -> QueryError {
+        let name = "1.test".parse().unwrap();
+        let asked = self.resolver().query(&name, RecordType::A).await;
+        asked.unwrap_err()
+    }
+}
+
+async fn serve(connection: Connection, script: &Script, manners: Manners, number: usize) {
+    let quic = h3_quinn::Connection::new(connection.clone());
+    let mut http = h3::server::builder().build(quic).await.unwrap();
+    let mut held: Vec<(Stream, Bytes)> = Vec::new();
+    // A stream that is dropped would end, which is an answer of its own.
+    let mut silent = Vec::new();
+    for answered in 0.. {
+        let Ok(Some(request)) = http.accept().await else {
+            return;
+        };
+        if manners == Manners::Close(answered) {
+            connection.close(NO_ERROR, b"");
+            return;
+        }
+        let Some((mut stream, query)) = question(request).await else {
+            return;
+        };
+        if manners == Manners::RejectFirst && number == 1 {
+            stream.stop_stream(Code::H3_REQUEST_REJECTED);
+            continue;
+        }
+        held.push((stream, query));
+        if matches!(manners, Manners::LastFirst(count) if held.len() < count) {
+            continue;
+        }
+        for (mut stream, query) in held.drain(..).rev() {
+            match script.answer(&query, true).pop() {
+                None => silent.push(stream),
+                Some(message) => {
+                    // The client may have seen enough.
+                    let _ = respond(&mut stream, message, manners).await;
+                }
+            }
+        }
+        if manners == Manners::Farewell {
+            http.shutdown(0).await.unwrap();
+        }
+    }
+}
+
+/// The question is all that comes, and it is asked as RFC 8484 §4.1 says.
+async fn question(
+    request: RequestResolver<h3_quinn::Connection, Bytes>,
+) -> Option<(Stream, Bytes)> {
+    let (request, mut stream): (Request<()>, Stream) = request.resolve_request().await.ok()?;
+    assert_eq!(request.method(), Method::POST);
+    assert_eq!(request.uri().scheme_str(), Some("https"));
+    assert_eq!(request.uri().host(), Some("dns.test"));
+    assert_eq!(request.uri().path_and_query().unwrap(), "/dns-query");
+    assert_eq!(request.headers()["content-type"], "application/dns-message");
+    assert_eq!(request.headers()["accept"], "application/dns-message");
+    let mut query = Vec::new();
+    while let Some(piece) = stream.recv_data().await.ok()? {
+        query.put(piece);
+    }
+    let length = query.len().to_string();
+    assert_eq!(request.headers()["content-length"], length.as_str());
+    Some((stream, query.into()))
+}
+
+async fn respond(
+    stream: &mut Stream,
+    message: Vec<u8>,
+    manners: Manners,
+) -> Result<(), h3::error::StreamError> {
+    let mut response = Response::builder();
+    let mut media_type = "application/dns-message";
+    let mut body = Bytes::from(message);
+    match manners {
+        Manners::Reset => {
+            stream.stop_stream(Code::H3_INTERNAL_ERROR);
+            return Ok(());
+        }
+        Manners::Nothing => return stream.finish().await,
+        Manners::Huge => body = vec![0; 70_000].into(),
+        Manners::Aged => response = response.header("age", "100"),
+        Manners::WrongType => media_type = "text/html",
+        Manners::Status(status) => response = response.status(status),
+        _ => {}
+    }
+    let response = response
+        .header("content-type", media_type)
+        .body(())
+        .unwrap();
+    stream.send_response(response).await?;
+    // In pieces, so that the client has to put them together.
+    let rest = body.split_off(body.len() / 2);
+    stream.send_data(body).await?;
+    stream.send_data(rest).await?;
+    stream.finish().await
+}
+
+async fn serve_raw(connection: Connection, octets: &[u8]) {
+    while let Ok((mut send, mut recv)) = connection.accept_bi().await {
+        let _ = recv.read_to_end(70_000).await;
+        // The client may have seen enough.
+        let _ = send.write_all(octets).await;
+        let _ = send.finish();
+    }
+}
+
+/// `NUMBER.test` has the address 192.0.2.NUMBER.
+fn numbered(count: u8) -> Arc<Script> {
+    Script::new((1..=count).map(|number| {
+        let name: &'static str = format!("{number}.test").leak();
+        (name, RecordType::A, Reply::Records(vec![v4(number)]))
+    }))
+}
+
+/// Asks for all the numbers at once; each answer must be the right one.
+async fn ask_all(resolver: &Resolver, count: u8) {
+    let mut running = tokio::task::JoinSet::new();
+    for number in 1..=count {
+        let resolver = resolver.clone();
+        let name = format!("{number}.test").parse().unwrap();
+        running.spawn(async move {
+            let answer = resolver.query(&name, RecordType::A).await.unwrap();
+            assert!(answer.protected);
+            assert_eq!(answer.rdata, [v4(number)]);
+        });
+    }
+    running.join_all().await;
+}
+
+#[tokio::test]
+async fn each_question_has_a_request_of_one_connection() {
+    let server = Doh3Server::start(numbered(50), Manners::LastFirst(50)).await;
+    let resolver = server.resolver();
+    assert!(resolver.is_protected() && resolver.looked_up_name().is_none());
+    ask_all(&resolver, 50).await;
+    assert_eq!(server.connections(), 1);
+    for asked in server.script.asked.lock().unwrap().iter() {
+        assert_eq!(asked.message[..2], [0, 0], "RFC 8484 §4.1");
+        assert_eq!(asked.message.len() % 128, 0, "RFC 8467 §4.1");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_http3_connection_is_replaced() {
+    let server = Doh3Server::start(numbered(1), Manners::Close(1)).await;
+    let resolver = server.resolver();
+    for _ in 0..3 {
+        ask_all(&resolver, 1).await;
+        resolver.clear_cache();
+    }
+    assert_eq!(server.connections(), 3);
+}
+
+#[tokio::test]
+async fn a_resolver_that_goes_closes_its_connection() {
+    let server = Doh3Server::start(numbered(1), Manners::Good).await;
+    let resolver = server.resolver();
+    ask_all(&resolver, 1).await;
+    assert_eq!(server.closed.available_permits(), 0);
+    drop(resolver);
+    let _closed = server.closed.acquire().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_http3_server_that_only_closes_is_given_up() {
+    let server = Doh3Server::start(numbered(1), Manners::Close(0)).await;
+    let error = server.error().await;
+    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
+    assert_eq!(server.connections(), 3);
+}
+
+#[tokio::test]
+async fn after_a_farewell_another_connection_is_asked() {
+    let server = Doh3Server::start(numbered(1), Manners::Farewell).await;
+    let resolver = server.resolver();
+    for _ in 0..20 {
+        ask_all(&resolver, 1).await;
+        resolver.clear_cache();
+    }
+    assert!(server.connections() > 1);
+}
+
+#[tokio::test]
+async fn a_rejected_request_is_asked_again_elsewhere() {
+    let server = Doh3Server::start(numbered(1), Manners::RejectFirst).await;
+    ask_all(&server.resolver(), 1).await;
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn what_is_no_answer_over_http3_is_told() {
+    for (manners, says) in [
+        (Manners::Huge, "too long"),
+        (Manners::WrongType, "media type"),
+        (Manners::Status(500), "HTTP 500"),
+        (Manners::Status(404), "HTTP 404"),
+        (Manners::Reset, "H3_INTERNAL_ERROR"),
+    ] {
+        let server = Doh3Server::start(numbered(1), manners).await;
+        let error = server.error().await;
+        let expected = match manners {
+            Manners::Huge | Manners::WrongType => matches!(error, QueryError::Malformed { .. }),
+            _ => matches!(error, QueryError::Transport { .. }),
+        };
+        assert!(expected, "{manners:?}: {error}");
+        assert!(told(&error).contains(says), "{manners:?}: {}", told(&error));
+        assert_eq!(server.connections(), 1, "{manners:?}");
+    }
+}
+
+/// An error with what caused it.
+fn told(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", told(source)),
+        None => error.to_string(),
+    }
+}
+
+/// A frame (RFC 9114 §7.1).
+fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).unwrap();
+    assert!(length < 0x4000);
+    let mut frame = vec![kind];
+    frame.extend((0x4000 | length).to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+/// A field section without dynamic table (RFC 9204 §4.5.1), with `:status` 200 and 103.
+const OK: &[u8] = &[0, 0, 0xd9];
+const EARLY_HINTS: &[u8] = &[0, 0, 0xd8];
+/// `x: y` alone.
+const NO_STATUS: &[u8] = &[0, 0, 0x21, b'x', 1, b'y'];
+
+/// `OK` and many times `x: y`, each of which counts for 34 octets (RFC 9114 §4.2.2).
+fn many_fields() -> Vec<u8> {
+    [OK.to_vec(), NO_STATUS[2..].repeat(500)].concat()
+}
+
+#[tokio::test]
+async fn fields_that_cannot_be_are_no_answer() {
+    let interim = frame(HEADERS, EARLY_HINTS);
+    for (octets, says) in [
+        (frame(HEADERS, NO_STATUS), "fields are malformed"),
+        (frame(HEADERS, &many_fields()), "fields are too long"),
+        (frame(HEADERS, OK), "media type"),
+        (
+            [&interim[..], &frame(HEADERS, NO_STATUS)].concat(),
+            "HTTP 103",
+        ),
+        (
+            [&interim[..], &frame(HEADERS, &many_fields())].concat(),
+            "HTTP 103",
+        ),
+    ] {
+        let server = Doh3Server::start(numbered(1), Manners::Raw(octets.leak())).await;
+        let error = told(&server.error().await);
+        assert!(error.contains(says), "{says}: {error}");
+        assert_eq!(server.connections(), 1, "{says}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_breaks_http3_is_given_up() {
+    let mut cut = frame(HEADERS, OK);
+    cut.pop();
+    for (octets, says) in [
+        (frame(DATA, OK), "H3_FRAME_UNEXPECTED"),
+        (frame(HEADERS, &[0, 0, 0x80]), "QPACK_DECOMPRESSION_FAILED"),
+        (cut, "H3_FRAME_ERROR"),
+    ] {
+        let server = Doh3Server::start(numbered(1), Manners::Raw(octets.leak())).await;
+        let error = server.error().await;
+        assert!(matches!(error, QueryError::Transport { .. }), "{error}");
+        assert!(told(&error).contains(says), "{says}: {}", told(&error));
+        assert_eq!(server.connections(), 3, "{says}");
+    }
+    let server = Doh3Server::start(numbered(1), Manners::Nothing).await;
+    let error = server.error().await;
+    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_cache_has_kept_has_aged_over_http3() {
+    let server = Doh3Server::start(numbered(1), Manners::Aged).await;
+    let name = "1.test".parse().unwrap();
+    let resolver = server.resolver();
+    let answer = resolver.query(&name, RecordType::A).await.unwrap();
+    let left = u64::from(common::TTL) - 100;
+    assert_eq!(answer.ttl, Duration::from_secs(left));
+}
+
+#[tokio::test]
+async fn a_request_without_answer_holds_up_no_other() {
+    let script = Script::new([
+        ("silent.test", RecordType::A, Reply::Silence),
+        ("1.test", RecordType::A, Reply::Records(vec![v4(1)])),
+    ]);
+    let server = Doh3Server::start(script, Manners::Good).await;
+    let resolver = server.resolver_with(&server.tls, Duration::from_secs(3));
+    let name = "silent.test".parse().unwrap();
+    let silent = resolver.query(&name, RecordType::A);
+    let (silent, ()) = tokio::join!(silent, ask_all(&resolver, 1));
+    let error = silent.unwrap_err();
+    assert!(matches!(error, QueryError::Timeout { .. }), "{error}");
+    // The next question is asked on a connection of its own.
+    resolver.clear_cache();
+    ask_all(&resolver, 1).await;
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_trusted_or_lacks_http3_is_not_asked() {
+    let server = Doh3Server::start(numbered(1), Manners::Good).await;
+    let (_, other) = common::tls(&["dns.test"], b"h3");
+    let resolver = server.resolver_with(&Arc::new(other), Duration::from_secs(30));
+    let name = "1.test".parse().unwrap();
+    let error = resolver.query(&name, RecordType::A).await.unwrap_err();
+    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
+    let doq = Doh3Server::start_with(numbered(1), Manners::Good, b"doq").await;
+    let error = doq.error().await;
+    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
+    for server in [server, doq] {
+        assert!(server.script.asked.lock().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn its_uri_needs_tls_and_addresses_that_are_some() {
+    let uri = "h3://dns.test/dns-query#127.0.0.1";
+    assert!(Resolver::is_encrypted_uri(uri));
+    let error = Resolver::from_uri(uri, &ResolverOptions::default()).unwrap_err();
+    assert_eq!(error, ResolverError::NoTls(uri.to_owned()));
+    let (_, tls) = common::tls(&["dns.test"], b"h3");
+    let options = ResolverOptions {
+        tls: Some(Arc::new(tls)),
+        ..ResolverOptions::default()
+    };
+    assert!(Resolver::from_uri(uri, &options).unwrap().is_protected());
+    let error = Resolver::from_uri("h3://dns.test/#nowhere", &options).unwrap_err();
+    assert!(error.to_string().contains("\"nowhere\""), "{error}");
+}
+
+#[tokio::test]
+async fn over_http3_discovery_is_protected() {
+    let script = Script::new([("a.test", RecordType::A, Reply::Records(vec![v4(1)]))]);
+    let server = Doh3Server::start(script, Manners::Good).await;
+    let resolver = server.resolver();
+    let found = discover(&resolver, &Origin::parse("https://a.test").unwrap()).await;
+    assert!(found.protected && found.error.is_none(), "{found:?}");
+    assert_eq!(found.https.as_str(), "none");
+    let gone = resolver
+        .query(&"gone.test".parse().unwrap(), RecordType::A)
+        .await
+        .unwrap();
+    assert_eq!(gone.status, Status::NxDomain);
+    assert_eq!(server.connections(), 1);
+}
