@@ -2,14 +2,33 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use echkit_proto::hpke::Kem;
+
 use crate::case::{Expected, HttpsAnswer, Ipv6, ServerSpec, Spec, UrlPort, exit};
 use crate::cases::{BOTH, CURRENT, STALE, current, service, stale};
+use crate::configs::{ConfigSpec, KeySpec, ListSpec};
 use crate::dns::Fault;
 use crate::zone::{DataSpec, Owner, Param, Target};
 
 /// Addresses where no server of the testbed listens, on loopback like all others.
 const NOBODY_V4: [Ipv4Addr; 1] = [Ipv4Addr::new(127, 0, 0, 99)];
 const NOBODY_V6: [Ipv6Addr; 1] = [Ipv6Addr::LOCALHOST];
+
+const P256: ListSpec = ListSpec::Of(&[ConfigSpec::Key("p256")]);
+const X25519: ListSpec = ListSpec::Of(&[ConfigSpec::Key("x25519")]);
+
+#[rustfmt::skip]
+const LONG_ALPN: [&str; 42] = [
+    "nobody/1", "nobody/2", "nobody/3", "nobody/4", "nobody/5",
+    "nobody/6", "nobody/7", "nobody/8", "nobody/9", "nobody/10",
+    "nobody/11", "nobody/12", "nobody/13", "nobody/14", "nobody/15",
+    "nobody/16", "nobody/17", "nobody/18", "nobody/19", "nobody/20",
+    "nobody/21", "nobody/22", "nobody/23", "nobody/24", "nobody/25",
+    "nobody/26", "nobody/27", "nobody/28", "nobody/29", "nobody/30",
+    "nobody/31", "nobody/32", "nobody/33", "nobody/34", "nobody/35",
+    "nobody/36", "nobody/37", "nobody/38", "nobody/39", "nobody/40",
+    "h2", "http/1.1",
+];
 
 pub(crate) fn cases() -> Vec<Spec> {
     [aliases(), records(), malformed(), addresses()].concat()
@@ -220,6 +239,28 @@ fn addresses() -> Vec<Spec> {
         .key(current())
         .record(Owner::Origin, service(1, Target::Dot, [BOTH, CURRENT]))
         .expect(nowhere, nowhere),
+        Spec::new(
+            "p256-record-first",
+            "Two records: the preferred one with a P-256 key, the other with an X25519 key.",
+        )
+        .key(KeySpec::new("p256").kem(Kem::P256))
+        .key(KeySpec::new("x25519"))
+        .service(1, [BOTH, Param::Ech(P256)])
+        .service(2, [BOTH, Param::Ech(X25519)]),
+        Spec::new(
+            "x25519-record-first",
+            "Two records: the preferred one with an X25519 key, the other with a P-256 key.",
+        )
+        .key(KeySpec::new("x25519"))
+        .key(KeySpec::new("p256").kem(Kem::P256))
+        .service(1, [BOTH, Param::Ech(X25519)])
+        .service(2, [BOTH, Param::Ech(P256)]),
+        Spec::new(
+            "alpn-long",
+            "Forty protocols that nobody speaks stand before HTTP/2 and HTTP/1.1.",
+        )
+        .key(current())
+        .service(1, [Param::Alpn(&LONG_ALPN), CURRENT]),
         Spec::new(
             "ipv6-blackholed",
             "The host has an IPv6 address where connections are never answered.",
