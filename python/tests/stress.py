@@ -253,20 +253,23 @@ def both_ways(megabytes="24"):
 
 def fork(times="20"):
     """Children of a process whose threads are busy make connections of their own."""
-    made = client_context(ssl)
+    # The standard class makes a context without the interpreter's lock, and OpenSSL does not give
+    # back what another thread had locked then: all contexts are made before the first fork.
+    made, unused = client_context(ssl), client_context(ssl)
     stop = threading.Event()
 
-    def busy(peer):
+    def busy(peer, changing):
         while not stop.is_set():
-            fresh = client_context(ssl)
-            fresh.set_ecdh_curve(random.choice(["X25519", "prime256v1"]))
-            peer.connect(fresh).close()
+            changing.set_ecdh_curve(random.choice(["X25519", "prime256v1"]))
+            peer.connect(changing).close()
 
     with Peer() as peer:
         # The interpreter does not give the lock of a module back that a thread was importing when
         # the process was forked: here `encodings.idna`, which the first connection needs.
         peer.connect(made).close()
-        workers = [threading.Thread(target=busy, args=(peer,)) for _ in range(4)]
+        workers = [
+            threading.Thread(target=busy, args=(peer, client_context(ssl))) for _ in range(4)
+        ]
         for worker in workers:
             worker.start()
         try:
@@ -276,7 +279,7 @@ def fork(times="20"):
                     # Nothing of the parent's is cleaned up here, whatever happens.
                     status = 1
                     try:
-                        for context in (made, client_context(ssl)):
+                        for context in (made, unused):
                             with peer.connect(context) as tls:
                                 tls.sendall(b"down 70000\n")
                                 got = 0
