@@ -480,17 +480,8 @@ class SSLContext(_std.SSLContext):
         session: _typing.Any = None,
     ) -> _typing.Any:
         self._check_side(server_side)
-        return _echkit.SslObject(
-            self._connection_settings(
-                server_side, self._ech_lists(sock, server_side, server_hostname, owner)
-            ),
-            self,
-            self._stats,
-            server_side=server_side,
-            server_hostname=server_hostname,
-            sock=sock,
-            owner=owner,
-            session=session,
+        return self._object(
+            server_side, server_hostname, owner=owner, session=session, sock=sock
         )
 
     def _wrap_bio(
@@ -506,18 +497,36 @@ class SSLContext(_std.SSLContext):
         self._check_side(server_side)
         if self.check_hostname and server_hostname is None:
             raise ValueError("check_hostname requires server_hostname")
+        return self._object(
+            server_side,
+            server_hostname,
+            owner=owner,
+            session=session,
+            incoming=incoming,
+            outgoing=outgoing,
+        )
+
+    def _object(
+        self,
+        server_side: bool,
+        server_hostname: str | None,
+        *,
+        owner: _typing.Any,
+        session: _typing.Any,
+        sock: _typing.Any = None,
+        **memory: _typing.Any,
+    ) -> _typing.Any:
+        lists = self._ech_lists(sock, server_side, server_hostname, owner)
         return _echkit.SslObject(
-            self._connection_settings(
-                server_side, self._ech_lists(None, server_side, server_hostname, owner)
-            ),
+            self._connection_settings(server_side, lists),
             self,
             self._stats,
             server_side=server_side,
             server_hostname=server_hostname,
-            incoming=incoming,
-            outgoing=outgoing,
             owner=owner,
             session=session,
+            sock=sock,
+            **memory,
         )
 
     def _check_side(self, server_side: bool) -> None:

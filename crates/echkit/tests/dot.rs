@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{Reply, Script, https, v4};
+use common::{Reply, Script, ask_all, https, numbered, v4};
 use echkit::discover::{DiscoverError, discover};
 use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions, Status};
 use echkit::origin::Origin;
@@ -130,29 +130,6 @@ async fn send(stream: &mut Stream, message: &[u8]) -> std::io::Result<()> {
     stream.write_u16(message.len().try_into().unwrap()).await?;
     stream.write_all(message).await?;
     stream.flush().await
-}
-
-/// `NUMBER.test` has the address 192.0.2.NUMBER.
-fn numbered(count: u8) -> Arc<Script> {
-    Script::new((1..=count).map(|number| {
-        let name: &'static str = format!("{number}.test").leak();
-        (name, RecordType::A, Reply::Records(vec![v4(number)]))
-    }))
-}
-
-/// Asks for all the numbers at once; each answer must be the right one.
-async fn ask_all(resolver: &Resolver, count: u8) {
-    let mut running = tokio::task::JoinSet::new();
-    for number in 1..=count {
-        let resolver = resolver.clone();
-        let name = format!("{number}.test").parse().unwrap();
-        running.spawn(async move {
-            let answer = resolver.query(&name, RecordType::A).await.unwrap();
-            assert!(answer.protected);
-            assert_eq!(answer.rdata, [v4(number)]);
-        });
-    }
-    running.join_all().await;
 }
 
 #[tokio::test]

@@ -13,7 +13,6 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use quinn::VarInt;
 use quinn::crypto::rustls::NoInitialCipherSuite;
 use rustls::ClientConfig;
-use tokio::time::timeout;
 
 use super::classic::{ExchangeError, Patience, accept};
 use super::doh::{MAX_MESSAGE, MEDIA_TYPE, age_of, aged};
@@ -76,12 +75,10 @@ impl Doh3 {
     ) -> Result<Response, ExchangeError> {
         let connect = |address| self.connect(address);
         let ask = |http: Http3| async move { http.ask(&self.url, question).await };
-        let asking = self.link.ask(&self.upstream, patience, connect, ask);
-        let Ok(outcome) = timeout(patience.total, asking).await else {
-            self.link.doubt();
-            return Err(ExchangeError::Timeout);
-        };
-        let response = outcome?;
+        let response = self
+            .link
+            .exchange(&self.upstream, patience, connect, ask)
+            .await?;
         if response.truncated {
             return Err(ExchangeError::Malformed("it is truncated over HTTP/3"));
         }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig};
 use quinn::{Endpoint, ReadError, ReadToEndError, RecvStream, VarInt, WriteError};
 use rustls::ClientConfig;
-use tokio::time::timeout;
 
 use super::classic::{ExchangeError, Patience, accept, source_for};
 use super::message::{EdnsUse, Question, Response, framed};
@@ -54,12 +53,10 @@ impl Doq {
     ) -> Result<Response, ExchangeError> {
         let connect = |address| self.connect(address);
         let ask = |quic: Quic| async move { quic.ask(question).await };
-        let asking = self.link.ask(&self.upstream, patience, connect, ask);
-        let Ok(outcome) = timeout(patience.total, asking).await else {
-            self.link.doubt();
-            return Err(ExchangeError::Timeout);
-        };
-        let response = outcome?;
+        let response = self
+            .link
+            .exchange(&self.upstream, patience, connect, ask)
+            .await?;
         if response.truncated {
             return Err(ExchangeError::Malformed("it is truncated over QUIC"));
         }

@@ -11,7 +11,6 @@ use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -49,12 +48,10 @@ impl Dot {
     ) -> Result<Response, ExchangeError> {
         let connect = |address| self.connect(address);
         let ask = |pipe: Pipe| async move { pipe.ask(question).await };
-        let asking = self.link.ask(&self.upstream, patience, connect, ask);
-        let Ok(outcome) = timeout(patience.total, asking).await else {
-            self.link.doubt();
-            return Err(ExchangeError::Timeout);
-        };
-        let response = outcome?;
+        let response = self
+            .link
+            .exchange(&self.upstream, patience, connect, ask)
+            .await?;
         if response.truncated {
             return Err(ExchangeError::Malformed("it is truncated over TLS"));
         }

@@ -147,12 +147,31 @@ impl<C: Connection> Link<C> {
         })
     }
 
+    /// Asks, for as long as there is patience.
+    pub(super) async fn exchange<F, A>(
+        &self,
+        upstream: &Upstream,
+        patience: &Patience,
+        connect: impl Fn(SocketAddr) -> F,
+        ask: impl Fn(C) -> A,
+    ) -> Result<Response, ExchangeError>
+    where
+        F: Future<Output = io::Result<C>>,
+        A: Future<Output = Result<Response, AskError>>,
+    {
+        let asking = self.ask(upstream, patience, connect, ask);
+        timeout(patience.total, asking).await.unwrap_or_else(|_| {
+            self.doubt();
+            Err(ExchangeError::Timeout)
+        })
+    }
+
     /// Asks, on a new connection if the one that there was has ended.
     ///
     /// A server may close when it likes (RFC 7766 §6.2.4, RFC 9250 §4.3). As long as it answers
     /// anything on a connection it is asked again on the next; one that answers nothing gets no
     /// more connections than tries.
-    pub(super) async fn ask<F, A>(
+    async fn ask<F, A>(
         &self,
         upstream: &Upstream,
         patience: &Patience,

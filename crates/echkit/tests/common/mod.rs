@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use echkit::dns::RecordType;
+use echkit::dns::{RecordType, Resolver};
 use echkit_proto::svcb::{DomainName, Record};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -314,4 +314,27 @@ fn cname(target: &str) -> Vec<u8> {
 fn soa() -> Vec<u8> {
     let rdata = [&b"\x02ns\0\x02hm\0"[..], &[0; 16], &60u32.to_be_bytes()].concat();
     record(b"\x04test\0", 6, &rdata)
+}
+
+/// `NUMBER.test` has the address 192.0.2.NUMBER.
+pub fn numbered(count: u8) -> Arc<Script> {
+    Script::new((1..=count).map(|number| {
+        let name: &'static str = format!("{number}.test").leak();
+        (name, RecordType::A, Reply::Records(vec![v4(number)]))
+    }))
+}
+
+/// Asks for all the numbers at once; each answer must be the right one.
+pub async fn ask_all(resolver: &Resolver, count: u8) {
+    let mut running = tokio::task::JoinSet::new();
+    for number in 1..=count {
+        let resolver = resolver.clone();
+        let name = format!("{number}.test").parse().unwrap();
+        running.spawn(async move {
+            let answer = resolver.query(&name, RecordType::A).await.unwrap();
+            assert!(answer.protected);
+            assert_eq!(answer.rdata, [v4(number)]);
+        });
+    }
+    running.join_all().await;
 }
