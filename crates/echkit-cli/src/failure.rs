@@ -116,3 +116,9 @@ impl From<echkit::Error> for Failure {
         Self::of_kind(error.kind(), error.to_string())
     }
 }
+
+impl From<echkit::tls::ClientSetupError> for Failure {
+    fn from(error: echkit::tls::ClientSetupError) -> Self {
+        echkit::Error::from(error).into()
+    }
+}

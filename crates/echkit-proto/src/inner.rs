@@ -3,8 +3,7 @@
 //! Whoever has the public key can write what is decoded here, so every step is linear in the
 //! input and the result is never longer than both hellos together (§10.12.4).
 
-use rustls::AlertDescription;
-
+use crate::alert::Alert;
 use crate::codec::Reader;
 use crate::hello::extension::{ECH_OUTER_EXTENSIONS, ENCRYPTED_CLIENT_HELLO};
 use crate::hello::{
@@ -159,8 +158,8 @@ pub enum InnerError {
 
 impl InnerError {
     /// The alert to abort with: RFC 9849 §5.1 and §7.1 name the same one for every rule.
-    pub fn alert(&self) -> AlertDescription {
-        AlertDescription::IllegalParameter
+    pub fn alert(&self) -> Alert {
+        Alert::ILLEGAL_PARAMETER
     }
 }
 

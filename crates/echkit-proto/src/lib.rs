@@ -12,8 +12,13 @@
 //! - [`hello`]: a ClientHello as bytes with a map, and its way through records.
 //! - [`inner`]: EncodedClientHelloInner to ClientHelloInner.
 //! - [`accept`]: how a server confirms that it accepted.
+//! - [`client`]: what a client may send, and what follows a rejection.
+//! - [`server`]: what a server makes of a ClientHello.
+//! - [`alert`]: the alerts that end a handshake.
 
 pub mod accept;
+pub mod alert;
+pub mod client;
 pub mod codec;
 pub mod config;
 pub mod hello;
@@ -21,4 +26,5 @@ pub mod hpke;
 pub mod inner;
 pub mod key;
 pub mod race;
+pub mod server;
 pub mod svcb;

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod connector;
+mod guarded;
 mod handshake;
 mod kept;
 mod locate;
@@ -12,11 +13,11 @@ mod overrides;
 mod plan;
 mod race;
 mod record;
-mod retry;
 mod run;
 pub(crate) mod settings;
 
 pub use connector::{Connection, Connector, ConnectorBuilder, Stream};
+pub use guarded::{ByteCounts, Guarded};
 pub use handshake::{HandshakeError, handshake};
 pub(crate) use record::Recorder;
 pub(crate) use run::Wanted;

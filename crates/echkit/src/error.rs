@@ -3,10 +3,12 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use echkit_tls::client::ClientSetupError;
+pub use echkit_tls::client::TrustOrigin;
 
 use crate::report::Report;
 
@@ -63,6 +65,32 @@ impl From<Cause> for Error {
             cause,
             report: None,
         }))
+    }
+}
+
+impl From<ClientSetupError> for Cause {
+    fn from(error: ClientSetupError) -> Self {
+        match error {
+            ClientSetupError::Setting { setting, reason } => Self::Setting { setting, reason },
+            ClientSetupError::TrustAnchors { origin, reason } => {
+                Self::TrustAnchors { origin, reason }
+            }
+            ClientSetupError::Tls { host, source } => Self::Tls {
+                host,
+                reason: source.to_string(),
+                source: Some(source),
+            },
+            other => Self::Setting {
+                setting: "TLS",
+                reason: other.to_string(),
+            },
+        }
+    }
+}
+
+impl From<ClientSetupError> for Error {
+    fn from(error: ClientSetupError) -> Self {
+        Cause::from(error).into()
     }
 }
 
@@ -200,7 +228,7 @@ pub enum Cause {
         /// The host.
         host: String,
         /// What was about to leak.
-        source: crate::tls::GuardError,
+        source: echkit_proto::client::GuardError,
     },
 
     /// The server does not speak HTTP as it should, or the connection broke.
@@ -242,28 +270,6 @@ impl Cause {
             Self::EchRejected { .. } => ErrorKind::EchRejected,
             Self::Http { .. } => ErrorKind::Http,
             Self::Redirect { .. } => ErrorKind::Redirect,
-        }
-    }
-}
-
-/// Where trusted certificates were to come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TrustOrigin {
-    /// The system's store.
-    System,
-    /// A file or folder.
-    Path(PathBuf),
-    /// Certificates given by the caller.
-    Given,
-}
-
-impl fmt::Display for TrustOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::System => f.write_str("the system"),
-            Self::Path(path) => path.display().fmt(f),
-            Self::Given => f.write_str("the certificates given"),
         }
     }
 }

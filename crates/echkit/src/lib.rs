@@ -45,10 +45,6 @@
 //! The address that is connected to; the name in DNS, unless the resolver is an encrypted one; and
 //! the size and timing of what is sent. TLS 1.3 is the oldest version that can carry ECH.
 
-// Tests inside the crate share helpers with those outside.
-#[cfg(test)]
-extern crate self as echkit;
-
 pub mod cache;
 pub mod clock;
 pub mod connect;

@@ -33,23 +33,9 @@
 //! ```
 
 mod acceptor;
-mod aead;
-#[cfg(test)]
-mod faults;
-mod handshake;
-mod hash;
-mod interpose;
-mod judge;
-mod keys;
-mod outcome;
-mod provider;
-mod settings;
-mod wire;
 
 pub use acceptor::{AcceptError, Accepted, Acceptor};
-pub use handshake::{Handshake, HandshakeError};
-pub use judge::Misbehaviour;
-pub use keys::{EchKeyHandle, EchKeys, EchKeysError, MAX_RETRY_EXTENSION, MAX_SAME_ID};
-pub use outcome::{EchOutcome, RejectReason};
-pub use provider::provider;
-pub use settings::{EchServer, SetupError};
+pub use echkit_tls::server::{
+    EchKeyHandle, EchKeys, EchKeysError, EchOutcome, EchServer, Handshake, HandshakeError,
+    MAX_RETRY_EXTENSION, MAX_SAME_ID, Misbehaviour, RejectReason, SetupError, provider,
+};

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use echkit_proto::client::{AfterRejection, RejectionPolicy, after_rejection};
 use echkit_proto::race::Failure as Reach;
+use echkit_tls::client::retry_configs;
 use rustls::client::EchStatus as TlsEch;
 use rustls::{AlertDescription, PeerIncompatible};
 use rustls_pki_types::ServerName;
@@ -18,10 +20,9 @@ use super::kept::Kept;
 use super::plan::Offer;
 use super::race::Progress;
 use super::record::{Attempt, Recorder};
-use super::retry::{self, Next};
 use super::run::limit;
 use crate::error::{Cause, Step};
-use crate::policy::Policy;
+use crate::policy::{EchMode, Policy};
 use crate::report::{CertificateReport, EchReport, EchSource, EchStatus, TlsReport};
 use crate::tls::{ClientTls, EchOffer, GuardError, Guarded, OuterName, SeenHello, TlsTarget};
 
@@ -211,7 +212,7 @@ impl State<'_> {
         let (connection, guard) = setting
             .tls
             .connection(&self.target())
-            .map_err(|error| Failure::Setting(error.into_cause()))?;
+            .map_err(|error| Failure::Setting(error.into()))?;
         let counts = setting.recorder.counts().clone();
         let limit = limit(timeouts.handshake, setting.deadline);
         match Box::pin(handshake(connection, guard, tcp, counts, limit)).await {
@@ -364,8 +365,12 @@ impl State<'_> {
         let learning = matches!(self.offer, Offer::Learn(_));
         self.retry_configs = None;
         self.ech.retry_configs = configs.map(|list| data_encoding::BASE64.encode(list));
-        match retry::after_rejection(self.setting.policy, self.ech.retries, configs) {
-            Next::Retry(chosen) => {
+        let policy = RejectionPolicy {
+            required: self.setting.policy.ech == EchMode::Require,
+            retry: self.setting.policy.retry,
+        };
+        match after_rejection(policy, self.ech.retries, configs) {
+            AfterRejection::Retry(chosen) => {
                 self.ech.retries += 1;
                 self.retry_configs = configs.map(<[u8]>::to_vec);
                 let source = match learning {
@@ -375,7 +380,7 @@ impl State<'_> {
                 self.offer = Offer::Real { chosen, source };
                 Then::Again
             }
-            Next::Grease(reason) => {
+            AfterRejection::Grease(reason) => {
                 self.ech.retries += 1;
                 self.ech.warnings.push(format!(
                     "the server rejected ECH and {reason}; connected again with GREASE"
@@ -383,14 +388,14 @@ impl State<'_> {
                 self.offer = Offer::Grease;
                 Then::Again
             }
-            Next::WithoutEch if learning => {
+            AfterRejection::WithoutEch if learning => {
                 self.ech.warnings.push(
                     "the server sent no configs to learn; connected again with GREASE".to_owned(),
                 );
                 self.offer = Offer::Grease;
                 Then::Again
             }
-            Next::WithoutEch => {
+            AfterRejection::WithoutEch => {
                 self.ech
                     .warnings
                     .push("the server has switched ECH off; connected again without it".to_owned());
@@ -398,9 +403,9 @@ impl State<'_> {
                 self.offer = Offer::None;
                 Then::Again
             }
-            Next::Stop { reason, required } => {
+            AfterRejection::Stop(reason) => {
                 let public_name = self.ech.public_name.clone().unwrap_or_default();
-                Then::Stop(match required {
+                Then::Stop(match reason.is_requirement() {
                     true => Cause::EchRequired {
                         origin: self.setting.origin.clone(),
                         reason: format!(
@@ -411,7 +416,7 @@ impl State<'_> {
                     false => Cause::EchRejected {
                         host: self.setting.host.clone(),
                         public_name,
-                        reason,
+                        reason: reason.to_string(),
                     },
                 })
             }
@@ -480,9 +485,7 @@ impl State<'_> {
 /// authenticated ends in the error of the step that failed.
 fn rejection(fault: &HandshakeFault) -> Option<Option<Vec<u8>>> {
     match fault {
-        HandshakeFault::Tls(rustls::Error::PeerIncompatible(
-            PeerIncompatible::ServerRejectedEncryptedClientHello(configs),
-        )) => Some(retry::encode(configs.as_deref())),
+        HandshakeFault::Tls(error) => retry_configs(error),
         _ => None,
     }
 }

@@ -39,8 +39,7 @@ pub(super) async fn run(
     let mode = shared.policy.ech;
     let manual = shared.manual.as_ref().filter(|_| wanted.manual);
     if let (Some(name), Some(host)) = (&shared.outer_sni, wanted.origin.host.name()) {
-        name.check_against(host.as_str())
-            .map_err(crate::Error::into_cause)?;
+        name.check_against(host.as_str())?;
     }
 
     let policy = &shared.policy;

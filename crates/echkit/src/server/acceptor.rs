@@ -10,10 +10,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::handshake::HandshakeError;
-use super::keys::EchKeyHandle;
-use super::outcome::EchOutcome;
-use super::settings::{EchServer, SetupError};
+use super::{EchKeyHandle, EchOutcome, EchServer, HandshakeError, SetupError};
 
 /// How long a client may take for its handshake, unless told otherwise.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -86,7 +83,7 @@ impl Acceptor {
                 return Err(error);
             }
         };
-        let finish = TlsAcceptor::from(self.server.config.clone())
+        let finish = TlsAcceptor::from(self.server.config().clone())
             .accept_with(io, |fresh| *fresh = conn)
             .into_fallible();
         match tokio::time::timeout_at(deadline, finish).await {

@@ -1,0 +1,209 @@
+//! What follows an authenticated rejection (RFC 9849 §6.1.6). Pure decisions, no connections.
+
+use crate::config::{Chosen, ConfigListError, EchConfigList, WhyNot};
+
+/// What the caller allows after a rejection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RejectionPolicy {
+    /// Whether no connection may be made without ECH.
+    pub required: bool,
+    /// Whether a second connection may follow at all.
+    pub retry: bool,
+}
+
+/// What follows an authenticated rejection.
+#[derive(Debug)]
+pub enum AfterRejection {
+    /// ECH was replaced: connect again with this config.
+    Retry(Box<Chosen>),
+    /// ECH was replaced by configs of which none is usable: connect again with GREASE.
+    Grease(NoRetry),
+    /// ECH is securely disabled: connect again without it.
+    WithoutEch,
+    /// No other connection. ECH is required, or the server is misconfigured.
+    Stop(NoRetry),
+}
+
+/// Why the retry configs of a rejection lead to no connection with ECH.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoRetry {
+    /// They are no ECHConfigList; that is no statement about ECH.
+    #[error("its retry configs are malformed: {0}")]
+    Malformed(ConfigListError),
+    /// Configs came after a connection with retry configs.
+    #[error("it sends new configs again after its own were used; the server is misconfigured")]
+    Misconfigured,
+    /// A second connection is not allowed.
+    #[error("a retry is switched off")]
+    RetryOff,
+    /// None of the configs can be used; the reason for each.
+    #[error("none of its retry configs can be used: {}", joined(.0))]
+    Unusable(Vec<WhyNot>),
+    /// No configs of a supported version came: ECH is securely disabled.
+    #[error("it has switched ECH off (no retry configs)")]
+    Disabled,
+    /// The same, and a second connection is not allowed.
+    #[error("it has switched ECH off, and a retry is too")]
+    DisabledRetryOff,
+}
+
+fn joined(reasons: &[WhyNot]) -> String {
+    let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+    reasons.join("; ")
+}
+
+impl NoRetry {
+    /// Whether it stands in the way only because ECH is required.
+    pub fn is_requirement(&self) -> bool {
+        matches!(self, Self::Unusable(_) | Self::Disabled)
+    }
+}
+
+/// Decides what follows a rejection that was authenticated for the public_name.
+///
+/// `retries` counts the connections that were made with retry configs before; `configs` is the
+/// ECHConfigList of the rejection as it was sent.
+pub fn after_rejection(
+    policy: RejectionPolicy,
+    retries: u32,
+    configs: Option<&[u8]>,
+) -> AfterRejection {
+    // Framing that does not parse is no statement about ECH, and must not count as one that ECH is
+    // switched off.
+    let list = match configs.map(EchConfigList::parse).transpose() {
+        Ok(list) => list,
+        Err(error) => return AfterRejection::Stop(NoRetry::Malformed(error)),
+    };
+    match list.filter(EchConfigList::has_supported_version) {
+        Some(_) if retries > 0 => AfterRejection::Stop(NoRetry::Misconfigured),
+        Some(_) if !policy.retry => AfterRejection::Stop(NoRetry::RetryOff),
+        Some(list) => {
+            let selection = list.select();
+            match selection.chosen {
+                Some(chosen) => AfterRejection::Retry(Box::new(chosen)),
+                None => {
+                    let reasons = selection.verdicts.into_iter().filter_map(|v| v.why_not);
+                    let reason = NoRetry::Unusable(reasons.collect());
+                    match policy.required {
+                        true => AfterRejection::Stop(reason),
+                        false => AfterRejection::Grease(reason),
+                    }
+                }
+            }
+        }
+        None if policy.required => AfterRejection::Stop(NoRetry::Disabled),
+        None if !policy.retry => AfterRejection::Stop(NoRetry::DisabledRetryOff),
+        None => AfterRejection::WithoutEch,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::EchConfig;
+    use crate::hpke::Kem;
+    use crate::key::{EchKey, KeyParams};
+
+    const PREFER: RejectionPolicy = RejectionPolicy {
+        required: false,
+        retry: true,
+    };
+    const REQUIRE: RejectionPolicy = RejectionPolicy {
+        required: true,
+        retry: true,
+    };
+
+    fn usable() -> EchConfig {
+        EchKey::generate(&KeyParams::new("public.example").unwrap())
+            .unwrap()
+            .config()
+            .clone()
+    }
+
+    /// Same version, a KEM that nobody has.
+    fn unusable() -> EchConfig {
+        let mut contents = usable().contents().unwrap().clone();
+        contents.kem = Kem(0x7777);
+        EchConfig::from(contents)
+    }
+
+    fn list(configs: Vec<EchConfig>) -> Vec<u8> {
+        EchConfigList::from_configs(configs).unwrap().encode()
+    }
+
+    /// A list with one config of a version that nobody knows.
+    const OTHER_VERSION: &[u8] = &[0, 6, 0xfe, 0x0a, 0, 2, 1, 2];
+
+    #[test]
+    fn usable_configs_are_used_once() {
+        let configs = list(vec![unusable(), usable()]);
+        for policy in [PREFER, REQUIRE] {
+            let AfterRejection::Retry(chosen) = after_rejection(policy, 0, Some(&configs)) else {
+                panic!("{policy:?}");
+            };
+            assert_eq!(chosen.index, 1);
+            let next = after_rejection(policy, 1, Some(&configs));
+            let AfterRejection::Stop(reason) = next else {
+                panic!("{next:?}");
+            };
+            assert_eq!(reason, NoRetry::Misconfigured);
+            assert!(!reason.is_requirement());
+        }
+    }
+
+    #[test]
+    fn known_version_without_a_known_suite_is_replaced_not_disabled() {
+        let configs = list(vec![unusable()]);
+        let next = after_rejection(PREFER, 0, Some(&configs));
+        assert!(
+            matches!(&next, AfterRejection::Grease(reason) if reason.to_string().contains("0x7777")),
+            "{next:?}"
+        );
+        let next = after_rejection(REQUIRE, 0, Some(&configs));
+        assert!(matches!(next, AfterRejection::Stop(reason) if reason.is_requirement()));
+        // and when sent again, the server is misconfigured all the same
+        let next = after_rejection(PREFER, 1, Some(&configs));
+        assert!(matches!(next, AfterRejection::Stop(NoRetry::Misconfigured)));
+    }
+
+    #[test]
+    fn no_configs_or_only_unknown_versions_mean_securely_disabled() {
+        for configs in [None, Some(OTHER_VERSION)] {
+            for retries in [0, 1] {
+                let next = after_rejection(PREFER, retries, configs);
+                assert!(matches!(next, AfterRejection::WithoutEch), "{next:?}");
+                let next = after_rejection(REQUIRE, retries, configs);
+                assert!(
+                    matches!(next, AfterRejection::Stop(NoRetry::Disabled)),
+                    "{next:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_list_is_malformed_and_switches_nothing_off() {
+        for policy in [PREFER, REQUIRE] {
+            let next = after_rejection(policy, 0, Some(&[0, 0]));
+            assert!(
+                matches!(&next, AfterRejection::Stop(reason @ NoRetry::Malformed(_)) if !reason.is_requirement()),
+                "{next:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn with_retry_switched_off_there_is_no_second_connection() {
+        let configs = list(vec![usable()]);
+        for configs in [None, Some(&configs[..])] {
+            let policy = RejectionPolicy {
+                retry: false,
+                ..PREFER
+            };
+            let next = after_rejection(policy, 0, configs);
+            assert!(matches!(next, AfterRejection::Stop(_)), "{next:?}");
+        }
+    }
+}

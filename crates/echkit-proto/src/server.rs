@@ -1,0 +1,14 @@
+//! The server side of ECH (RFC 9849 §7): what a ClientHello is, judged without a connection.
+//!
+//! - [`judge`] opens or rejects the first hello; [`Retained`], [`judge_outer_second`] and
+//!   [`judge_backend_second`] judge the one after a HelloRetryRequest.
+//! - [`EchKeys`] holds the keys and the retry_configs that go with them.
+
+mod keys;
+mod verdict;
+
+pub use keys::{EchKeyHandle, EchKeys, EchKeysError, MAX_RETRY_EXTENSION, MAX_SAME_ID};
+pub use verdict::{
+    Misbehaviour, Opened, RejectReason, Retained, Rules, Verdict, judge, judge_backend_second,
+    judge_outer_second,
+};

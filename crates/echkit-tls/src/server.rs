@@ -1,0 +1,27 @@
+//! The server side of ECH (RFC 9849 §7) on stock rustls.
+//!
+//! A [`Handshake`] reads the first ClientHello before rustls does, and gives rustls what it shall
+//! see: the hello as it came, or the ClientHelloInner. rustls then negotiates as always; the few
+//! messages that ECH changes are changed through the crypto provider of [`provider()`], in the
+//! transcript and on the wire alike. Afterwards a plain [`rustls::ServerConnection`] goes on.
+
+#[cfg(feature = "test-util")]
+#[doc(hidden)]
+pub mod doctored;
+mod handshake;
+mod interpose;
+mod outcome;
+mod provider;
+mod record_protection;
+mod settings;
+mod swap;
+mod transcript;
+
+pub use echkit_proto::server::{
+    EchKeyHandle, EchKeys, EchKeysError, MAX_RETRY_EXTENSION, MAX_SAME_ID, Misbehaviour,
+    RejectReason,
+};
+pub use handshake::{Handshake, HandshakeError};
+pub use outcome::EchOutcome;
+pub use provider::provider;
+pub use settings::{EchServer, SetupError};

@@ -1,0 +1,65 @@
+//! Handshakes whose configuration is chosen by the hello, as with [`rustls::server::Acceptor`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use echkit_proto::hello::ClientHello;
+
+use super::super::settings::EchServer;
+use super::error::HandshakeError;
+use super::{Handshake, Step};
+use echkit_proto::server::EchKeys;
+use echkit_proto::server::Verdict;
+
+/// A hello that waits for its answer.
+pub(super) struct Judged {
+    pub(super) hello: ClientHello,
+    pub(super) verdict: Verdict,
+    pub(super) keys: Arc<EchKeys>,
+    /// The hello as it came.
+    pub(super) raw: Vec<u8>,
+    /// What came after it.
+    pub(super) rest: Vec<u8>,
+}
+
+impl fmt::Debug for Judged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Judged").finish_non_exhaustive()
+    }
+}
+
+impl Handshake {
+    /// The hello that is to be answered: the inner one where an offer was opened, else the one that
+    /// came. Only in a handshake of [`EchServer::handshake_with_choice`], until
+    /// [`answer`](Self::answer).
+    pub fn hello(&self) -> Option<&ClientHello> {
+        match &self.state {
+            Step::Judged(judged) => Some(match &judged.verdict {
+                Verdict::Accepted(opened) => &opened.inner,
+                _ => &judged.hello,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Goes on with the configuration and the padding of `server`, which may be another one than
+    /// the handshake began with. The keys and rules stay those that it began with.
+    ///
+    /// # Errors
+    ///
+    /// When the handshake fails, as with [`read`](Self::read), and when no hello waits.
+    pub fn answer(&mut self, server: &EchServer) -> Result<(), HandshakeError> {
+        let judged = match std::mem::replace(&mut self.state, Step::Failed) {
+            Step::Judged(judged) => judged,
+            other => {
+                self.state = other;
+                return Err(HandshakeError::Over);
+            }
+        };
+        self.server.config = Arc::clone(&server.config);
+        self.server.reject_config = Arc::clone(&server.reject_config);
+        self.server.padding = server.padding;
+        let result = self.judged(*judged);
+        self.settle(result)
+    }
+}

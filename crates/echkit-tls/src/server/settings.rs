@@ -1,0 +1,141 @@
+//! What an ECH server is made of, shared by all its connections.
+
+use std::sync::Arc;
+
+use echkit_proto::hello::record::{MAX_HELLO, MAX_PLAINTEXT, RECORD_HEADER_LEN};
+use echkit_proto::server::{EchKeyHandle, MAX_RETRY_EXTENSION, Rules};
+use rustls::ServerConfig;
+
+use super::handshake::Handshake;
+use super::interpose::Padding;
+use super::provider;
+
+/// An ECH server: a rustls configuration, ECH keys, and rules. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct EchServer {
+    pub(super) config: Arc<ServerConfig>,
+    /// The same with room in each record for the retry_configs.
+    pub(super) reject_config: Arc<ServerConfig>,
+    pub(super) keys: EchKeyHandle,
+    pub(super) rules: Rules,
+    pub(super) public_name_only: bool,
+    pub(super) max_hello: usize,
+    pub(super) padding: Padding,
+}
+
+impl EchServer {
+    /// A server that opens hellos with `keys` and serves both the sites inside and outside
+    /// (shared mode).
+    ///
+    /// # Errors
+    ///
+    /// When `config` was not built with [`provider()`](super::provider()).
+    pub fn new(
+        config: Arc<ServerConfig>,
+        keys: impl Into<EchKeyHandle>,
+    ) -> Result<Self, SetupError> {
+        if !provider::is_ours(config.crypto_provider()) {
+            return Err(SetupError::Provider);
+        }
+        // A record of EncryptedExtensions grows after rustls has cut it.
+        let room = RECORD_HEADER_LEN + MAX_PLAINTEXT - MAX_RETRY_EXTENSION;
+        let mut reject_config = (*config).clone();
+        reject_config.max_fragment_size =
+            Some(config.max_fragment_size.map_or(room, |max| max.min(room)));
+        Ok(Self {
+            config,
+            reject_config: Arc::new(reject_config),
+            keys: keys.into(),
+            rules: Rules::default(),
+            public_name_only: false,
+            max_hello: MAX_HELLO,
+            padding: Padding::default(),
+        })
+    }
+
+    /// A backend server of split mode: confirms inner hellos without opening anything.
+    ///
+    /// Only for servers that nobody but a trusted client-facing server can reach: an inner hello
+    /// is taken for one that ECH protected.
+    ///
+    /// # Errors
+    ///
+    /// When `config` was not built with [`provider()`](super::provider()).
+    pub fn backend(config: Arc<ServerConfig>) -> Result<Self, SetupError> {
+        let mut server = Self::new(config, EchKeyHandle::default())?;
+        server.rules.backend = true;
+        Ok(server)
+    }
+
+    /// Tries every key on every offer (RFC 9849 §7.1, second method). For deployments whose
+    /// clients send random config_ids; each try costs an HPKE operation.
+    pub fn with_trial_decryption(mut self, on: bool) -> Self {
+        self.rules.trial_decryption = on;
+        self
+    }
+
+    /// Refuses opened offers whose outer name is not the public_name (RFC 9849 §7.1).
+    pub fn with_outer_sni_check(mut self, on: bool) -> Self {
+        self.rules.check_outer_sni = on;
+        self
+    }
+
+    /// Serves hellos without accepted ECH only under a public_name of the keys, and answers
+    /// others with unrecognized_name. Browsers that found no record ask for sites in the clear:
+    /// they are turned away.
+    pub fn with_public_name_only(mut self, on: bool) -> Self {
+        self.public_name_only = on;
+        self
+    }
+
+    /// Refuses hellos longer than this. Default, and most: 65,535 bytes.
+    pub fn with_max_hello(mut self, bytes: usize) -> Self {
+        self.max_hello = bytes.min(MAX_HELLO);
+        self
+    }
+
+    /// Pads each record of the first encrypted flight to a multiple of `step` bytes, where ECH was
+    /// offered, accepted or not (RFC 9849 §6.1.3): the length of the certificate would else tell
+    /// which site was asked for. Choose more than the longest flight takes. Default: 0, no padding.
+    ///
+    /// A flight that fills several records shows how many they are, and what follows the handshake
+    /// is not padded.
+    pub fn with_flight_padding(mut self, step: usize) -> Self {
+        let most = match self.config.max_fragment_size {
+            Some(max) => max.saturating_sub(RECORD_HEADER_LEN),
+            None => MAX_PLAINTEXT,
+        };
+        self.padding = Padding { step, most };
+        self
+    }
+
+    /// The rustls configuration.
+    pub fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
+    }
+
+    /// The keys, to swap them.
+    pub fn keys(&self) -> &EchKeyHandle {
+        &self.keys
+    }
+
+    /// Begins with a connection.
+    pub fn handshake(&self) -> Handshake {
+        Handshake::new(self.clone(), false)
+    }
+
+    /// Begins with a connection that waits, once its hello is there, for the configuration that
+    /// is to answer it: see [`Handshake::hello`] and [`Handshake::answer`].
+    pub fn handshake_with_choice(&self) -> Handshake {
+        Handshake::new(self.clone(), true)
+    }
+}
+
+/// A server cannot be set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The configuration has another crypto provider.
+    #[error("build the rustls::ServerConfig with echkit::server::provider()")]
+    Provider,
+}
