@@ -3,8 +3,6 @@
 use echkit::error::ErrorKind;
 use serde_json::{Value, json};
 
-use crate::output;
-
 /// What went wrong, as the user is told.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -90,24 +88,32 @@ impl Failure {
         self.document = Some(document);
         self
     }
+}
 
-    /// Tells the user, and gives the exit code. The line goes to stderr also with `--json`.
-    pub(crate) fn report(self, json: bool) -> u8 {
-        let line = self.message.replace('\n', " ");
-        if !self.quiet {
-            output::error_line(&line);
-        }
-        if json {
-            let mut document = self.document.unwrap_or_else(|| json!({}));
-            document["error"] = json!({
-                "kind": self.kind,
-                "message": line,
-                "exit_code": self.code,
-            });
-            // The exit code says it all when stdout is gone.
-            let _ = output::json(&document);
-        }
+impl Failure {
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
         self.code
+    }
+
+    /// The line for the user; `None` where only the exit code tells.
+    pub(crate) fn line(&self) -> Option<String> {
+        (!self.quiet).then(|| self.one_line())
+    }
+
+    /// The document for `--json`, with the error in it.
+    pub(crate) fn into_document(mut self) -> Value {
+        let mut document = self.document.take().unwrap_or_else(|| json!({}));
+        document["error"] = json!({
+            "kind": self.kind,
+            "message": self.one_line(),
+            "exit_code": self.code,
+        });
+        document
+    }
+
+    fn one_line(&self) -> String {
+        self.message.replace('\n', " ")
     }
 }
 

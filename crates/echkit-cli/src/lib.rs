@@ -40,7 +40,8 @@ fn run_parsed(cli: Cli) -> u8 {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            return Failure::system(format!("cannot start the runtime: {error}")).report(json);
+            let failure = Failure::system(format!("cannot start the runtime: {error}"));
+            return output::failure(failure, json);
         }
     };
     let ended = runtime.block_on(dispatch(cli.command));
@@ -48,7 +49,7 @@ fn run_parsed(cli: Cli) -> u8 {
     runtime.shutdown_background();
     match ended {
         Ok(()) => 0,
-        Err(failure) => failure.report(json),
+        Err(failure) => output::failure(failure, json),
     }
 }
 

@@ -75,8 +75,22 @@ pub(crate) fn stdout(bytes: &[u8]) -> Result<(), Failure> {
         .map_err(|error| Failure::write(format!("cannot write to stdout: {error}")))
 }
 
+/// Tells the user how the command failed, and gives the exit code. The line goes to stderr also
+/// with `--json`.
+pub(crate) fn failure(failure: Failure, as_json: bool) -> u8 {
+    if let Some(line) = failure.line() {
+        error_line(&line);
+    }
+    let code = failure.code();
+    if as_json {
+        // The exit code says it all when stdout is gone.
+        let _ = json(&failure.into_document());
+    }
+    code
+}
+
 /// One line about what went wrong.
-pub(crate) fn error_line(line: &str) {
+fn error_line(line: &str) {
     let style = Style::stderr();
     // There is nobody left to tell when stderr is gone.
     let _ = writeln!(io::stderr(), "{} {line}", style.bad("ech:"));

@@ -173,3 +173,21 @@ mod tests {
         verify(&ca, &leaf, "a.ech.test").unwrap_err();
     }
 }
+
+/// Those who sign the servers' certificates.
+#[derive(Debug)]
+pub(crate) struct Authorities {
+    /// The one that clients are told to trust.
+    pub(crate) trusted: Ca,
+    /// One that nobody trusts.
+    pub(crate) stranger: Ca,
+}
+
+impl Authorities {
+    pub(crate) fn generate() -> Result<Self, Error> {
+        Ok(Self {
+            trusted: Ca::generate("echkit testbed root")?,
+            stranger: Ca::generate("echkit testbed stranger")?,
+        })
+    }
+}

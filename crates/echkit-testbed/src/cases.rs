@@ -7,15 +7,8 @@ use crate::case::{
     Spec, UrlPort, Versions, exit,
 };
 use crate::configs::{ConfigSpec, KeySpec, ListSpec};
+use crate::spec_parts::{BOTH, CURRENT, STALE, current, service, stale};
 use crate::zone::{DataSpec, Owner, Param, Target, key};
-
-pub(crate) const BOTH: Param = Param::Alpn(&["h2", "http/1.1"]);
-
-/// `ech` with the ECHConfig of the key `current`.
-pub(crate) const CURRENT: Param = Param::Ech(ListSpec::Of(&[ConfigSpec::Key("current")]));
-
-/// `ech` with the ECHConfig of the key `stale`.
-pub(crate) const STALE: Param = Param::Ech(ListSpec::Of(&[ConfigSpec::Key("stale")]));
 
 const NOMINAL: ServerSpec = ServerSpec::NOMINAL;
 const OFF: ServerSpec = ServerSpec {
@@ -26,14 +19,6 @@ const P384: ServerSpec = ServerSpec {
     groups: Groups::P384,
     ..NOMINAL
 };
-
-pub(crate) fn current() -> KeySpec {
-    KeySpec::new("current")
-}
-
-pub(crate) fn stale() -> KeySpec {
-    KeySpec::new("stale").lost()
-}
 
 /// All cases, in the order in which they are listed and given stable ports: add at the end.
 pub(crate) fn table() -> Vec<Spec> {
@@ -383,12 +368,4 @@ fn routes() -> Vec<Spec> {
             .service(1, [Param::Alpn(&["http/1.1"]), CURRENT])
             .server(ServerSpec { alpn: &["http/1.1"], ..NOMINAL }),
     ]
-}
-
-pub(crate) fn service(priority: u16, target: Target, params: impl Into<Vec<Param>>) -> DataSpec {
-    DataSpec::Service {
-        priority,
-        target,
-        params: params.into(),
-    }
 }

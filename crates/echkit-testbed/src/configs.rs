@@ -7,10 +7,7 @@ use echkit_proto::hpke::{Kem, SymmetricSuite};
 use echkit_proto::key::{EchKey, KeyParams};
 
 use crate::error::Error;
-use crate::zone::in_zone;
-
-/// The label of the name that stands in outer hellos. It is no case's host.
-pub(crate) const PUBLIC: &str = "public";
+use crate::names::{PUBLIC, in_zone};
 
 /// A version that no ECH was ever given.
 const UNKNOWN_VERSION: u16 = 0xfeff;

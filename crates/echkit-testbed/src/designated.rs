@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use hickory_proto::rr::rdata::NULL;
 use hickory_proto::rr::{RData, Record, RecordType};
 
-use crate::doh;
-use crate::zone::{self, TTL, in_zone};
+use crate::names::{DOH_PATH, in_zone};
+use crate::zone::{self, TTL};
 
 /// The zone that nobody owns: every resolver answers for it on its own.
 pub(crate) const ZONE: &str = "resolver.arpa";
@@ -15,7 +15,7 @@ pub(crate) const ZONE: &str = "resolver.arpa";
 pub(crate) fn records(forms: &[(&str, SocketAddr)]) -> Result<Vec<Record>, String> {
     let record = |(place, (alpn, address)): (usize, &(&str, SocketAddr))| {
         let more = match *alpn {
-            "h2" => format!(" dohpath={}{{?dns}}", doh::PATH),
+            "h2" => format!(" dohpath={}{{?dns}}", DOH_PATH),
             _ => String::new(),
         };
         let text = format!(

@@ -23,7 +23,8 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
 
 use crate::designated;
-use crate::zone::{self, TTL, ZONE, ZoneRecord};
+use crate::names::{ZONE, in_zone};
+use crate::zone::{self, TTL, ZoneRecord};
 
 /// The HTTPS record's type (RFC 9460 §14.2).
 const HTTPS: u16 = 65;
@@ -111,8 +112,8 @@ async fn empty_zone(origin: &Name) -> Result<InMemoryZoneHandler<TokioRuntimePro
         AxfrPolicy::Deny,
     );
     let soa = SOA::new(
-        zone::name(&zone::in_zone("dns"))?,
-        zone::name(&zone::in_zone("hostmaster"))?,
+        zone::name(&in_zone("dns"))?,
+        zone::name(&in_zone("hostmaster"))?,
         1,
         3600,
         600,

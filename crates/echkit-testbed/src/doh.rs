@@ -18,10 +18,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::dns::Authority;
+use crate::names::DOH_PATH;
 use crate::zone::TTL;
-
-/// The path of the resolver (RFC 8484 §4.1.1 shows this one).
-pub(crate) const PATH: &str = "/dns-query";
 
 const MEDIA_TYPE: &str = "application/dns-message";
 
@@ -89,7 +87,7 @@ where
     B: Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    if request.uri().path() != PATH {
+    if request.uri().path() != DOH_PATH {
         return Err(StatusCode::NOT_FOUND);
     }
     match *request.method() {

@@ -6,12 +6,10 @@ use echkit_proto::key::EchKey;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::ca::Leaf;
+use crate::ca::{Authorities, Leaf};
 use crate::case::{Ech, Groups, PublicCertificate, Spec, Versions};
-use crate::configs::PUBLIC;
 use crate::error::Error;
-use crate::server::Authorities;
-use crate::zone::in_zone;
+use crate::names::{PUBLIC, in_zone};
 
 /// What a server needs to take the place of a case's own; see [`Testbed::hand_over`].
 ///

@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use echkit_proto::hpke::Kem;
 
 use crate::case::{Expected, HttpsAnswer, Ipv6, ServerSpec, Spec, UrlPort, exit};
-use crate::cases::{BOTH, CURRENT, STALE, current, service, stale};
 use crate::configs::{ConfigSpec, KeySpec, ListSpec};
 use crate::dns::Fault;
+use crate::spec_parts::{BOTH, CURRENT, STALE, current, service, stale};
 use crate::zone::{DataSpec, Owner, Param, Target};
 
 /// Addresses where no server of the testbed listens, on loopback like all others.

@@ -17,15 +17,15 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::ca::Ca;
+use crate::ca::Authorities;
 use crate::capture::{Recorded, Recorder};
 use crate::case::{Ech, Groups, ServerWord, Spec, Versions};
-use crate::configs::{self, KeySpec, Keys, PUBLIC};
+use crate::configs::{self, KeySpec, Keys};
 use crate::elsewhere::{Blueprint, relay};
 use crate::error::Error;
+use crate::names::{PUBLIC, in_zone};
 use crate::page::{self, PageEch, PageTls, Visit};
 use crate::sessions::Tickets;
-use crate::zone::in_zone;
 
 /// A server, configured and not yet listening.
 #[derive(Clone)]
@@ -244,24 +244,6 @@ impl Front {
             }
             Self::Elsewhere(to) => Err(format!("handed over to {to}").into()),
         }
-    }
-}
-
-/// Those who sign the servers' certificates.
-#[derive(Debug)]
-pub(crate) struct Authorities {
-    /// The one that clients are told to trust.
-    pub(crate) trusted: Ca,
-    /// One that nobody trusts.
-    pub(crate) stranger: Ca,
-}
-
-impl Authorities {
-    pub(crate) fn generate() -> Result<Self, Error> {
-        Ok(Self {
-            trusted: Ca::generate("echkit testbed root")?,
-            stranger: Ca::generate("echkit testbed stranger")?,
-        })
     }
 }
 

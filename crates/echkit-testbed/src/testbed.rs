@@ -10,19 +10,20 @@ use rustls::pki_types::CertificateDer;
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
-use crate::ca::Validity;
+use crate::ca::{Authorities, Validity};
 use crate::capture::{Capture, Recorder};
 use crate::case::{Case, Expectations, Ipv6, Spec, UrlPort};
 use crate::cases::table;
-use crate::configs::{Keys, PUBLIC};
+use crate::configs::Keys;
 use crate::designated;
 use crate::dns::{Authority, Faults};
 use crate::elsewhere::Blueprint;
 use crate::error::Error;
+use crate::names::{DOH_PATH, PUBLIC, in_zone};
 use crate::ports;
-use crate::server::{Authorities, CaseServer};
+use crate::server::CaseServer;
 use crate::sessions::Tickets;
-use crate::zone::{self, Resolve, in_zone};
+use crate::zone::{self, Resolve};
 use crate::{doh, doh3, doq, dot};
 
 /// With stable ports: DNS, DoH, the port where nothing listens, DoT, DoQ and DoH over HTTP/3 come
@@ -264,7 +265,7 @@ impl Testbed {
             "https://{}:{}{}#{}",
             in_zone("dns"),
             doh.port(),
-            doh::PATH,
+            DOH_PATH,
             doh.ip()
         )
     }
@@ -291,7 +292,7 @@ impl Testbed {
             "h3://{}:{}{}#{}",
             in_zone("dns"),
             doh3.port(),
-            doh::PATH,
+            DOH_PATH,
             doh3.ip()
         )
     }

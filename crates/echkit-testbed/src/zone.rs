@@ -11,12 +11,10 @@ use hickory_proto::rr::rdata::{A, AAAA, CNAME, NULL};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use crate::configs::ListSpec;
+use crate::names::in_zone;
 
 /// Time to live of every record: short, since ports and keys change with each start.
 pub(crate) const TTL: u32 = 60;
-
-/// The zone that the testbed serves.
-pub const ZONE: &str = "ech.test";
 
 /// SvcParamKeys by number (RFC 9460 §14.3.2; `ech` by RFC 9848 §10).
 pub(crate) mod key {
@@ -145,11 +143,6 @@ impl fmt::Display for ZoneRecord {
             self.owner, self.ttl, self.rtype, self.data
         )
     }
-}
-
-/// A name of the zone, from the labels before the zone's own.
-pub(crate) fn in_zone(labels: &str) -> String {
-    format!("{labels}.{ZONE}")
 }
 
 pub(crate) fn name(text: &str) -> Result<Name, String> {
