@@ -41,6 +41,11 @@ pub struct Expectations {
     pub prefer: Expected,
     /// With ECH or not at all.
     pub require: Expected,
+    /// In place of `prefer`, for a client whose ClientHelloOuter offers TLS 1.2: where the server
+    /// answers with it, authenticated for the public_name, such a client may take ECH for securely
+    /// disabled (RFC 9849 §6.1.6). Absent where the version makes no difference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefer_with_tls12: Option<Expected>,
 }
 
 /// What a correct client reports of one fetch. Field names are those of the client's report.
@@ -158,6 +163,15 @@ impl Expected {
         status: EchStatus::Grease,
         source: Source::None,
         server: Some(ServerWord::Rejected),
+        hidden: false,
+        ..Self::ACCEPTED
+    };
+
+    /// Switched off by a server that proved its public_name: a page, without ECH.
+    pub(crate) const DISABLED: Self = Self {
+        status: EchStatus::Disabled,
+        source: Source::None,
+        server: Some(ServerWord::Off),
         hidden: false,
         ..Self::ACCEPTED
     };
@@ -336,6 +350,7 @@ impl Spec {
             expect: Expectations {
                 prefer: Expected::ACCEPTED,
                 require: Expected::ACCEPTED,
+                prefer_with_tls12: None,
             },
         }
     }
@@ -383,7 +398,14 @@ impl Spec {
     }
 
     pub(crate) fn expect(mut self, prefer: Expected, require: Expected) -> Self {
-        self.expect = Expectations { prefer, require };
+        self.expect.prefer = prefer;
+        self.expect.require = require;
+        self
+    }
+
+    /// Another outcome for clients that offer TLS 1.2 outside.
+    pub(crate) fn expect_with_tls12(mut self, prefer: Expected) -> Self {
+        self.expect.prefer_with_tls12 = Some(prefer);
         self
     }
 }

@@ -107,14 +107,15 @@ fn without() -> Vec<Spec> {
                 },
                 Expected::broken(exit::ECH_REQUIRED, EchStatus::Rejected),
             ),
-        Spec::new("tls12", "The record has ech and the server speaks TLS 1.2 only, which is no way to switch ECH off.")
+        Spec::new("tls12", "The record has ech and the server speaks TLS 1.2 only. A client that offers TLS 1.3 alone fails; one that offers TLS 1.2 outside finds ECH securely disabled.")
             .key(stale())
             .service(1, [BOTH, STALE])
             .server(ServerSpec { versions: Versions::Tls12, ..OFF })
             .expect(
                 Expected::broken(exit::TLS, EchStatus::Failed),
                 Expected::broken(exit::TLS, EchStatus::Failed),
-            ),
+            )
+            .expect_with_tls12(Expected::DISABLED),
     ]
 }
 

@@ -336,3 +336,28 @@ async fn stable_ports_are_the_same_whichever_cases_are_chosen() {
         .await;
     assert!(high.unwrap_err().to_string().contains("do not fit"));
 }
+
+/// RFC 9849 §6.1.6: what a client may conclude depends on whether its outer hello offers TLS 1.2.
+#[tokio::test]
+async fn the_case_of_tls12_has_a_second_right_outcome_for_clients_that_offer_it_outside() {
+    let testbed = Testbed::builder().only(["tls12"]).start().await.unwrap();
+    let case = &testbed.cases()[0];
+    let other = case.expect.prefer_with_tls12.unwrap();
+    assert_eq!(other.status, echkit_testbed::EchStatus::Disabled);
+    assert_eq!((other.exit_code, other.hidden), (0, false));
+    let listed = serde_json::to_value(case).unwrap();
+    assert_eq!(listed["expect"]["prefer_with_tls12"]["status"], "disabled");
+
+    // The server proves the public_name over TLS 1.2, and then serves the page without ECH.
+    let mut public = case.clone();
+    public.host.clone_from(&case.public_name);
+    for case in [&public, case] {
+        let visit = visit(case, plain(&testbed)).await.unwrap();
+        assert_eq!(visit.page.ech.status, other.server.unwrap());
+        assert_eq!(visit.page.tls.version.as_deref(), Some("TLSv1.2"));
+    }
+
+    // Other cases have one outcome for all.
+    let testbed = Testbed::builder().only(["stale"]).start().await.unwrap();
+    assert_eq!(testbed.cases()[0].expect.prefer_with_tls12, None);
+}
