@@ -32,7 +32,8 @@ pub struct DiscoverOptions {
     pub ech: bool,
     /// Kinds of addresses to use.
     pub families: Families,
-    /// Hosts whose addresses are known. Their HTTPS records are still asked for.
+    /// Hosts whose addresses are known. Their HTTPS records are still asked for, except those of
+    /// an `https` origin by a client that does not do ECH.
     pub resolve: Vec<FixedAddresses>,
     /// The one place to connect to. No HTTPS record is asked for.
     pub connect_to: Option<(Host, u16)>,
@@ -288,7 +289,10 @@ pub enum DiscoverError {
     },
     /// Over a protected resolver no answer came for the HTTPS records; going on would let an
     /// attacker remove them by blocking (RFC 9460 §3.1).
-    #[error("cannot look up the HTTPS records of {name}: {error}")]
+    #[error(
+        "cannot look up the HTTPS records of {name}: {error}; ask another resolver, or turn ECH \
+         off, with which https URLs do not need them"
+    )]
     HttpsLookup {
         /// Their owner.
         name: DomainName,

@@ -111,6 +111,14 @@ pub enum Host {
 }
 
 impl Host {
+    /// The address that a text is: IPv6 with the brackets of a URL or without.
+    pub fn address(text: &str) -> Option<IpAddr> {
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'));
+        bare.unwrap_or(text).parse().ok()
+    }
+
     /// The name, unless the host is an address.
     pub fn name(&self) -> Option<&HostName> {
         match self {

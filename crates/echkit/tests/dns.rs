@@ -296,9 +296,19 @@ fn resolver_uris_are_read_strictly() {
     ] {
         assert_eq!(uri(good).unwrap().uri(), good);
     }
+    for short in [
+        "192.0.2.1",
+        "127.0.0.1:20000",
+        "2001:db8::1",
+        "[2001:db8::1]",
+        "[2001:db8::1]:5353",
+    ] {
+        assert_eq!(uri(short).unwrap().uri(), format!("udp://{short}"));
+    }
     for bad in [
         "",
-        "192.0.2.1",
+        "dns.example",
+        "192.0.2.1:x",
         "udp://dns.example",
         "udp://",
         "ftp://192.0.2.1",

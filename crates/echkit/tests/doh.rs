@@ -279,3 +279,23 @@ async fn over_a_protected_resolver_a_failed_https_lookup_is_the_end() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_template_of_a_resolver_is_read_or_refused() {
+    let server = DohServer::start(zone(), Http::Good, b"h2").await;
+    let options = ResolverOptions {
+        tls: Some(Arc::clone(&server.tls)),
+        timeout: Duration::from_secs(20),
+        ..ResolverOptions::default()
+    };
+    let port = server.address.port();
+    let uri = |rest: &str| format!("https://dns.test:{port}/{rest}#127.0.0.1");
+    let resolver = Resolver::from_uri(&uri("dns-query{?dns}"), &options).unwrap();
+    let name = "a.test".parse().unwrap();
+    let answer = resolver.query(&name, RecordType::A).await.unwrap();
+    assert_eq!(answer.rdata, [v4(1)]);
+    for template in ["dns-query{?dns,other}", "{path}{?dns}", "dns-query{"] {
+        let error = Resolver::from_uri(&uri(template), &options).unwrap_err();
+        assert!(error.to_string().contains("template"), "{error}");
+    }
+}

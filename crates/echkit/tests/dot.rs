@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{Reply, Script, ask_all, https, numbered, v4};
-use echkit::discover::{DiscoverError, discover};
+use echkit::discover::{DiscoverError, DiscoverOptions, Warning, discover, discover_with};
 use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions, Status};
 use echkit::origin::Origin;
 use rustls::ClientConfig;
@@ -276,6 +276,38 @@ async fn over_tls_discovery_is_protected_and_a_failed_https_lookup_is_the_end() 
         "{failed:?}"
     );
     assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn without_ech_a_failed_https_lookup_matters_for_http_urls_alone() {
+    let script = Script::new([
+        ("servfail.test", RecordType::A, Reply::Records(vec![v4(1)])),
+        ("servfail.test", RecordType::HTTPS, Reply::Rcode(2)),
+        ("notimp.test", RecordType::A, Reply::Records(vec![v4(1)])),
+        ("notimp.test", RecordType::HTTPS, Reply::Rcode(4)),
+    ]);
+    let server = DotServer::start(script, Manners::Good).await;
+    let resolver = server.resolver();
+    let find = async |url: &str, ech| {
+        let options = DiscoverOptions {
+            ech,
+            ..DiscoverOptions::default()
+        };
+        discover_with(&resolver, &Origin::parse(url).unwrap(), &options).await
+    };
+    for host in ["servfail.test", "notimp.test"] {
+        let off = find(&format!("https://{host}"), false).await;
+        assert!(off.error.is_none(), "{off:?}");
+        assert_eq!((off.endpoints.len(), off.https.as_str()), (1, "failed"));
+        assert!(matches!(off.warnings[..], [Warning::Failed { .. }]));
+        for (scheme, ech) in [("http", false), ("https", true)] {
+            let needed = find(&format!("{scheme}://{host}"), ech).await;
+            assert!(needed.endpoints.is_empty(), "{needed:?}");
+            let error = needed.error.unwrap();
+            assert!(matches!(error, DiscoverError::HttpsLookup { .. }));
+            assert!(error.to_string().contains("turn ECH off"), "{error}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -48,8 +48,7 @@ impl Overrides {
 
 /// A name, or an address with or without brackets.
 fn host(text: &str) -> Result<Host, Error> {
-    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
-    if let Ok(address) = bare.unwrap_or(text).parse() {
+    if let Some(address) = Host::address(text) {
         return Ok(Host::Ip(address));
     }
     HostName::parse(text).map(Host::Name).map_err(|error| {

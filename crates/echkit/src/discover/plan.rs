@@ -56,8 +56,11 @@ impl Discovery {
         self.https_ttl = lookup.ttl;
         self.ttl = lookup.ttl;
         self.warnings.extend(lookup.warnings);
+        // Without ECH nothing in the records keeps an `https` origin from being connected to.
+        let needed = options.ech || self.origin.scheme == Scheme::Http;
         if let HttpsAnswer::Failed(error) = &self.https
             && self.protected
+            && needed
         {
             // RFC 9460 §3.1
             let error = error.clone();

@@ -18,7 +18,7 @@ use super::https::{self, HttpsLookup};
 use super::plan::Planned;
 use super::{DiscoverOptions, Discovery, EndpointKind, Warning};
 use crate::dns::{Answer, QueryError, RecordType, Resolver};
-use crate::origin::{Host, Origin};
+use crate::origin::{Host, Origin, Scheme};
 use crate::running::Running;
 
 /// How long questions that nobody waits for any more may take: their answers serve the cache
@@ -47,7 +47,8 @@ enum Asked {
 }
 
 enum Told {
-    Https(Box<HttpsLookup>),
+    /// `None` where nobody was asked.
+    Https(Option<Box<HttpsLookup>>),
     Addresses(Target, Family, Result<Answer, QueryError>),
 }
 
@@ -89,15 +90,33 @@ impl Search {
             return self.settle(vec![Planned::plain(EndpointKind::Fixed, host, port)]);
         }
         let Some(name) = origin.query_name() else {
-            let own = Planned::plain(EndpointKind::Authority, origin.host.clone(), origin.port);
-            return self.settle(vec![own]);
+            return self.settle(vec![self.authority()]);
         };
+        // Without ECH the records of an `https` origin tell only of other places, and where the
+        // addresses are known by hand nobody waits for those.
+        let waived = !self.options.ech && origin.scheme == Scheme::Https;
+        if waived && self.lookups[Target::OWN.0].1.known().is_some() {
+            return self.settle(vec![self.authority()]);
+        }
+        let host = origin.host.name().filter(|_| waived).cloned();
         self.discovery.query_name = Some(name.clone());
         self.discovery.protected = self.resolver.is_protected();
         let (resolver, options) = (self.resolver.clone(), Arc::clone(&self.options));
         self.out.push(Asked::Https, async move {
-            Told::Https(Box::new(https::look_up(&resolver, &options, &name).await))
+            if let Some(host) = host
+                && resolver.knows_addresses(host.dns()).await
+            {
+                return Told::Https(None);
+            }
+            let lookup = https::look_up(&resolver, &options, &name).await;
+            Told::Https(Some(Box::new(lookup)))
         });
+    }
+
+    /// The origin's own host and port.
+    fn authority(&self) -> Planned {
+        let origin = &self.discovery.origin;
+        Planned::plain(EndpointKind::Authority, origin.host.clone(), origin.port)
     }
 
     /// Asks for addresses. Those that are known without DNS are there at once.
@@ -149,7 +168,13 @@ impl Search {
                 Some(News::Addresses(target, family, known))
             }
             Told::Https(lookup) => {
-                let planned = self.discovery.plan(*lookup, &self.options);
+                let planned = match lookup {
+                    Some(lookup) => self.discovery.plan(*lookup, &self.options),
+                    None => {
+                        self.discovery.query_name = None;
+                        vec![self.authority()]
+                    }
+                };
                 self.settle(planned);
                 self.ready.pop_front()
             }

@@ -1,8 +1,10 @@
 //! What comes back from a query.
 
 use core::fmt;
+use std::error::Error;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use echkit_proto::svcb::DomainName;
@@ -84,11 +86,13 @@ pub enum Status {
 }
 
 /// No answer: nobody can say from this whether there are records.
-#[derive(Clone, Debug, thiserror::Error)]
+///
+/// Its text holds that of the error below it; [`source`](Error::source) goes on with what is below
+/// that one, so that a chain names everything once.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum QueryError {
     /// Nothing usable came back in time.
-    #[error("no answer from {resolver} within {} ms", waited.as_millis())]
     Timeout {
         /// The resolver that was asked.
         resolver: String,
@@ -96,15 +100,13 @@ pub enum QueryError {
         waited: Duration,
     },
     /// The resolver could not be reached, or the connection to it broke.
-    #[error("cannot ask {resolver}: {error}")]
     Transport {
         /// The resolver that was asked.
         resolver: String,
         /// What went wrong.
-        error: std::sync::Arc<io::Error>,
+        error: Arc<io::Error>,
     },
     /// The resolver answered that it cannot answer; SERVFAIL covers failed DNSSEC validation.
-    #[error("{resolver} answered {}", rcode_name(*rcode))]
     Refused {
         /// The resolver that was asked.
         resolver: String,
@@ -112,7 +114,6 @@ pub enum QueryError {
         rcode: u16,
     },
     /// An answer came over a connection and was no answer to the question.
-    #[error("{resolver} sent a malformed answer: {reason}")]
     Malformed {
         /// The resolver that was asked.
         resolver: String,
@@ -120,8 +121,37 @@ pub enum QueryError {
         reason: &'static str,
     },
     /// CNAMEs lead in a circle, or go on for too long.
-    #[error("the CNAME chain does not end after {0} links")]
     CnameChain(usize),
+}
+
+impl fmt::Display for QueryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout { resolver, waited } => {
+                let waited = waited.as_millis();
+                write!(f, "no answer from {resolver} within {waited} ms")
+            }
+            Self::Transport { resolver, error } => write!(f, "cannot ask {resolver}: {error}"),
+            Self::Refused { resolver, rcode } => {
+                write!(f, "{resolver} answered {}", rcode_name(*rcode))
+            }
+            Self::Malformed { resolver, reason } => {
+                write!(f, "{resolver} sent a malformed answer: {reason}")
+            }
+            Self::CnameChain(links) => {
+                write!(f, "the CNAME chain does not end after {links} links")
+            }
+        }
+    }
+}
+
+impl Error for QueryError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Transport { error, .. } => error.source(),
+            _ => None,
+        }
+    }
 }
 
 /// Response codes that resolvers send instead of an answer.
@@ -132,5 +162,31 @@ fn rcode_name(rcode: u16) -> String {
         4 => "NOTIMP".into(),
         5 => "REFUSED".into(),
         other => format!("response code {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_chain_of_errors_names_each_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("certificate expired")]
+        struct Inner;
+        #[derive(Debug, thiserror::Error)]
+        #[error("handshake failed")]
+        struct Outer(#[source] Inner);
+
+        let error = QueryError::Transport {
+            resolver: "tls://dns.test".into(),
+            error: Arc::new(io::Error::other(Outer(Inner))),
+        };
+        assert_eq!(
+            error.to_string(),
+            "cannot ask tls://dns.test: handshake failed"
+        );
+        assert_eq!(error.source().unwrap().to_string(), "certificate expired");
     }
 }

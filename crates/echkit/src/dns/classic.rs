@@ -1,7 +1,9 @@
 //! DNS in the clear over UDP and TCP (RFC 1035 §4.2, RFC 7766).
 
+use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,13 +11,16 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::exchange::{ExchangeError, Patience, accept, whole};
 use super::message::{EdnsUse, Question, Response, Unusable, framed};
+use super::network::source_for;
 
 /// Servers to ask, one after the other.
 #[derive(Clone, Debug)]
 pub(super) struct Classic {
     pub(super) servers: Vec<SocketAddr>,
     pub(super) protocol: Protocol,
+    pub(super) edns: EdnsSupport,
 }
 
 /// How a server is asked first.
@@ -27,43 +32,67 @@ pub(super) enum Protocol {
     Tcp,
 }
 
-/// How long to wait, and how often to ask.
-#[derive(Clone, Debug)]
-pub(super) struct Patience {
-    pub(super) total: Duration,
-    pub(super) tries: u32,
+/// What is known of servers and EDNS. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct EdnsSupport {
+    seen: Arc<Mutex<HashMap<SocketAddr, Seen>>>,
 }
 
-/// Why a question has no answer.
-#[derive(Debug)]
-pub(super) enum ExchangeError {
-    Io(io::Error),
-    Refused(u16),
-    Malformed(&'static str),
-    Timeout,
-}
-
-impl From<io::Error> for ExchangeError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<Unusable> for ExchangeError {
-    fn from(unusable: Unusable) -> Self {
-        Self::Malformed(unusable.reason())
-    }
+/// How a server was last seen to answer.
+#[derive(Clone, Copy, Debug)]
+enum Seen {
+    WithEdns,
+    /// Without alone; it is believed until then.
+    WithoutUntil(Instant),
 }
 
 /// FORMERR, NOTIMP and BADVERS: a server that may not know EDNS (RFC 6891 §7).
 const MAYBE_EDNS: [u16; 3] = [1, 4, 16];
+/// A lost datagram can make a server look as if it did not know EDNS, and a middlebox may go away.
+const WITHOUT_EDNS: Duration = Duration::from_secs(600);
+/// What is known of more servers than this is forgotten.
+const MAX_SERVERS: usize = 64;
 
 impl Classic {
-    /// How many sockets a question may take: one for each try, and every server is tried.
+    pub(super) fn new(servers: Vec<SocketAddr>, protocol: Protocol) -> Self {
+        Self {
+            servers,
+            protocol,
+            edns: EdnsSupport::default(),
+        }
+    }
+
+    /// How many sockets a question may take: one for each try.
     pub(super) fn sockets(&self, patience: &Patience) -> usize {
-        usize::try_from(patience.tries)
-            .unwrap_or(1)
-            .max(self.servers.len())
+        self.schedule(patience, Instant::now()).len()
+    }
+
+    /// Whom to ask in which order, and whether with EDNS. Every server is asked; one that nothing
+    /// is known of once without EDNS, since some drop what they do not understand.
+    fn schedule(&self, patience: &Patience, now: Instant) -> Vec<(SocketAddr, EdnsUse)> {
+        let servers = self.servers.len();
+        let rounds = usize::try_from(patience.tries).unwrap_or(1).max(servers);
+        let known: Vec<Option<EdnsUse>> = self
+            .servers
+            .iter()
+            .map(|server| self.edns.of(server, now))
+            .collect();
+        let mut schedule: Vec<_> = (0..rounds)
+            .filter_map(|number| {
+                let index = number.checked_rem(servers)?;
+                let edns = known[index].unwrap_or(match number / servers {
+                    1 => EdnsUse::Off,
+                    _ => EdnsUse::Plain,
+                });
+                Some((self.servers[index], edns))
+            })
+            .collect();
+        for (index, server) in self.servers.iter().enumerate() {
+            if known[index].is_none() && servers + index >= rounds {
+                schedule.push((*server, EdnsUse::Off));
+            }
+        }
+        schedule
     }
 
     /// Asks the servers in turn. A try goes on listening while the next one has started, so that
@@ -73,9 +102,11 @@ impl Classic {
         question: &Question,
         patience: &Patience,
     ) -> Result<Response, ExchangeError> {
-        let deadline = Instant::now() + patience.total;
-        let rounds = self.sockets(patience);
-        let mut waiting = self.servers.iter().cycle().take(rounds).copied();
+        let now = Instant::now();
+        let deadline = now + patience.total;
+        let schedule = self.schedule(patience, now);
+        let rounds = schedule.len();
+        let mut waiting = schedule.into_iter();
         // Every wait is longer than the one before by the same step, and all fill the time: a lost
         // query is soon sent again, and a slow path is not flooded.
         let steps = u32::try_from(rounds * (rounds + 1) / 2).unwrap_or(u32::MAX);
@@ -86,17 +117,19 @@ impl Classic {
         let mut last = ExchangeError::Timeout;
         loop {
             // A server that has said that it cannot answer is not asked again.
-            if let Some(server) = waiting.find(|server| !refused.contains(server)) {
+            if let Some((server, edns)) = waiting.find(|(server, _)| !refused.contains(server)) {
                 let (question, patience) = (question.clone(), patience.clone());
-                let protocol = self.protocol;
+                let (protocol, support) = (self.protocol, self.edns.clone());
                 running.spawn(async move {
-                    let result = ask(server, protocol, &question, &patience).await;
+                    let result = ask(server, protocol, &question, &patience, edns, &support).await;
                     (server, result)
                 });
             } else if running.is_empty() {
                 return Err(last);
             }
-            let more = waiting.clone().any(|server| !refused.contains(&server));
+            let more = waiting
+                .clone()
+                .any(|(server, _)| !refused.contains(&server));
             tokio::select! {
                 Some(joined) = running.join_next() => match joined {
                     Ok((_, Ok(response))) => return Ok(response),
@@ -115,19 +148,61 @@ impl Classic {
     }
 }
 
-/// Asks one server once, and once more without EDNS if that may help.
+impl EdnsSupport {
+    /// How to ask a server, if it is known.
+    fn of(&self, server: &SocketAddr, now: Instant) -> Option<EdnsUse> {
+        match self.lock().get(server)? {
+            Seen::WithEdns => Some(EdnsUse::Plain),
+            Seen::WithoutUntil(until) => (now < *until).then_some(EdnsUse::Off),
+        }
+    }
+
+    /// Notes that a server answered a query of this kind.
+    fn note(&self, server: SocketAddr, edns: EdnsUse, now: Instant) {
+        let mut seen = self.lock();
+        if seen.len() >= MAX_SERVERS && !seen.contains_key(&server) {
+            seen.clear();
+        }
+        let answered = match (edns, seen.get(&server)) {
+            (EdnsUse::Plain | EdnsUse::Padded, _) => Seen::WithEdns,
+            // Not extended by each answer, so that EDNS is tried again.
+            (EdnsUse::Off, Some(Seen::WithoutUntil(until))) if now < *until => return,
+            (EdnsUse::Off, _) => Seen::WithoutUntil(now + WITHOUT_EDNS),
+        };
+        seen.insert(server, answered);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks one server once, and once more without EDNS if it seems not to know it.
 async fn ask(
     server: SocketAddr,
     protocol: Protocol,
     question: &Question,
     patience: &Patience,
+    edns: EdnsUse,
+    support: &EdnsSupport,
 ) -> Result<Response, ExchangeError> {
-    let first = ask_with(server, protocol, question, patience, EdnsUse::Plain).await;
+    let first = ask_with(server, protocol, question, patience, edns).await;
     match first {
-        Err(ExchangeError::Refused(rcode)) if MAYBE_EDNS.contains(&rcode) => {
-            ask_with(server, protocol, question, patience, EdnsUse::Off).await
+        Err(ExchangeError::Refused(rcode))
+            if edns != EdnsUse::Off && MAYBE_EDNS.contains(&rcode) =>
+        {
+            let plain = ask_with(server, protocol, question, patience, EdnsUse::Off).await;
+            if plain.is_ok() {
+                support.note(server, EdnsUse::Off, Instant::now());
+            }
+            plain
         }
-        other => other,
+        outcome => {
+            if matches!(outcome, Ok(_) | Err(ExchangeError::Refused(_))) {
+                support.note(server, edns, Instant::now());
+            }
+            outcome
+        }
     }
 }
 
@@ -144,19 +219,7 @@ async fn ask_with(
             return accept(response);
         }
     }
-    let response = ask_tcp(server, question, edns).await?;
-    if response.truncated {
-        return Err(ExchangeError::Malformed("it is truncated on a connection"));
-    }
-    accept(response)
-}
-
-/// NOERROR and NXDOMAIN are answers; all else is a refusal to answer.
-pub(super) fn accept(response: Response) -> Result<Response, ExchangeError> {
-    match response.rcode {
-        0 | 3 => Ok(response),
-        rcode => Err(ExchangeError::Refused(rcode)),
-    }
+    whole(ask_tcp(server, question, edns).await?)
 }
 
 /// A socket of its own for each question: the port adds to what a forger must guess (RFC 5452).
@@ -190,16 +253,6 @@ async fn ask_udp(
     }
 }
 
-/// Asks from loopback on loopback; elsewhere the system picks.
-pub(super) fn source_for(server: IpAddr) -> IpAddr {
-    match server {
-        IpAddr::V4(ip) if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(ip) if ip.is_loopback() => Ipv6Addr::LOCALHOST.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    }
-}
-
 async fn ask_tcp(
     server: SocketAddr,
     question: &Question,
@@ -214,4 +267,58 @@ async fn ask_tcp(
     let mut message = vec![0; usize::from(length)];
     stream.read_exact(&mut message).await?;
     Ok(Response::parse(&message, question, id)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(classic: &Classic, tries: u32, now: Instant) -> Vec<(u16, EdnsUse)> {
+        let patience = Patience {
+            total: Duration::from_secs(5),
+            tries,
+        };
+        let schedule = classic.schedule(&patience, now);
+        let by_port = schedule
+            .into_iter()
+            .map(|(server, edns)| (server.port(), edns));
+        by_port.collect()
+    }
+
+    fn server(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
+
+    #[test]
+    fn a_server_that_nothing_is_known_of_is_asked_once_without_edns() {
+        use EdnsUse::{Off, Plain};
+        let now = Instant::now();
+        let one = Classic::new(vec![server(1)], Protocol::Udp);
+        let expected = [(1, Plain), (1, Off), (1, Plain), (1, Plain)];
+        assert_eq!(schedule(&one, 4, now), expected);
+        assert_eq!(schedule(&one, 1, now), [(1, Plain), (1, Off)]);
+        let two = Classic::new(vec![server(1), server(2)], Protocol::Udp);
+        assert_eq!(
+            schedule(&two, 3, now),
+            [(1, Plain), (2, Plain), (1, Off), (2, Off)]
+        );
+        two.edns.note(server(1), Plain, now);
+        two.edns.note(server(2), Off, now);
+        assert_eq!(schedule(&two, 3, now), [(1, Plain), (2, Off), (1, Plain)]);
+        // Believed for a while, however often it answers meanwhile.
+        let later = now + WITHOUT_EDNS - Duration::from_secs(1);
+        two.edns.note(server(2), Off, later);
+        assert_eq!(schedule(&two, 1, later), [(1, Plain), (2, Off)]);
+        let end = now + WITHOUT_EDNS;
+        assert_eq!(schedule(&two, 1, end), [(1, Plain), (2, Plain), (2, Off)]);
+    }
+
+    #[test]
+    fn what_is_known_of_servers_is_bounded() {
+        let support = EdnsSupport::default();
+        for port in 0..1000 {
+            support.note(server(port), EdnsUse::Plain, Instant::now());
+        }
+        assert!(support.lock().len() <= MAX_SERVERS);
+    }
 }

@@ -1,7 +1,7 @@
-//! The encrypted form of a resolver, as the resolver itself designates it (RFC 9462).
+//! The encrypted form of a resolver, as the resolver itself designates it (RFC 9462): a resolver
+//! around a resolver.
 
 use core::fmt;
-use core::str::FromStr;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,9 @@ use rand::seq::SliceRandom;
 use tokio::time::timeout;
 
 use super::answer::{QueryError, RecordType, Status};
-use super::resolver::{Resolver, ResolverOptions};
+use super::direct::Direct;
+use super::flight::Flights;
+use super::options::{DiscoverEncrypted, ResolverOptions};
 use crate::clock::Moment;
 use crate::origin::Host;
 
@@ -26,63 +28,14 @@ const MIN_HOLD: Duration = Duration::from_secs(60);
 /// And for no longer.
 const MAX_HOLD: Duration = Duration::from_secs(24 * 3600);
 
-/// Whether a resolver in the clear is asked for its encrypted form (RFC 9462), which is then used in
-/// its place.
-///
-/// The discovery is verified (§4.2): the certificate of the encrypted form must be good for the
-/// address of the resolver in the clear.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DiscoverEncrypted {
-    /// It is not asked.
-    #[default]
-    Off,
-    /// Where no encrypted form is found and verified, the resolver is asked in the clear.
-    Try,
-    /// Where none is found and verified, every question fails.
-    Require,
-}
-
-impl DiscoverEncrypted {
-    /// The word for it: `off`, `try` or `require`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Try => "try",
-            Self::Require => "require",
-        }
-    }
-}
-
-impl fmt::Display for DiscoverEncrypted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for DiscoverEncrypted {
-    type Err = UnknownDiscoverEncrypted;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Off, Self::Try, Self::Require]
-            .into_iter()
-            .find(|mode| mode.as_str() == text)
-            .ok_or_else(|| UnknownDiscoverEncrypted(text.to_owned()))
-    }
-}
-
-/// The text is none of `off`, `try`, `require`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` says nothing of encrypted resolvers: use off, try or require")]
-pub struct UnknownDiscoverEncrypted(String);
-
-/// What is known about the encrypted form of a resolver.
-pub(super) struct Designation {
+/// A resolver in the clear, and its encrypted form once that is found.
+pub(super) struct Designated {
+    plain: Arc<Direct>,
     /// For questions about the encrypted form, and for the form itself.
     options: ResolverOptions,
     known: Mutex<Option<Known>>,
-    /// Held while finding out, so that it is done once at a time.
-    turn: tokio::sync::Mutex<()>,
+    /// By the servers that are asked.
+    finding: Flights<Vec<SocketAddr>, Arc<Direct>>,
 }
 
 struct Known {
@@ -90,10 +43,8 @@ struct Known {
     servers: Vec<SocketAddr>,
     since: Moment,
     holds: Duration,
-    /// How often it has been found out.
-    number: u64,
     /// The encrypted form, or what is used for want of one.
-    used: Resolver,
+    used: Arc<Direct>,
 }
 
 /// Why a server has no encrypted form that can be used, and for how long that holds.
@@ -102,75 +53,70 @@ struct Lacking {
     holds: Duration,
 }
 
-impl Designation {
-    pub(super) fn new(options: &ResolverOptions) -> Self {
+impl Designated {
+    pub(super) fn new(plain: Arc<Direct>, options: &ResolverOptions) -> Self {
         Self {
+            plain,
             options: options.clone(),
             known: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+            finding: Flights::default(),
         }
     }
 
-    /// What is used in place of a resolver in the clear. It may be the resolver itself.
-    pub(super) async fn in_use(self: &Arc<Self>, plain: &Resolver) -> Resolver {
-        if let Some(used) = self.known(&plain.servers()) {
+    /// What is used in place of the resolver in the clear. It may be that one itself.
+    pub(super) async fn in_use(self: &Arc<Self>) -> Arc<Direct> {
+        let servers = self.plain.servers().await;
+        if let Some(used) = self.known(&servers) {
             return used;
         }
-        let (designation, resolver) = (Arc::clone(self), plain.clone());
+        let this = Arc::clone(self);
         // A task of its own: a caller that leaves does not send the next one back to the start.
-        let finding = tokio::spawn(async move { designation.find(&resolver).await });
+        let finding = tokio::spawn(async move {
+            let find = || {
+                let (this, servers) = (Arc::clone(&this), servers.clone());
+                async move { this.find(servers).await }
+            };
+            this.finding.join(&servers, find).await
+        });
         match finding.await {
             Ok(used) => used,
-            Err(error) => self.without(plain, &error.to_string()),
+            Err(error) => self.without(&error.to_string()),
         }
     }
 
     /// What was last in use, however long ago.
-    pub(super) fn last(&self) -> Option<Resolver> {
-        self.lock().as_ref().map(|known| known.used.clone())
+    pub(super) fn last(&self) -> Option<Arc<Direct>> {
+        let known = self.lock();
+        known.as_ref().map(|known| Arc::clone(&known.used))
     }
 
     pub(super) fn forget(&self) {
         *self.lock() = None;
     }
 
-    fn number(&self) -> u64 {
-        self.lock().as_ref().map_or(0, |known| known.number)
-    }
-
     fn lock(&self) -> MutexGuard<'_, Option<Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known(&self, servers: &[SocketAddr]) -> Option<Resolver> {
+    fn known(&self, servers: &[SocketAddr]) -> Option<Arc<Direct>> {
         let now = self.options.clock.now();
         let known = self.lock();
         // Of other servers, in another network, nothing is known.
         let known = known.as_ref().filter(|known| known.servers == servers)?;
-        (now.since(known.since) < known.holds).then(|| known.used.clone())
+        (now.since(known.since) < known.holds).then(|| Arc::clone(&known.used))
     }
 
-    async fn find(&self, plain: &Resolver) -> Resolver {
-        let before = self.number();
-        let _turn = self.turn.lock().await;
-        let servers = plain.servers();
+    async fn find(&self, servers: Vec<SocketAddr>) -> Arc<Direct> {
+        // It may have become known just before.
         if let Some(used) = self.known(&servers) {
             return used;
-        }
-        // What was found out meanwhile serves those who waited, even if it holds for nobody else.
-        let meanwhile = self.number() != before;
-        if let Some(known) = self.lock().as_ref()
-            && meanwhile
-            && known.servers == servers
-        {
-            return known.used.clone();
         }
         let since = self.options.clock.now();
         let mut reasons = Vec::new();
         let mut holds = MAX_HOLD;
         let mut found = None;
         for server in &servers {
-            match self.designated_by(*server, plain).await {
+            match self.designated_by(*server).await {
                 Ok((resolver, ttl)) => {
                     (found, holds) = (Some(resolver), ttl);
                     break;
@@ -181,43 +127,35 @@ impl Designation {
                 }
             }
         }
-        let used = found.unwrap_or_else(|| self.without(plain, &reasons.join("; ")));
-        let number = self.number() + 1;
+        let used = found.unwrap_or_else(|| self.without(&reasons.join("; ")));
         *self.lock() = Some(Known {
             servers,
             since,
             holds,
-            number,
-            used: used.clone(),
+            used: Arc::clone(&used),
         });
         used
     }
 
     /// What is used where no encrypted form is.
-    fn without(&self, plain: &Resolver, reason: &str) -> Resolver {
+    fn without(&self, reason: &str) -> Arc<Direct> {
         match self.options.discover_encrypted {
-            DiscoverEncrypted::Require => plain.refusing(format!(
+            DiscoverEncrypted::Require => Arc::new(self.plain.refusing(format!(
                 "an encrypted form of it is required (RFC 9462), and there is none: {reason}"
-            )),
-            _ => plain.clone(),
+            ))),
+            _ => Arc::clone(&self.plain),
         }
     }
 
     /// The first encrypted form that a server designates and that can be verified.
-    async fn designated_by(
-        &self,
-        server: SocketAddr,
-        plain: &Resolver,
-    ) -> Result<(Resolver, Duration), Lacking> {
+    async fn designated_by(&self, server: SocketAddr) -> Result<(Arc<Direct>, Duration), Lacking> {
         // Question and connections together take no longer than any question.
         let half = self.options.timeout / 2;
-        let asked = plain.alone(
-            server,
-            &ResolverOptions {
-                timeout: half,
-                ..self.options.clone()
-            },
-        );
+        let options = ResolverOptions {
+            timeout: half,
+            ..self.options.clone()
+        };
+        let asked = Arc::new(self.plain.alone(server, &options));
         let lacking = |reason: String, ttl: Duration| Lacking {
             reason: format!("{} {reason}", asked.uri()),
             holds: ttl.clamp(MIN_HOLD, MAX_HOLD),
@@ -226,7 +164,7 @@ impl Designation {
             reason: NAME.to_owned(),
             holds: MAX_HOLD,
         })?;
-        let answer = match asked.query_itself(&name, RecordType::SVCB).await {
+        let answer = match asked.query(&name, RecordType::SVCB).await {
             Ok(answer) if answer.status == Status::Found => answer,
             Ok(answer) => return Err(lacking("designates none".to_owned(), answer.ttl)),
             Err(error) => {
@@ -247,7 +185,7 @@ impl Designation {
         let share = half / u32::try_from(candidates.len()).unwrap_or(1).max(1);
         let mut reason = "designates none that can be used".to_owned();
         for candidate in candidates {
-            match timeout(share, self.verified(&candidate, server, &asked, plain)).await {
+            match timeout(share, self.verified(&candidate, server, &asked)).await {
                 Ok(Ok(resolver)) => return Ok((resolver, ttl.clamp(MIN_HOLD, MAX_HOLD))),
                 Ok(Err(why_not)) => reason = format!("designates {candidate}: {why_not}"),
                 Err(_) => reason = format!("designates {candidate}, which does not answer"),
@@ -262,12 +200,11 @@ impl Designation {
         &self,
         candidate: &Candidate,
         server: SocketAddr,
-        asked: &Resolver,
-        plain: &Resolver,
-    ) -> Result<Resolver, String> {
+        asked: &Arc<Direct>,
+    ) -> Result<Arc<Direct>, String> {
         let mut addresses = candidate.hints.clone();
         if addresses.is_empty() {
-            let ask = |kind| asked.query_itself(&candidate.target, kind);
+            let ask = |kind| asked.query(&candidate.target, kind);
             let (v6, v4) = tokio::join!(ask(RecordType::AAAA), ask(RecordType::A));
             let answers = [&v6, &v4].into_iter().flatten();
             addresses = answers.flat_map(|answer| answer.addresses()).collect();
@@ -280,11 +217,13 @@ impl Designation {
         // §4.2 wants the certificate to be good for this address, and §6.3 the URI of a DoH server
         // to have it for a host; TLS shows no name then. Every later connection is checked alike.
         let uri = candidate.uri(server.ip(), &addresses);
-        let resolver = plain
+        let resolver = self
+            .plain
             .replaced_by(&uri, &self.options)
             .map_err(|error| error.to_string())?;
+        let resolver = Arc::new(resolver);
         let name: DomainName = NAME.parse().map_err(|_| NAME.to_owned())?;
-        match resolver.query_itself(&name, RecordType::SVCB).await {
+        match resolver.query(&name, RecordType::SVCB).await {
             // It is there, and may think of the question what it likes.
             Ok(_) | Err(QueryError::Refused { .. }) => Ok(resolver),
             Err(error) => Err(error.to_string()),
@@ -443,14 +382,5 @@ mod tests {
             assert_eq!(uris(&[record, good]), ["tls://192.0.2.1:853#192.0.2.9"]);
         }
         assert_eq!(uris(&["0 dns.test.", "1 dns.test. alpn=dot"]), [""; 0]);
-    }
-
-    #[test]
-    fn modes_are_read_as_they_are_written() {
-        use DiscoverEncrypted::{Off, Require, Try};
-        for mode in [Off, Try, Require] {
-            assert_eq!(mode.to_string().parse(), Ok(mode));
-        }
-        assert!("on".parse::<DiscoverEncrypted>().is_err());
     }
 }

@@ -1,112 +1,65 @@
 //! DNS over HTTPS (RFC 8484) on one HTTP/2 connection at a time.
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AGE, CONTENT_TYPE};
-use http::{HeaderMap, Request, Response as HttpResponse, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::classic::{ExchangeError, Patience, accept};
+use super::exchange::ExchangeError;
+use super::link::{AskError, Connection, Dialer};
 use super::message::{EdnsUse, Question, Response};
-use super::upstream::{Connection, Link, Upstream};
+use super::upstream::Upstream;
 
 pub(super) const MEDIA_TYPE: &str = "application/dns-message";
 /// A DNS message is no longer than this.
 pub(super) const MAX_MESSAGE: usize = 65535;
 
-/// A DoH server, and the connection to it.
+/// Connects to DoH servers.
 pub(super) struct Doh {
     /// `https://host[:port]/path`
-    url: String,
-    upstream: Upstream,
+    url: Arc<str>,
     tls: Arc<ClientConfig>,
-    link: Link<Sender>,
 }
 
 /// Starts exchanges on an HTTP/2 connection.
 #[derive(Clone)]
-struct Sender(SendRequest<Full<Bytes>>);
-
-impl Connection for Sender {
-    fn is_closed(&self) -> bool {
-        self.0.is_closed()
-    }
+pub(super) struct Http2 {
+    url: Arc<str>,
+    sender: SendRequest<Full<Bytes>>,
+    answered: Arc<AtomicBool>,
 }
 
 impl Doh {
-    pub(super) fn new(url: String, upstream: Upstream, tls: &ClientConfig) -> Self {
+    pub(super) fn new(url: String, tls: &ClientConfig) -> Self {
         let mut tls = tls.clone();
         // RFC 8484 §5.2: HTTP/2 is the least that is recommended.
         tls.alpn_protocols = vec![b"h2".to_vec()];
         Self {
-            url,
-            upstream,
+            url: url.into(),
             tls: Arc::new(tls),
-            link: Link::new(),
         }
     }
+}
 
-    pub(super) async fn exchange(
-        &self,
-        question: &Question,
-        patience: &Patience,
-    ) -> Result<Response, ExchangeError> {
-        let all = async {
-            // RFC 8484 §4.1: the same question is the same bytes, for caches.
-            let query = Bytes::from(question.encode(0, EdnsUse::Padded)?);
-            let (message, age) = self.post(query, patience).await?;
-            let response = Response::parse(&message, question, 0)?;
-            if response.truncated {
-                return Err(ExchangeError::Malformed("it is truncated over HTTPS"));
-            }
-            accept(aged(response, age))
-        };
-        match timeout(patience.total, all).await {
-            Ok(result) => result,
-            Err(_) => {
-                self.link.doubt();
-                Err(ExchangeError::Timeout)
-            }
-        }
-    }
+impl Dialer for Doh {
+    type Connection = Http2;
 
-    /// Posts a query; a connection that was kept and is gone by now is replaced once.
-    async fn post(&self, query: Bytes, patience: &Patience) -> Result<(Bytes, u32), ExchangeError> {
-        loop {
-            let connect = |address| self.connect(address);
-            let mut linked = self.link.get(&self.upstream, patience, connect).await?;
-            let request = Request::post(&self.url)
-                .header(CONTENT_TYPE, MEDIA_TYPE)
-                .header(ACCEPT, MEDIA_TYPE)
-                .body(Full::new(query.clone()))
-                .map_err(io::Error::other)?;
-            match linked.connection.0.send_request(request).await {
-                Ok(response) => return read(response).await,
-                Err(error) => {
-                    self.link.forget(&linked).await;
-                    if !linked.reused {
-                        return Err(io::Error::other(error).into());
-                    }
-                }
-            }
-        }
-    }
-
-    async fn connect(&self, address: SocketAddr) -> io::Result<Sender> {
+    async fn dial(&self, upstream: &Upstream, address: SocketAddr) -> io::Result<Http2> {
         let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
         let connector = TlsConnector::from(Arc::clone(&self.tls));
-        let tls = connector.connect(self.upstream.server_name(), tcp).await?;
+        let tls = connector.connect(upstream.server_name(), tcp).await?;
         if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(io::Error::other("the resolver does not speak HTTP/2"));
         }
@@ -118,17 +71,61 @@ impl Doh {
         tokio::spawn(async move {
             let _ = connection.await;
         });
-        Ok(Sender(sender))
+        Ok(Http2 {
+            url: Arc::clone(&self.url),
+            sender,
+            answered: Arc::default(),
+        })
     }
 }
 
-/// The message, and for how many seconds a cache has kept it.
-async fn read(response: HttpResponse<Incoming>) -> Result<(Bytes, u32), ExchangeError> {
-    let age = age_of(response.status(), response.headers())?;
-    let body = Limited::new(response.into_body(), MAX_MESSAGE)
-        .collect()
-        .await;
-    Ok((body.map_err(io::Error::other)?.to_bytes(), age))
+impl Connection for Http2 {
+    fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    async fn ask(&self, question: &Question) -> Result<Response, AskError> {
+        // RFC 8484 §4.1: the same question is the same bytes, for caches.
+        let query = Bytes::from(question.encode(0, EdnsUse::Padded)?);
+        let request = Request::post(&*self.url)
+            .header(CONTENT_TYPE, MEDIA_TYPE)
+            .header(ACCEPT, MEDIA_TYPE)
+            .body(Full::new(query))
+            .map_err(|error| AskError::Final(io::Error::other(error).into()))?;
+        let sent = self.sender.clone().send_request(request).await;
+        let (head, body) = sent.map_err(|error| self.failed(error))?.into_parts();
+        self.answered.store(true, Ordering::Relaxed);
+        let age = age_of(head.status, &head.headers).map_err(AskError::Final)?;
+        let collected = Limited::new(body, MAX_MESSAGE).collect().await;
+        let message = collected.map_err(|error| match error.downcast::<hyper::Error>() {
+            Ok(error) => self.failed(*error),
+            Err(error) => AskError::Final(io::Error::other(error).into()),
+        })?;
+        let response = Response::parse(&message.to_bytes(), question, 0)?;
+        Ok(aged(response, age))
+    }
+}
+
+impl Http2 {
+    fn failed(&self, error: hyper::Error) -> AskError {
+        let of_stream = error
+            .source()
+            .and_then(|source| source.downcast_ref::<h2::Error>())
+            .filter(|error| error.is_reset())
+            .and_then(h2::Error::reason);
+        match of_stream {
+            // RFC 9113 §8.7: it was not looked at.
+            None | Some(h2::Reason::REFUSED_STREAM) => AskError::Ended {
+                answered: self.answered.load(Ordering::Relaxed),
+                error: io::Error::other(error),
+            },
+            Some(reason) => {
+                self.answered.store(true, Ordering::Relaxed);
+                let error = format!("the resolver gave up on the question with {reason}");
+                AskError::Final(io::Error::other(error).into())
+            }
+        }
+    }
 }
 
 /// For how many seconds a cache has kept the message that a response holds, if it holds one.

@@ -14,11 +14,12 @@ use quinn::VarInt;
 use quinn::crypto::rustls::NoInitialCipherSuite;
 use rustls::ClientConfig;
 
-use super::classic::{ExchangeError, Patience, accept};
 use super::doh::{MAX_MESSAGE, MEDIA_TYPE, age_of, aged};
 use super::doq;
+use super::exchange::ExchangeError;
+use super::link::{AskError, Connection, Dialer};
 use super::message::{EdnsUse, Question, Response};
-use super::upstream::{AskError, Connection, Link, Upstream};
+use super::upstream::Upstream;
 
 /// RFC 9114 §3.1
 const ALPN: &[u8] = b"h3";
@@ -27,17 +28,16 @@ const MAX_FIELDS: u64 = 16 << 10;
 /// RFC 9114 §8.1
 const H3_NO_ERROR: VarInt = VarInt::from_u32(0x100);
 
-/// A DoH server over HTTP/3, and the connection to it.
+/// Connects to DoH servers over HTTP/3.
 pub(super) struct Doh3 {
     /// `https://host[:port]/path`
-    url: String,
-    upstream: Upstream,
+    url: Arc<str>,
     config: quinn::ClientConfig,
-    link: Link<Http3>,
 }
 
 #[derive(Clone)]
-struct Http3 {
+pub(super) struct Http3 {
+    url: Arc<str>,
     sender: SendRequest<h3_quinn::OpenStreams, Bytes>,
     shared: Arc<Shared>,
 }
@@ -55,38 +55,19 @@ impl Drop for Shared {
 }
 
 impl Doh3 {
-    pub(super) fn new(
-        url: String,
-        upstream: Upstream,
-        tls: &ClientConfig,
-    ) -> Result<Self, NoInitialCipherSuite> {
+    pub(super) fn new(url: String, tls: &ClientConfig) -> Result<Self, NoInitialCipherSuite> {
         Ok(Self {
-            url,
-            upstream,
+            url: url.into(),
             config: doq::config(tls, ALPN)?,
-            link: Link::new(),
         })
     }
+}
 
-    pub(super) async fn exchange(
-        &self,
-        question: &Question,
-        patience: &Patience,
-    ) -> Result<Response, ExchangeError> {
-        let connect = |address| self.connect(address);
-        let ask = |http: Http3| async move { http.ask(&self.url, question).await };
-        let response = self
-            .link
-            .exchange(&self.upstream, patience, connect, ask)
-            .await?;
-        if response.truncated {
-            return Err(ExchangeError::Malformed("it is truncated over HTTP/3"));
-        }
-        accept(response)
-    }
+impl Dialer for Doh3 {
+    type Connection = Http3;
 
-    async fn connect(&self, address: SocketAddr) -> io::Result<Http3> {
-        let connection = doq::connect(&self.config, &self.upstream, address).await?;
+    async fn dial(&self, upstream: &Upstream, address: SocketAddr) -> io::Result<Http3> {
+        let connection = doq::connect(&self.config, upstream, address).await?;
         let (mut driver, sender) = client::builder()
             .max_field_section_size(MAX_FIELDS)
             .send_grease(false)
@@ -102,6 +83,7 @@ impl Doh3 {
             answered: AtomicBool::default(),
         };
         Ok(Http3 {
+            url: Arc::clone(&self.url),
             sender,
             shared: Arc::new(shared),
         })
@@ -112,19 +94,17 @@ impl Connection for Http3 {
     fn is_closed(&self) -> bool {
         self.shared.connection.close_reason().is_some()
     }
-}
 
-impl Http3 {
-    async fn ask(mut self, url: &str, question: &Question) -> Result<Response, AskError> {
+    async fn ask(&self, question: &Question) -> Result<Response, AskError> {
         // RFC 8484 §4.1: the same question is the same bytes, for caches.
         let query = Bytes::from(question.encode(0, EdnsUse::Padded)?);
-        let request = Request::post(url)
+        let request = Request::post(&*self.url)
             .header(CONTENT_TYPE, MEDIA_TYPE)
             .header(ACCEPT, MEDIA_TYPE)
             .header(CONTENT_LENGTH, query.len())
             .body(())
             .map_err(|error| AskError::Final(io::Error::other(error).into()))?;
-        let sent = self.sender.send_request(request).await;
+        let sent = self.sender.clone().send_request(request).await;
         // A stream that is dropped before its end tells the server to stop.
         let mut stream = sent.map_err(|error| self.failed(error))?;
         match send(&mut stream, query).await {
@@ -150,7 +130,9 @@ impl Http3 {
         }
         Ok(aged(Response::parse(&message, question, 0)?, age))
     }
+}
 
+impl Http3 {
     fn failed(&self, error: StreamError) -> AskError {
         match error {
             // RFC 9114 §4.1.1: it was not looked at.

@@ -9,9 +9,11 @@ use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig};
 use quinn::{Endpoint, ReadError, ReadToEndError, RecvStream, VarInt, WriteError};
 use rustls::ClientConfig;
 
-use super::classic::{ExchangeError, Patience, accept, source_for};
+use super::exchange::ExchangeError;
+use super::link::{AskError, Connection, Dialer};
 use super::message::{EdnsUse, Question, Response, framed};
-use super::upstream::{AskError, Connection, Link, Upstream};
+use super::network::source_for;
+use super::upstream::Upstream;
 
 /// RFC 9250 §4.1.1
 const ALPN: &[u8] = b"doq";
@@ -21,51 +23,31 @@ const MAX_FRAME: usize = 2 + 65535;
 const DOQ_PROTOCOL_ERROR: VarInt = VarInt::from_u32(0x2);
 const DOQ_REQUEST_CANCELLED: VarInt = VarInt::from_u32(0x3);
 
-/// A DoQ server, and the connection to it.
+/// Connects to DoQ servers.
 pub(super) struct Doq {
-    upstream: Upstream,
     config: quinn::ClientConfig,
-    link: Link<Quic>,
 }
 
 #[derive(Clone)]
-struct Quic {
+pub(super) struct Quic {
     connection: quinn::Connection,
     answered: Arc<AtomicBool>,
 }
 
 impl Doq {
-    pub(super) fn new(
-        upstream: Upstream,
-        tls: &ClientConfig,
-    ) -> Result<Self, NoInitialCipherSuite> {
+    pub(super) fn new(tls: &ClientConfig) -> Result<Self, NoInitialCipherSuite> {
         Ok(Self {
-            upstream,
             config: config(tls, ALPN)?,
-            link: Link::new(),
         })
     }
+}
 
-    pub(super) async fn exchange(
-        &self,
-        question: &Question,
-        patience: &Patience,
-    ) -> Result<Response, ExchangeError> {
-        let connect = |address| self.connect(address);
-        let ask = |quic: Quic| async move { quic.ask(question).await };
-        let response = self
-            .link
-            .exchange(&self.upstream, patience, connect, ask)
-            .await?;
-        if response.truncated {
-            return Err(ExchangeError::Malformed("it is truncated over QUIC"));
-        }
-        accept(response)
-    }
+impl Dialer for Doq {
+    type Connection = Quic;
 
-    async fn connect(&self, address: SocketAddr) -> io::Result<Quic> {
+    async fn dial(&self, upstream: &Upstream, address: SocketAddr) -> io::Result<Quic> {
         Ok(Quic {
-            connection: connect(&self.config, &self.upstream, address).await?,
+            connection: connect(&self.config, upstream, address).await?,
             answered: Arc::default(),
         })
     }
@@ -101,9 +83,7 @@ impl Connection for Quic {
     fn is_closed(&self) -> bool {
         self.connection.close_reason().is_some()
     }
-}
 
-impl Quic {
     async fn ask(&self, question: &Question) -> Result<Response, AskError> {
         // §4.2.1: streams tell the questions apart, and the id is zero. §5.4: they are padded.
         let query = framed(question.encode(0, EdnsUse::Padded)?)?;
@@ -145,7 +125,9 @@ impl Quic {
             _ => Err(self.broken("its stream does not hold one message")),
         }
     }
+}
 
+impl Quic {
     fn ended(&self, error: io::Error) -> AskError {
         AskError::Ended {
             answered: self.answered.load(Ordering::Relaxed),

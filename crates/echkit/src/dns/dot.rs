@@ -14,55 +14,36 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::classic::{ExchangeError, Patience, accept};
+use super::link::{AskError, Connection, Dialer};
 use super::message::{EdnsUse, Question, Response, Unusable, framed};
-use super::upstream::{AskError, Connection, Link, Upstream};
+use super::upstream::Upstream;
 
 /// The protocol's name in TLS (RFC 7858 §7.1 and the registry of ALPN ids).
 const ALPN: &[u8] = b"dot";
 /// Queries on their way into the connection; whoever comes next waits.
 const QUEUE: usize = 32;
 
-/// A DoT server, and the connection to it.
+/// Connects to DoT servers.
 pub(super) struct Dot {
-    upstream: Upstream,
     tls: Arc<ClientConfig>,
-    link: Link<Pipe>,
 }
 
 impl Dot {
-    pub(super) fn new(upstream: Upstream, tls: &ClientConfig) -> Self {
+    pub(super) fn new(tls: &ClientConfig) -> Self {
         let mut tls = tls.clone();
         tls.alpn_protocols = vec![ALPN.to_vec()];
-        Self {
-            upstream,
-            tls: Arc::new(tls),
-            link: Link::new(),
-        }
+        Self { tls: Arc::new(tls) }
     }
+}
 
-    pub(super) async fn exchange(
-        &self,
-        question: &Question,
-        patience: &Patience,
-    ) -> Result<Response, ExchangeError> {
-        let connect = |address| self.connect(address);
-        let ask = |pipe: Pipe| async move { pipe.ask(question).await };
-        let response = self
-            .link
-            .exchange(&self.upstream, patience, connect, ask)
-            .await?;
-        if response.truncated {
-            return Err(ExchangeError::Malformed("it is truncated over TLS"));
-        }
-        accept(response)
-    }
+impl Dialer for Dot {
+    type Connection = Pipe;
 
-    async fn connect(&self, address: SocketAddr) -> io::Result<Pipe> {
+    async fn dial(&self, upstream: &Upstream, address: SocketAddr) -> io::Result<Pipe> {
         let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
         let connector = TlsConnector::from(Arc::clone(&self.tls));
-        let tls = connector.connect(self.upstream.server_name(), tcp).await?;
+        let tls = connector.connect(upstream.server_name(), tcp).await?;
         Ok(Pipe::start(tls))
     }
 }
@@ -70,7 +51,7 @@ impl Dot {
 /// A connection on which questions do not wait for each other's answers (RFC 7766 §6.2.1.1), which
 /// come in any order (§7).
 #[derive(Clone)]
-struct Pipe {
+pub(super) struct Pipe {
     queries: mpsc::Sender<Vec<u8>>,
     waiting: Arc<Waiting>,
 }
@@ -128,6 +109,12 @@ impl Pipe {
         });
         Self { queries, waiting }
     }
+}
+
+impl Connection for Pipe {
+    fn is_closed(&self) -> bool {
+        self.queries.is_closed()
+    }
 
     async fn ask(&self, question: &Question) -> Result<Response, AskError> {
         let ended = || AskError::Ended {
@@ -138,12 +125,6 @@ impl Pipe {
         let query = framed(question.encode(place.id, EdnsUse::Padded)?)?;
         self.queries.send(query).await.map_err(|_| ended())?;
         Ok(answer.await.map_err(|_| ended())??)
-    }
-}
-
-impl Connection for Pipe {
-    fn is_closed(&self) -> bool {
-        self.queries.is_closed()
     }
 }
 

@@ -1,133 +1,120 @@
-//! Questions under way: whoever asks the same at the same time waits for the same answer.
+//! Work under way: whoever wants the same at the same time waits for the same outcome.
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, WeakShared};
+use tokio::task::JoinSet;
 
-use super::answer::{Answer, QueryError};
-use super::message::Question;
+/// One piece of work, and its outcome; `None` if the runtime that it ran on has gone. It is a task
+/// of its own, so that a caller who is slow to poll delays nobody else, and ends with the last
+/// caller, since a [`JoinSet`] ends its tasks when it is dropped.
+type Flight<V> = BoxFuture<'static, Option<V>>;
 
-type Outcome = Result<Answer, QueryError>;
-type Running = Mutex<HashMap<Question, Weak<Flight>>>;
-
-/// The questions under way.
-#[derive(Default)]
-pub(super) struct Flights {
-    running: Arc<Running>,
+/// The work under way.
+pub(super) struct Flights<K, V> {
+    running: Mutex<HashMap<K, WeakShared<Flight<V>>>>,
 }
 
-/// One question under way. It is a task of its own, so that a caller who is slow to poll delays
-/// nobody else, and ends when the last caller has gone.
-struct Flight {
-    question: Question,
-    outcome: watch::Receiver<Option<Outcome>>,
-    task: AbortHandle,
-    running: Arc<Running>,
+impl<K, V> Default for Flights<K, V> {
+    fn default() -> Self {
+        Self {
+            running: Mutex::default(),
+        }
+    }
 }
 
-impl Flights {
-    /// The outcome of a question that is under way, or else of `ask`.
-    pub(super) async fn join<F>(&self, question: &Question, ask: impl Fn() -> F) -> Outcome
+/// A caller that waits for a flight.
+struct Passenger<'a, K: Clone + Eq + Hash, V: Clone> {
+    flights: &'a Flights<K, V>,
+    key: &'a K,
+    flight: Option<Shared<Flight<V>>>,
+}
+
+impl<K: Clone + Eq + Hash, V: Clone + Send + Sync + 'static> Flights<K, V> {
+    /// The outcome of the work for `key` that is under way, or else of `work`.
+    pub(super) async fn join<F>(&self, key: &K, work: impl Fn() -> F) -> V
     where
-        F: Future<Output = Outcome> + Send + 'static,
+        F: Future<Output = V> + Send + 'static,
     {
-        let flight = self.flight(question, &ask);
-        let mut outcome = flight.outcome.clone();
-        let landed = match outcome.wait_for(Option::is_some).await {
-            Ok(landed) => landed.clone(),
-            Err(_) => None,
+        let mut passenger = Passenger {
+            flights: self,
+            key,
+            flight: Some(self.flight(key, &work)),
         };
+        let landed = match &mut passenger.flight {
+            Some(flight) => flight.await,
+            None => None,
+        };
+        drop(passenger);
         match landed {
             Some(outcome) => outcome,
             // Its runtime has gone, which may not be ours.
-            None => ask().await,
+            None => work().await,
         }
     }
 
-    fn flight<F>(&self, question: &Question, ask: &impl Fn() -> F) -> Arc<Flight>
+    fn flight<F>(&self, key: &K, work: &impl Fn() -> F) -> Shared<Flight<V>>
     where
-        F: Future<Output = Outcome> + Send + 'static,
+        F: Future<Output = V> + Send + 'static,
     {
-        // Outlives the lock, which whoever drops the last handle of a flight takes.
-        let landed;
-        let mut running = lock(&self.running);
-        match running.get(question).and_then(Weak::upgrade) {
-            Some(flight) if flight.is_under_way() => return flight,
-            other => landed = other,
+        let mut running = self.lock();
+        if let Some(flight) = running.get(key).and_then(WeakShared::upgrade)
+            && flight.peek().is_none()
+        {
+            return flight;
         }
-        let (sender, outcome) = watch::channel(None);
-        let ask = ask();
-        let task = tokio::spawn(async move {
-            sender.send_replace(Some(ask.await));
-        });
-        let flight = Arc::new(Flight {
-            question: question.clone(),
-            outcome,
-            task: task.abort_handle(),
-            running: Arc::clone(&self.running),
-        });
-        running.insert(question.clone(), Arc::downgrade(&flight));
-        drop(running);
-        drop(landed);
+        let mut task = JoinSet::new();
+        task.spawn(work());
+        let flight = async move { task.join_next().await?.ok() };
+        let flight = flight.boxed().shared();
+        if let Some(weak) = flight.downgrade() {
+            running.insert(key.clone(), weak);
+        }
         flight
     }
 }
 
-impl Flight {
-    fn is_under_way(&self) -> bool {
-        self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok()
+impl<K, V> Flights<K, V> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, WeakShared<Flight<V>>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Flight {
+impl<K: Clone + Eq + Hash, V: Clone> Drop for Passenger<'_, K, V> {
     fn drop(&mut self) {
-        self.task.abort();
-        let mut running = lock(&self.running);
+        let mut running = self.flights.lock();
+        // With the lock held, so that the last one to leave is seen to be the last.
+        self.flight = None;
         // Another one may have taken its place.
-        let is_this = |flight: &Weak<Self>| std::ptr::eq(flight.as_ptr(), self);
-        if running.get(&self.question).is_some_and(is_this) {
-            running.remove(&self.question);
+        let is_over = |flight: &WeakShared<Flight<V>>| {
+            flight
+                .upgrade()
+                .is_none_or(|flight| flight.peek().is_some())
+        };
+        if running.get(self.key).is_some_and(is_over) {
+            running.remove(self.key);
         }
     }
-}
-
-fn lock(running: &Running) -> MutexGuard<'_, HashMap<Question, Weak<Flight>>> {
-    running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use tokio::sync::Semaphore;
 
-    use crate::dns::{RecordType, Status};
+    type Outcome = Result<u8, &'static str>;
+    type Flights = super::Flights<&'static str, Outcome>;
 
-    fn question(name: &str) -> Question {
-        Question {
-            name: name.parse().unwrap(),
-            kind: RecordType::A,
-        }
-    }
-
-    fn answer() -> Outcome {
-        Ok(Answer {
-            status: Status::NoData,
-            owner: "a.test".parse().unwrap(),
-            cnames: Vec::new(),
-            rdata: Vec::new(),
-            ttl: Duration::ZERO,
-            protected: false,
-        })
-    }
-
-    /// A question that waits for leave to end, and counts how often it began and ended.
+    /// Work that waits for leave to end, and counts how often it began and ended.
     #[derive(Clone)]
     struct Asked {
         begun: Arc<AtomicUsize>,
@@ -177,20 +164,15 @@ mod tests {
         let mut callers = tokio::task::JoinSet::new();
         for name in ["a.test"; 50].into_iter().chain(["b.test"]) {
             let (flights, asked) = (Arc::clone(&flights), asked.clone());
-            callers.spawn(async move {
-                flights
-                    .join(&question(name), || asked.ask(answer()))
-                    .await
-                    .unwrap()
-            });
+            callers.spawn(async move { flights.join(&name, || asked.ask(Ok(1))).await.unwrap() });
         }
         until(|| asked.begun() == 2).await;
         asked.leave.add_permits(2);
         assert_eq!(callers.join_all().await.len(), 51);
         assert_eq!(asked.begun(), 2);
-        assert!(lock(&flights.running).is_empty());
-        let name = question("a.test");
-        let again = flights.join(&name, || asked.ask(answer()));
+        assert!(flights.lock().is_empty());
+        let name = "a.test";
+        let again = flights.join(&name, || asked.ask(Ok(1)));
         let (_, outcome) = tokio::join!(until(|| asked.begun() == 3), again);
         outcome.unwrap();
     }
@@ -201,17 +183,13 @@ mod tests {
         asked.leave.add_permits(3);
         let join = |outcome: Outcome| {
             let (flights, asked) = (&flights, &asked);
-            async move {
-                flights
-                    .join(&question("a.test"), || asked.ask(outcome.clone()))
-                    .await
-            }
+            async move { flights.join(&"a.test", || asked.ask(outcome.clone())).await }
         };
-        let failed = || Err(QueryError::CnameChain(1));
+        let failed = || Err("failed");
         let (first, second) = tokio::join!(join(failed()), join(failed()));
         assert!(first.is_err() && second.is_err());
         assert_eq!(asked.begun(), 1);
-        join(answer()).await.unwrap();
+        join(Ok(1)).await.unwrap();
         assert_eq!(asked.begun(), 2);
     }
 
@@ -220,18 +198,19 @@ mod tests {
         let (flights, asked) = (Arc::new(Flights::default()), Asked::new());
         let call = || {
             let (flights, asked) = (Arc::clone(&flights), asked.clone());
-            tokio::spawn(async move {
-                flights
-                    .join(&question("a.test"), || asked.ask(answer()))
-                    .await
-            })
+            tokio::spawn(async move { flights.join(&"a.test", || asked.ask(Ok(1))).await })
         };
         let first = call();
         until(|| asked.begun() == 1).await;
         let second = call();
         until(|| {
-            let running = lock(&flights.running);
-            running.values().all(|flight| flight.strong_count() == 2)
+            let running = flights.lock();
+            // Those of the two callers, and the one in hand.
+            let count = |flight: WeakShared<_>| flight.upgrade()?.strong_count();
+            running
+                .values()
+                .cloned()
+                .all(|flight| count(flight) == Some(3))
         })
         .await;
         first.abort();
@@ -246,16 +225,12 @@ mod tests {
         let (flights, asked) = (Arc::new(Flights::default()), Asked::new());
         let caller = {
             let (flights, asked) = (Arc::clone(&flights), asked.clone());
-            tokio::spawn(async move {
-                flights
-                    .join(&question("a.test"), || asked.ask(answer()))
-                    .await
-            })
+            tokio::spawn(async move { flights.join(&"a.test", || asked.ask(Ok(1))).await })
         };
         until(|| asked.begun() == 1).await;
         caller.abort();
         until(|| asked.ended.load(Ordering::SeqCst) == 1).await;
-        assert!(lock(&flights.running).is_empty());
+        assert!(flights.lock().is_empty());
     }
 
     #[test]
@@ -268,15 +243,15 @@ mod tests {
                 .unwrap()
         };
         let (first, second) = (runtime(), runtime());
-        let name = question("a.test");
+        let name = "a.test";
         let leading = first.block_on(async {
-            let leading = flights.flight(&name, &|| asked.ask(answer()));
+            let leading = flights.flight(&name, &|| asked.ask(Ok(1)));
             until(|| asked.begun() == 1).await;
             leading
         });
         drop(first);
         asked.leave.add_permits(1);
-        let outcome = second.block_on(flights.join(&name, || asked.ask(answer())));
+        let outcome = second.block_on(flights.join(&name, || asked.ask(Ok(1))));
         outcome.unwrap();
         assert_eq!(asked.begun(), 2);
         drop(leading);

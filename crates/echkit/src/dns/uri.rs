@@ -1,6 +1,6 @@
 //! Resolvers by URI.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -12,9 +12,11 @@ use super::doh::Doh;
 use super::doh3::Doh3;
 use super::doq::Doq;
 use super::dot::Dot;
+use super::link::Link;
 use super::message::Question;
-use super::resolver::{ResolverOptions, Transport};
+use super::options::ResolverOptions;
 use super::system::System;
+use super::transport::Transport;
 use super::upstream::{Bootstrap, Upstream};
 use crate::origin::{Host, Origin};
 
@@ -26,13 +28,34 @@ const ENCRYPTED_PORT: u16 = 853;
 /// Schemes that need a TLS configuration.
 pub(super) const ENCRYPTED: [&str; 4] = ["tls", "https", "h3", "quic"];
 
-/// The transport that a URI stands for, and the name that has to be looked up for it in the clear.
-pub(super) fn parse(
+/// What a URI stands for.
+pub(super) struct Parsed {
+    /// The URI in full, where a short form was given.
+    pub(super) uri: String,
+    pub(super) transport: Transport,
+    /// The name that has to be looked up for it in the clear.
+    pub(super) looked_up: Option<String>,
+}
+
+pub(super) fn parse(uri: &str, options: &ResolverOptions) -> Result<Parsed, ResolverError> {
+    let whole = match uri.contains("://") || socket_address(uri, DNS_PORT).is_none() {
+        true => uri.to_owned(),
+        false => format!("udp://{uri}"),
+    };
+    let (transport, looked_up) = transport(&whole, options)?;
+    Ok(Parsed {
+        uri: whole,
+        transport,
+        looked_up,
+    })
+}
+
+fn transport(
     uri: &str,
     options: &ResolverOptions,
 ) -> Result<(Transport, Option<String>), ResolverError> {
     if uri == "system" {
-        return Ok((Transport::System(System::default()), None));
+        return Ok((Transport::System(System::of_host()), None));
     }
     let (scheme, rest) = uri
         .split_once("://")
@@ -41,13 +64,11 @@ pub(super) fn parse(
         "udp" | "tcp" => {
             let server = socket_address(rest, DNS_PORT)
                 .ok_or_else(|| ResolverError::Address(uri.to_owned()))?;
-            let classic = Classic {
-                servers: vec![server],
-                protocol: match scheme {
-                    "udp" => Protocol::Udp,
-                    _ => Protocol::Tcp,
-                },
+            let protocol = match scheme {
+                "udp" => Protocol::Udp,
+                _ => Protocol::Tcp,
             };
+            let classic = Classic::new(vec![server], protocol);
             Ok((Transport::Classic(classic), None))
         }
         _ if ENCRYPTED.contains(&scheme) => {
@@ -70,8 +91,7 @@ fn encrypted(
     options: &ResolverOptions,
 ) -> Result<(Transport, Option<String>), Option<String>> {
     let tls: &Arc<ClientConfig> = options.tls.as_ref().ok_or(None)?;
-    // The template form of RFC 8484 §4.1 has its variable only for GET.
-    let mut url = Url::parse(&format!("https://{}", rest.replace("{?dns}", "")))
+    let mut url = Url::parse(&format!("https://{}", without_variable(rest)?))
         .map_err(|error| error.to_string())?;
     let origin = Origin::from_url(&url).map_err(|error| error.to_string())?;
     let given = url.fragment().map(ToOwned::to_owned);
@@ -86,7 +106,7 @@ fn encrypted(
                 name: name.dns().clone(),
                 kind: RecordType::A,
             };
-            Bootstrap::System(System::default(), question)
+            Bootstrap::System(System::of_host(), question)
         }
     };
     let upstream = |port| Upstream {
@@ -95,10 +115,13 @@ fn encrypted(
         addresses,
     };
     let transport = match scheme {
-        "https" => Transport::Https(Doh::new(url.to_string(), upstream(origin.port), tls)),
+        "https" => {
+            let doh = Doh::new(url.to_string(), tls);
+            Transport::Https(Box::new(Link::new(upstream(origin.port), doh)))
+        }
         "h3" => {
-            let doh3 = Doh3::new(url.to_string(), upstream(origin.port), tls);
-            Transport::Http3(Box::new(doh3.map_err(|error| error.to_string())?))
+            let doh3 = Doh3::new(url.to_string(), tls).map_err(|error| error.to_string())?;
+            Transport::Http3(Box::new(Link::new(upstream(origin.port), doh3)))
         }
         _ => {
             if url.path() != "/" || url.query().is_some() {
@@ -111,10 +134,10 @@ fn encrypted(
                 .and_then(|(_, port)| port.parse().ok());
             let upstream = upstream(port.unwrap_or(ENCRYPTED_PORT));
             match scheme {
-                "tls" => Transport::Tls(Dot::new(upstream, tls)),
+                "tls" => Transport::Tls(Box::new(Link::new(upstream, Dot::new(tls)))),
                 _ => {
-                    let doq = Doq::new(upstream, tls).map_err(|error| error.to_string())?;
-                    Transport::Quic(Box::new(doq))
+                    let doq = Doq::new(tls).map_err(|error| error.to_string())?;
+                    Transport::Quic(Box::new(Link::new(upstream, doq)))
                 }
             }
         }
@@ -122,16 +145,20 @@ fn encrypted(
     Ok((transport, looked_up))
 }
 
+/// The template form of RFC 8484 §4.1.1 without its variable, which is for GET alone.
+fn without_variable(template: &str) -> Result<String, String> {
+    let plain = template.replace("{?dns}", "").replace("{&dns}", "");
+    match plain.contains(['{', '}']) {
+        true => Err("its template has another variable than dns".to_owned()),
+        false => Ok(plain),
+    }
+}
+
 /// The addresses after `#`.
-fn bootstrap(list: &str) -> Result<Vec<std::net::IpAddr>, String> {
+fn bootstrap(list: &str) -> Result<Vec<IpAddr>, String> {
     let parsed = list.split(',').map(|item| {
         let item = item.trim();
-        let bare = item
-            .strip_prefix('[')
-            .and_then(|item| item.strip_suffix(']'));
-        bare.unwrap_or(item)
-            .parse()
-            .map_err(|_| format!("{item:?} after # is no IP address"))
+        Host::address(item).ok_or_else(|| format!("{item:?} after # is no IP address"))
     });
     parsed.collect()
 }
@@ -142,11 +169,7 @@ fn socket_address(text: &str, port: u16) -> Option<SocketAddr> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Some(address);
     }
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|t| t.strip_suffix(']'))
-        .unwrap_or(text);
-    Some(SocketAddr::new(bare.parse().ok()?, port))
+    Some(SocketAddr::new(Host::address(text)?, port))
 }
 
 /// Why a URI stands for no resolver.
@@ -155,8 +178,8 @@ fn socket_address(text: &str, port: u16) -> Option<SocketAddr> {
 pub enum ResolverError {
     /// Neither `system` nor a URI.
     #[error(
-        "{0:?} is no resolver; use system, udp://IP, tcp://IP, tls://HOST, quic://HOST, \
-         https://HOST/PATH or h3://HOST/PATH"
+        "{0:?} is no resolver; use system, an IP address, udp://IP, tcp://IP, tls://HOST, \
+         quic://HOST, https://HOST/PATH or h3://HOST/PATH"
     )]
     NoScheme(String),
     /// A transport that does not exist here.

@@ -42,6 +42,8 @@ pub enum Reply {
     CutShort,
     /// FORMERR to whoever uses EDNS, else this.
     WithoutEdns(Box<Self>),
+    /// Nothing to whoever uses EDNS, else this.
+    SilentToEdns(Box<Self>),
     /// This, after so many milliseconds.
     Late(u64, Box<Self>),
     /// Silence this many times, then this.
@@ -55,6 +57,13 @@ pub struct Asked {
     pub kind: u16,
     pub tcp: bool,
     pub message: Vec<u8>,
+}
+
+impl Asked {
+    /// Whether it has an OPT record.
+    pub fn edns(&self) -> bool {
+        self.message[11] == 1
+    }
 }
 
 pub struct Script {
@@ -146,7 +155,7 @@ impl Script {
     }
 
     fn play(&self, reply: &Reply, asked: &Asked, before: usize) -> Vec<Vec<u8>> {
-        let edns = asked.message[11] == 1;
+        let edns = asked.edns();
         let all = |rdata: &[Vec<u8>], owner: &[u8]| -> Vec<Vec<u8>> {
             rdata
                 .iter()
@@ -196,6 +205,8 @@ impl Script {
             }
             Reply::WithoutEdns(_) if edns => vec![respond(asked, 0x8181, &[], &[])],
             Reply::WithoutEdns(then) => self.play(then, asked, before),
+            Reply::SilentToEdns(_) if edns => vec![],
+            Reply::SilentToEdns(then) => self.play(then, asked, before),
             Reply::Late(_, then) => self.play(then, asked, before),
             Reply::AfterSilence(times, _) if before < *times => vec![],
             Reply::AfterSilence(_, then) => self.play(then, asked, before),

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use echkit::origin::Host;
+
 use crate::failure::Failure;
 
 /// `HOST:PORT:ADDRESS[,ADDRESS]`.
@@ -23,10 +25,9 @@ pub(super) fn resolve(text: &str) -> Result<Resolve, Failure> {
     let bad = || Failure::usage(format!("--resolve {text:?}: write HOST:PORT:ADDRESS"));
     let (host, rest) = host(text).ok_or_else(bad)?;
     let (port, addresses) = rest.split_once(':').ok_or_else(bad)?;
-    let addresses = addresses.split(',').map(|address| {
-        let bare = address.trim_start_matches('[').trim_end_matches(']');
-        bare.parse().map_err(|_| bad())
-    });
+    let addresses = addresses
+        .split(',')
+        .map(|address| Host::address(address).ok_or_else(bad));
     Ok(Resolve {
         host: host.to_owned(),
         port: port.parse().map_err(|_| bad())?,

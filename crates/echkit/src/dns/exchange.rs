@@ -1,0 +1,51 @@
+//! What every transport makes of one question: a response, or why there is none.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::message::{Response, Unusable};
+
+/// How long to wait, and how often to ask.
+#[derive(Clone, Debug)]
+pub(super) struct Patience {
+    pub(super) total: Duration,
+    pub(super) tries: u32,
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Debug)]
+pub(super) enum ExchangeError {
+    Io(Arc<io::Error>),
+    Refused(u16),
+    Malformed(&'static str),
+    Timeout,
+}
+
+impl From<io::Error> for ExchangeError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
+}
+
+impl From<Unusable> for ExchangeError {
+    fn from(unusable: Unusable) -> Self {
+        Self::Malformed(unusable.reason())
+    }
+}
+
+/// A response that came over a connection, where nothing has to be truncated.
+pub(super) fn whole(response: Response) -> Result<Response, ExchangeError> {
+    if response.truncated {
+        return Err(ExchangeError::Malformed("it is truncated on a connection"));
+    }
+    accept(response)
+}
+
+/// NOERROR and NXDOMAIN are answers; all else is a refusal to answer.
+pub(super) fn accept(response: Response) -> Result<Response, ExchangeError> {
+    match response.rcode {
+        0 | 3 => Ok(response),
+        rcode => Err(ExchangeError::Refused(rcode)),
+    }
+}

@@ -1,0 +1,107 @@
+//! How a resolver is talked to.
+
+use core::fmt;
+use core::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+
+use crate::clock::Clock;
+
+/// How a resolver is talked to.
+#[derive(Clone, Debug)]
+pub struct ResolverOptions {
+    /// Verifies the servers of encrypted transports. Its ALPN protocols are replaced.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// How long one question may take in all, from when it is its turn.
+    pub timeout: Duration,
+    /// How often a question is sent over UDP or TCP within that time, and how many connections in a
+    /// row may end without any answer. A server in the clear that has not answered yet is asked
+    /// once without EDNS (RFC 6891 §7), as one of these or on top of a single one.
+    pub tries: u32,
+    /// How many octets of answers are kept while they hold, about; 0 keeps none.
+    pub cache: usize,
+    /// The time by which answers age.
+    pub clock: Clock,
+    /// Whether a resolver in the clear is asked for its encrypted form, for which
+    /// [`ResolverOptions::tls`] is needed. Encrypted resolvers are what they are.
+    pub discover_encrypted: DiscoverEncrypted,
+}
+
+impl Default for ResolverOptions {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            timeout: Duration::from_secs(5),
+            tries: 4,
+            cache: 4 << 20,
+            clock: Clock::default(),
+            discover_encrypted: DiscoverEncrypted::Off,
+        }
+    }
+}
+
+/// Whether a resolver in the clear is asked for its encrypted form (RFC 9462), which is then used in
+/// its place.
+///
+/// The discovery is verified (§4.2): the certificate of the encrypted form must be good for the
+/// address of the resolver in the clear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DiscoverEncrypted {
+    /// It is not asked.
+    #[default]
+    Off,
+    /// Where no encrypted form is found and verified, the resolver is asked in the clear.
+    Try,
+    /// Where none is found and verified, every question fails.
+    Require,
+}
+
+impl DiscoverEncrypted {
+    /// The word for it: `off`, `try` or `require`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Try => "try",
+            Self::Require => "require",
+        }
+    }
+}
+
+impl fmt::Display for DiscoverEncrypted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for DiscoverEncrypted {
+    type Err = UnknownDiscoverEncrypted;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Off, Self::Try, Self::Require]
+            .into_iter()
+            .find(|mode| mode.as_str() == text)
+            .ok_or_else(|| UnknownDiscoverEncrypted(text.to_owned()))
+    }
+}
+
+/// The text is none of `off`, `try`, `require`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` says nothing of encrypted resolvers: use off, try or require")]
+pub struct UnknownDiscoverEncrypted(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_read_as_they_are_written() {
+        use DiscoverEncrypted::{Off, Require, Try};
+        for mode in [Off, Try, Require] {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        assert!("on".parse::<DiscoverEncrypted>().is_err());
+    }
+}
