@@ -6,26 +6,22 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use echkit::server::{self, EchKeyHandle, EchServer};
-use echkit::tls::{Guard, Offering, OuterName, Renamed};
+use echkit::tls::{
+    ClientHandshake, ClientSetupError, ClientTls, EchOffer, OuterName, RealOffer, SessionUse,
+    TlsTarget, Trust,
+};
 use echkit_proto::config::{Chosen, EchConfigList};
-use echkit_proto::hpke::{Kem, Suite};
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{
-    ClientSessionStore, EchConfig, EchGreaseConfig, EchMode, ResolvesClientCert, Resumption,
-};
+use rustls::client::{ClientSessionStore, ResolvesClientCert};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{
-    ClientConfig, ClientConnection, KeyLog, NamedGroup, ServerConfig, SignatureScheme,
-    SupportedProtocolVersion,
-};
+use rustls::{KeyLog, NamedGroup, ServerConfig, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, EchConfigListBytes, PrivateKeyDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::ech_keys::EchKeys;
 use crate::failure::ssl_error;
@@ -148,6 +144,7 @@ pub(crate) struct Settings {
     versions: Vec<&'static SupportedProtocolVersion>,
     pub(crate) alpn: Vec<Vec<u8>>,
     key_log: Option<Arc<dyn KeyLog>>,
+    client: Option<ClientTls>,
     server: Option<EchServer>,
     /// Whether a server has ECH keys.
     has_ech_keys: bool,
@@ -242,6 +239,7 @@ impl Settings {
             versions: enabled,
             alpn,
             key_log,
+            client: None,
             server: None,
             has_ech_keys: ech_keys.is_some(),
             ech: choose(&ech_configs)?,
@@ -253,12 +251,28 @@ impl Settings {
             let keys = ech_keys.map(|keys| keys.get().keys.clone());
             let config = settings.server_config(tickets, client_order)?;
             settings.server = Some(ech_server(config, keys.unwrap_or_default().into())?);
+        } else {
+            settings.client = Some(settings.client_tls()?);
         }
         Ok(settings)
     }
 }
 
 impl Settings {
+    fn client_tls(&self) -> PyResult<ClientTls> {
+        let mut builder = ClientTls::builder()
+            .provider(Arc::clone(&self.provider))
+            .versions(&self.versions)
+            .trust(Trust::verifier(Arc::clone(&self.verifier) as _))
+            .client_certificate_resolver(Arc::clone(&self.identities) as _);
+        if let Some(key_log) = &self.key_log {
+            builder = builder.key_log(Arc::clone(key_log));
+        }
+        builder
+            .build()
+            .map_err(|error| ssl_error("TLS_ERROR", &error.to_string()))
+    }
+
     fn server_config(&self, tickets: usize, client_order: bool) -> PyResult<ServerConfig> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&self.versions)
@@ -332,81 +346,38 @@ impl Settings {
         self.grease && self.ech.is_none()
     }
 
-    /// What a client's hellos have to pass before they are sent.
-    pub(crate) fn guard(&self, name: &ServerName<'_>) -> Guard {
-        match &self.ech {
-            Some(chosen) => Guard::new(
-                Offering::Hidden {
-                    name: match name {
-                        ServerName::DnsName(name) => Some(name.as_ref().to_owned()),
-                        _ => None,
-                    },
-                    outer: match &self.outer_name {
-                        Some(name) => name.as_str().to_owned(),
-                        None => chosen.contents().public_name.to_string(),
-                    },
-                },
-                Some(chosen.suite_id().kem),
-            ),
-            None => Guard::new(Offering::Open, None),
-        }
-    }
-
-    /// Makes a client's connection.
+    /// Makes a client's connection, and the guard that its hellos have to pass.
     pub(crate) fn client(
         &self,
         name: ServerName<'static>,
         sessions: Arc<dyn ClientSessionStore>,
-    ) -> Result<ClientConnection, rustls::Error> {
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider));
-        let mut verifier: Arc<dyn ServerCertVerifier> = Arc::clone(&self.verifier) as _;
-        let renamed;
-        let builder = match &self.ech {
+    ) -> Result<ClientHandshake, rustls::Error> {
+        let tls = self
+            .client
+            .as_ref()
+            .ok_or_else(|| rustls::Error::General("not a client's settings".to_owned()))?;
+        let mut target = TlsTarget::new(name);
+        target.alpn.clone_from(&self.alpn);
+        target.sessions = SessionUse::Store(sessions);
+        target.offer = match &self.ech {
             Some(chosen) => {
-                let (list, suite) = match &self.outer_name {
-                    None => (chosen.single_list(), chosen.suite),
-                    Some(name) => {
-                        renamed = Renamed::new(chosen, name)
-                            .map_err(|error| rustls::Error::General(error.to_string()))?;
-                        verifier = renamed.verifier(verifier);
-                        (renamed.list().to_vec(), renamed.suite())
-                    }
-                };
-                let config = EchConfig::new(EchConfigListBytes::from(list), &[suite])?;
-                builder.with_ech(EchMode::Enable(config))?
+                let mut offer = RealOffer::new(chosen.clone());
+                offer.outer_sni.clone_from(&self.outer_name);
+                EchOffer::Real(Box::new(offer))
             }
-            None if self.grease => builder.with_ech(EchMode::Grease(grease()?))?,
-            None => builder.with_protocol_versions(&self.versions)?,
+            None if self.grease => EchOffer::Grease,
+            None => EchOffer::None,
         };
-        let mut config = builder
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_client_cert_resolver(Arc::clone(&self.identities) as _);
-        config.alpn_protocols.clone_from(&self.alpn);
-        config.resumption = Resumption::store(sessions);
-        if let Some(key_log) = &self.key_log {
-            config.key_log = Arc::clone(key_log);
-        }
-        ClientConnection::new(Arc::new(config), name)
+        tls.handshake(&target).map_err(|error| match error {
+            ClientSetupError::Tls { source, .. } => source,
+            other => rustls::Error::General(other.to_string()),
+        })
     }
 }
 
 fn ech_server(config: ServerConfig, keys: EchKeyHandle) -> PyResult<EchServer> {
     EchServer::new(Arc::new(config), keys)
         .map_err(|error| ssl_error("TLS_ERROR", &error.to_string()))
-}
-
-/// GREASE with a suite at random (RFC 9849 §6.2), of those under X25519, as browsers send them;
-/// see docs/decisions/060.
-fn grease() -> Result<EchGreaseConfig, rustls::Error> {
-    let suites: Vec<_> = echkit_proto::hpke::suites()
-        .iter()
-        .copied()
-        .filter(|suite| Suite::from(suite.suite()).kem == Kem::X25519)
-        .collect();
-    let suite = suites[rand::random_range(0..suites.len())];
-    let (key, _) = suite.generate_key_pair()?;
-    Ok(EchGreaseConfig::new(suite, key))
 }
 
 /// The first usable config of the lists, in the order in which they are given.

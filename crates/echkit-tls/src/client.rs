@@ -2,18 +2,26 @@
 //!
 //! [`ClientTls`] makes one rustls configuration for each connection out of parts that stay the
 //! same: verifier, client certificate, session stores. [`Guard`] reads every outgoing ClientHello
-//! before it leaves.
+//! before it leaves, and [`OfferOutcome`] says what became of the offer when the handshake has
+//! ended. Callers with a way of their own to make connections use [`ClientTls::prepare`].
 
 mod connection;
 mod grease;
+mod group_hints;
+mod outcome;
 mod outer_name;
+mod real_offer;
 mod retry_configs;
 mod sessions;
+mod target;
 mod trust;
 
 pub use crate::error::{ClientSetupError, TrustOrigin};
-pub use connection::{ClientTls, ClientTlsBuilder, EchOffer, TlsTarget, default_provider};
+pub use connection::{ClientTls, ClientTlsBuilder, default_provider};
 pub use echkit_proto::client::{Guard, GuardError, Offering, SeenHello};
-pub use outer_name::{OuterName, Renamed};
+pub use outcome::{OfferOutcome, Rejection};
+pub use outer_name::OuterName;
+pub use real_offer::InfoScope;
 pub use retry_configs::retry_configs;
+pub use target::{ClientHandshake, EchOffer, PreparedClient, RealOffer, SessionUse, TlsTarget};
 pub use trust::Trust;

@@ -13,7 +13,9 @@ use rustls::server::ServerConnection;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{EchConfigListBytes, PrivateKeyDer, ServerName};
 
-use echkit_tls::client::{ClientTls, EchOffer, Guard, GuardError, Offering, TlsTarget, Trust};
+use echkit_tls::client::{
+    ClientHandshake, ClientTls, EchOffer, Guard, GuardError, Offering, SessionUse, TlsTarget, Trust,
+};
 
 const HIDDEN: &str = "hidden-name.test";
 const PUBLIC: &str = "public.test";
@@ -33,10 +35,9 @@ fn ech_list() -> EchConfigList {
 fn target(offer: EchOffer) -> TlsTarget {
     TlsTarget {
         name: ServerName::try_from(HIDDEN).unwrap(),
-        port: 443,
         alpn: vec![b"h2".to_vec()],
         offer,
-        resume: true,
+        sessions: SessionUse::ByOrigin { port: 443 },
     }
 }
 
@@ -57,11 +58,12 @@ fn client_tls() -> ClientTls {
 }
 
 fn real_hello() -> (Vec<u8>, Guard) {
-    let offer = EchOffer::Real {
-        chosen: ech_list().select().chosen.unwrap(),
-        outer_sni: None,
-    };
-    let (mut connection, guard) = client_tls().connection(&target(offer)).unwrap();
+    let offer = EchOffer::real(ech_list().select().chosen.unwrap());
+    let ClientHandshake {
+        mut connection,
+        guard,
+        ..
+    } = client_tls().handshake(&target(offer)).unwrap();
     (flight(&mut connection), guard)
 }
 
@@ -98,7 +100,8 @@ fn nothing_is_cleared_before_the_whole_hello_was_read() {
 fn a_hello_without_the_offer_is_stopped() {
     for offer in [EchOffer::None, EchOffer::Grease] {
         let grease = matches!(offer, EchOffer::Grease);
-        let (mut connection, mut open) = client_tls().connection(&target(offer)).unwrap();
+        let started = client_tls().handshake(&target(offer)).unwrap();
+        let (mut connection, mut open) = (started.connection, started.guard);
         let hello = flight(&mut connection);
         let mut guard = Guard::new(offering(), None);
         let error = guard.push(&hello).unwrap_err();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use echkit::server::{self, EchKeys, EchServer};
-use echkit::tls::{ClientTls, EchOffer, TlsTarget, Trust};
+use echkit::tls::{ClientHandshake, ClientTls, EchOffer, TlsTarget, Trust};
 use echkit_proto::config::EchConfigList;
 use echkit_proto::key::{EchKey, KeyParams};
 use rustls::client::Resumption;
@@ -218,15 +218,10 @@ impl Bench {
             Client::Stale => self.stale.clone(),
             Client::Offer => self.published.clone(),
         };
-        let target = TlsTarget {
-            name,
-            port: 443,
-            alpn: Vec::new(),
-            offer,
-            resume: false,
-        };
-        let (connection, guard) = self.ours_client.connection(&target).unwrap();
-        ClientEnd::Ours(Box::new((connection, guard)))
+        let mut target = TlsTarget::new(name);
+        target.offer = offer;
+        let started = self.ours_client.handshake(&target).unwrap();
+        ClientEnd::Ours(Box::new(started))
     }
 
     fn server(&self, server: Server) -> ServerEnd {
@@ -242,10 +237,7 @@ impl Bench {
 
 fn offer(key: &EchKey) -> EchOffer {
     let list = EchConfigList::from(key.config().clone());
-    EchOffer::Real {
-        chosen: list.select().chosen.unwrap(),
-        outer_sni: None,
-    }
+    EchOffer::real(list.select().chosen.unwrap())
 }
 
 fn timed<T>(total: &mut Duration, run: impl FnOnce() -> T) -> T {
@@ -257,7 +249,7 @@ fn timed<T>(total: &mut Duration, run: impl FnOnce() -> T) -> T {
 
 enum ClientEnd {
     Stock(Box<ClientConnection>),
-    Ours(Box<(ClientConnection, echkit::tls::Guard)>),
+    Ours(Box<ClientHandshake>),
 }
 
 impl ClientEnd {
@@ -265,7 +257,9 @@ impl ClientEnd {
         match self {
             Self::Stock(connection) => written((&mut **connection).into()),
             Self::Ours(ours) => {
-                let (connection, guard) = ours.as_mut();
+                let ClientHandshake {
+                    connection, guard, ..
+                } = ours.as_mut();
                 let mut bytes = Vec::new();
                 while connection.wants_write() {
                     connection.write_tls(&mut bytes).unwrap();
@@ -282,7 +276,7 @@ impl ClientEnd {
     fn input(&mut self, bytes: &[u8]) {
         let connection = match self {
             Self::Stock(connection) => connection,
-            Self::Ours(ours) => &mut ours.0,
+            Self::Ours(ours) => &mut ours.connection,
         };
         let mut rest = bytes;
         while !rest.is_empty() {

@@ -3,8 +3,9 @@
 
 pub(crate) use echkit_tls::client::default_provider;
 pub use echkit_tls::client::{
-    ClientSetupError, ClientTls, ClientTlsBuilder, EchOffer, Guard, GuardError, Offering,
-    OuterName, Renamed, SeenHello, TlsTarget, Trust, TrustOrigin,
+    ClientHandshake, ClientSetupError, ClientTls, ClientTlsBuilder, EchOffer, Guard, GuardError,
+    InfoScope, OfferOutcome, Offering, OuterName, PreparedClient, RealOffer, Rejection, SeenHello,
+    SessionUse, TlsTarget, Trust, TrustOrigin,
 };
 
 pub use crate::connect::{ByteCounts, Guarded};

@@ -58,9 +58,9 @@ impl SslObject {
         if let (Some(wanted), None) = (&sessions.wanted, settings.ech()) {
             sessions.store = wanted.get().store();
         }
-        let connection = settings.client(name.clone(), Arc::clone(&sessions.store) as _)?;
-        core.guard = Some(settings.guard(&name));
-        core.state = State::Running(Box::new(Connection::Client(connection)));
+        let started = settings.client(name, Arc::clone(&sessions.store) as _)?;
+        core.guard = Some(started.guard);
+        core.state = State::Running(Box::new(Connection::Client(started.connection)));
         Ok(true)
     }
 

@@ -4,35 +4,92 @@
 //! resumed across them because they share the session store and the very same verifier and client
 //! certificate resolver: rustls compares these two by identity.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use echkit_proto::client::{Guard, Offering};
+use echkit_proto::client::Guard;
 use echkit_proto::config::Chosen;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{ClientConnection, EchConfig, EchMode, ResolvesClientCert, Resumption};
+use rustls::client::{
+    ClientConnection, ClientSessionStore, EchConfig, EchMode, ResolvesClientCert, Resumption,
+};
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, KeyLog, SignatureScheme};
-use rustls_pki_types::{CertificateDer, EchConfigListBytes, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, KeyLog, SignatureScheme, SupportedProtocolVersion};
+use rustls_pki_types::{CertificateDer, EchConfigListBytes, PrivateKeyDer};
 
-use super::outer_name::{OuterName, Renamed};
+use super::Trust;
+use super::grease::grease;
+use super::group_hints::WithoutGroupHints;
+use super::outer_name::Verifiers;
+use super::real_offer::{InfoScope, RustlsOffer, is_encapsulation_error};
 use super::sessions::{Scope, Sessions};
-use super::{Trust, grease};
+use super::target::{ClientHandshake, EchOffer, PreparedClient, SessionUse, TlsTarget};
 use crate::error::ClientSetupError;
 
-/// Wrapped verifiers kept at most: one for each pair of outer SNI and public_name.
-const MAX_WRAPPED_VERIFIERS: usize = 64;
-
 /// What stays the same for every TLS connection of a client.
+///
+/// Callers with a verifier, client certificates, sessions, cryptography or a key log of their own
+/// hand them to the builder, and get the same offers:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use echkit_proto::config::EchConfigList;
+/// # use echkit_proto::key::{EchKey, KeyParams};
+/// use echkit_tls::client::{
+///     ClientTls, EchOffer, OfferOutcome, SessionUse, TlsTarget, Trust, default_provider,
+/// };
+/// use rustls::client::ClientSessionMemoryCache;
+///
+/// # fn own_verifier() -> Arc<dyn rustls::client::danger::ServerCertVerifier> {
+/// #     let key = rcgen::generate_simple_self_signed(vec!["site.test".to_owned()]).unwrap();
+/// #     let mut roots = rustls::RootCertStore::empty();
+/// #     roots.add(key.cert.der().clone()).unwrap();
+/// #     let provider = Arc::new(default_provider());
+/// #     rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+/// #         .build()
+/// #         .unwrap()
+/// # }
+/// # let key = EchKey::generate(&KeyParams::new("public.test")?)?;
+/// # let published = EchConfigList::from(key.config().clone()).encode();
+/// // Once for many connections: all that is not about ECH.
+/// let tls = ClientTls::builder()
+///     .provider(Arc::new(default_provider()))
+///     .versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+///     .trust(Trust::verifier(own_verifier()))
+///     .build()?;
+///
+/// // For each connection: the name, the offer, and where sessions are.
+/// let list = EchConfigList::parse(&published)?;
+/// let mut target = TlsTarget::new("hidden.test".try_into()?);
+/// target.alpn = vec![b"http/1.1".to_vec()];
+/// target.sessions = SessionUse::Store(Arc::new(ClientSessionMemoryCache::new(8)));
+/// target.offer = match list.select().chosen {
+///     Some(chosen) => EchOffer::real(chosen),
+///     None => EchOffer::Grease,
+/// };
+/// let mut handshake = tls.handshake(&target)?;
+///
+/// // What rustls wants to send passes the guard, and only what is cleared is sent.
+/// let mut flight = Vec::new();
+/// handshake.connection.write_tls(&mut flight)?;
+/// handshake.guard.push(&flight)?;
+/// assert_eq!(handshake.guard.hellos()[0].outer_sni.as_deref(), Some("public.test"));
+///
+/// // When the handshake has ended: what became of the offer.
+/// let outcome = OfferOutcome::read(&handshake.connection, None);
+/// assert_eq!(outcome, OfferOutcome::Undecided);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct ClientTls {
     provider: Arc<CryptoProvider>,
-    verifier: Arc<dyn ServerCertVerifier>,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    verifiers: Verifiers,
     client_certificate: Arc<dyn ResolvesClientCert>,
     key_log: Arc<dyn KeyLog>,
     sessions: Sessions,
-    wrapped_verifiers: Mutex<HashMap<(String, String), Arc<dyn ServerCertVerifier>>>,
+    /// Whose settings every configuration takes over.
+    template: Option<Arc<ClientConfig>>,
 }
 
 impl ClientTls {
@@ -41,65 +98,142 @@ impl ClientTls {
         ClientTlsBuilder::default()
     }
 
-    /// Makes a connection and the guard that its bytes have to pass.
+    /// Makes a connection with its first hello, and the guard that its bytes have to pass.
+    ///
+    /// Where encapsulating to the key of the chosen config fails, the next usable one is taken.
+    ///
+    /// # Errors
+    ///
+    /// When rustls refuses the configuration, no config's key can be used, or the outer SNI names
+    /// the origin.
+    pub fn handshake(&self, target: &TlsTarget) -> Result<ClientHandshake, ClientSetupError> {
+        let EchOffer::Real(offer) = &target.offer else {
+            return self.handshake_with(target, None);
+        };
+        let mut last = None;
+        for chosen in offer.candidates() {
+            match self.handshake_with(target, Some(chosen)) {
+                Err(ClientSetupError::Tls { host, source }) if is_encapsulation_error(&source) => {
+                    last = Some(ClientSetupError::Tls { host, source });
+                }
+                other => return other,
+            }
+        }
+        Err(last.unwrap_or_else(|| ClientSetupError::Setting {
+            setting: "ECH",
+            reason: "there is no config to offer".to_owned(),
+        }))
+    }
+
+    /// Makes the configuration for one connection, for callers that make the connection in a way
+    /// of their own. A real offer is made with its first config.
     ///
     /// # Errors
     ///
     /// When rustls refuses the configuration, or the outer SNI names the origin.
-    pub fn connection(
+    pub fn prepare(&self, target: &TlsTarget) -> Result<PreparedClient, ClientSetupError> {
+        let chosen = match &target.offer {
+            EchOffer::Real(offer) => Some(&offer.chosen),
+            _ => None,
+        };
+        self.prepare_with(target, chosen)
+    }
+
+    fn handshake_with(
         &self,
         target: &TlsTarget,
-    ) -> Result<(ClientConnection, Guard), ClientSetupError> {
-        let host = target.name.to_str().into_owned();
+        chosen: Option<&Chosen>,
+    ) -> Result<ClientHandshake, ClientSetupError> {
+        let PreparedClient {
+            config,
+            name,
+            guard,
+            scope,
+        } = self.prepare_with(target, chosen)?;
+        let connection = scope
+            .enter(|| ClientConnection::new(config, name))
+            .map_err(|source| ClientSetupError::Tls {
+                host: target.name.to_str().into_owned(),
+                source,
+            })?;
+        Ok(ClientHandshake {
+            connection,
+            guard,
+            offered: chosen.cloned(),
+        })
+    }
+
+    fn prepare_with(
+        &self,
+        target: &TlsTarget,
+        chosen: Option<&Chosen>,
+    ) -> Result<PreparedClient, ClientSetupError> {
+        let host = target.name.to_str();
         let refused = |source: rustls::Error| ClientSetupError::Tls {
-            host: host.clone(),
+            host: host.clone().into_owned(),
             source,
         };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider));
-        let mut verifier = Arc::clone(&self.verifier);
-        let renamed;
+        let mut verifier = self.verifiers.plain();
+        let mut scope = InfoScope::NONE;
         let mut kem = None;
-        let builder = match &target.offer {
-            EchOffer::None => builder.with_safe_default_protocol_versions(),
-            EchOffer::Grease => {
-                let (config, suite) = grease::random().map_err(refused)?;
+        let builder = match (&target.offer, chosen) {
+            (EchOffer::Real(offer), Some(chosen)) => {
+                kem = Some(chosen.suite_id().kem);
+                if let Some(name) = &offer.outer_sni {
+                    name.check_against(&host)?;
+                    verifier = self.verifiers.renaming(chosen, name)?;
+                }
+                let given = RustlsOffer::new(chosen, offer.outer_sni.as_ref()).map_err(refused)?;
+                let list = EchConfigListBytes::from(given.list);
+                let config = EchConfig::new(list, &[given.suite]).map_err(refused)?;
+                scope = given.scope;
+                builder.with_ech(EchMode::Enable(config))
+            }
+            (EchOffer::Grease, _) => {
+                let (config, suite) = grease().map_err(refused)?;
                 kem = Some(suite.kem);
                 builder.with_ech(EchMode::Grease(config))
             }
-            EchOffer::Real { chosen, outer_sni } => {
-                kem = Some(chosen.suite_id().kem);
-                let (list, suite) = match outer_sni {
-                    None => (chosen.single_list(), chosen.suite),
-                    Some(name) => {
-                        name.check_against(&host)?;
-                        renamed = Renamed::new(chosen, name)?;
-                        verifier = self.verifier_for(name, chosen, &renamed);
-                        (renamed.list().to_vec(), renamed.suite())
-                    }
-                };
-                let config =
-                    EchConfig::new(EchConfigListBytes::from(list), &[suite]).map_err(refused)?;
-                builder.with_ech(EchMode::Enable(config))
-            }
+            _ => builder.with_protocol_versions(&self.versions),
         }
         .map_err(refused)?;
         let mut config = builder
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_client_cert_resolver(Arc::clone(&self.client_certificate));
+        if let Some(template) = &self.template {
+            take_over(&mut config, template);
+        }
         config.alpn_protocols.clone_from(&target.alpn);
         config.key_log = Arc::clone(&self.key_log);
-        config.resumption = match target.resume {
-            true => Resumption::store(self.sessions.store(&Scope {
-                host: host.to_ascii_lowercase(),
-                port: target.port,
-                ech: matches!(target.offer, EchOffer::Real { .. }),
-            })),
-            false => Resumption::disabled(),
+        config.resumption = match self.session_store(target) {
+            Some(store) => Resumption::store(store),
+            None => Resumption::disabled(),
         };
-        let connection =
-            ClientConnection::new(Arc::new(config), target.name.clone()).map_err(refused)?;
-        Ok((connection, Guard::new(target.offering(), kem)))
+        Ok(PreparedClient {
+            config: Arc::new(config),
+            name: target.name.clone(),
+            guard: Guard::new(target.offering(chosen), kem),
+            scope,
+        })
+    }
+
+    fn session_store(&self, target: &TlsTarget) -> Option<Arc<dyn ClientSessionStore>> {
+        let real = matches!(target.offer, EchOffer::Real(_));
+        let store = match &target.sessions {
+            SessionUse::Off => return None,
+            SessionUse::Store(store) => Arc::clone(store),
+            SessionUse::ByOrigin { port } => self.sessions.store(&Scope {
+                host: target.name.to_str().to_ascii_lowercase(),
+                port: *port,
+                ech: real,
+            }),
+        };
+        Some(match real {
+            true => Arc::new(WithoutGroupHints(store)),
+            false => store,
+        })
     }
 
     /// A rustls configuration with the same trust and without ECH: for resolvers, whose names are
@@ -117,35 +251,10 @@ impl ClientTls {
             })?;
         let mut config = builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&self.verifier))
+            .with_custom_certificate_verifier(self.verifiers.plain())
             .with_client_cert_resolver(Arc::clone(&self.client_certificate));
         config.key_log = Arc::clone(&self.key_log);
         Ok(Arc::new(config))
-    }
-
-    /// The verifier that maps an outer SNI back to the public_name; the same one each time, or
-    /// no session would ever be resumed.
-    fn verifier_for(
-        &self,
-        name: &OuterName,
-        chosen: &Chosen,
-        renamed: &Renamed,
-    ) -> Arc<dyn ServerCertVerifier> {
-        let mut known = self
-            .wrapped_verifiers
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let key = (
-            name.as_str().to_owned(),
-            chosen.contents().public_name.to_string(),
-        );
-        if known.len() >= MAX_WRAPPED_VERIFIERS && !known.contains_key(&key) {
-            known.clear();
-        }
-        let verifier = known
-            .entry(key)
-            .or_insert_with(|| renamed.verifier(Arc::clone(&self.verifier)));
-        Arc::clone(verifier)
     }
 }
 
@@ -161,8 +270,10 @@ impl fmt::Debug for ClientTls {
 pub struct ClientTlsBuilder {
     trust: Trust,
     provider: Option<Arc<CryptoProvider>>,
+    versions: Option<Vec<&'static SupportedProtocolVersion>>,
     client_certificate: Option<Arc<dyn ResolvesClientCert>>,
     key_log: Option<Arc<dyn KeyLog>>,
+    template: Option<Arc<ClientConfig>>,
 }
 
 impl ClientTlsBuilder {
@@ -176,6 +287,29 @@ impl ClientTlsBuilder {
     pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
         self.provider = Some(provider);
         self
+    }
+
+    /// The versions of TLS to offer where there is no ECH extension; 1.3 and 1.2 by default. With
+    /// one, real or GREASE, rustls offers TLS 1.3 alone.
+    pub fn versions(mut self, versions: &[&'static SupportedProtocolVersion]) -> Self {
+        self.versions = Some(versions.to_vec());
+        self
+    }
+
+    /// Takes over what `config` says: its cryptography, client certificate and key log, and its
+    /// settings of SNI, fragment size, certificate compression, extraction of secrets, ALPN check,
+    /// extended master secret and ticket requests.
+    ///
+    /// rustls gives neither its verifier nor its session store out: hand the former to
+    /// [`Self::trust`] with [`Trust::verifier`], and the latter to [`TlsTarget::sessions`]. Early
+    /// data is not used.
+    pub fn like(self, config: &Arc<ClientConfig>) -> Self {
+        let mut builder = self
+            .provider(Arc::clone(config.crypto_provider()))
+            .client_certificate_resolver(Arc::clone(&config.client_auth_cert_resolver))
+            .key_log(Arc::clone(&config.key_log));
+        builder.template = Some(Arc::clone(config));
+        builder
     }
 
     /// A certificate to show where a server asks for one. It is never shown to a server that
@@ -228,7 +362,10 @@ impl ClientTlsBuilder {
         let verifier = self.trust.build(&provider)?;
         Ok(ClientTls {
             provider,
-            verifier,
+            versions: self
+                .versions
+                .unwrap_or_else(|| rustls::DEFAULT_VERSIONS.to_vec()),
+            verifiers: Verifiers::new(verifier),
             client_certificate: self
                 .client_certificate
                 .unwrap_or_else(|| Arc::new(NoClientCertificate)),
@@ -236,7 +373,7 @@ impl ClientTlsBuilder {
                 .key_log
                 .unwrap_or_else(|| Arc::new(rustls::NoKeyLog {})),
             sessions: Sessions::default(),
-            wrapped_verifiers: Mutex::default(),
+            template: self.template,
         })
     }
 }
@@ -245,6 +382,26 @@ impl fmt::Debug for ClientTlsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientTlsBuilder").finish_non_exhaustive()
     }
+}
+
+/// Takes over the settings that [`ClientTlsBuilder::like`] names.
+fn take_over(config: &mut ClientConfig, template: &ClientConfig) {
+    config.enable_sni = template.enable_sni;
+    config.max_fragment_size = template.max_fragment_size;
+    config.enable_secret_extraction = template.enable_secret_extraction;
+    config.check_selected_alpn = template.check_selected_alpn;
+    config.require_ems = template.require_ems;
+    config.time_provider = Arc::clone(&template.time_provider);
+    config
+        .cert_decompressors
+        .clone_from(&template.cert_decompressors);
+    config
+        .cert_compressors
+        .clone_from(&template.cert_compressors);
+    config.cert_compression_cache = Arc::clone(&template.cert_compression_cache);
+    config
+        .send_ticket_request
+        .clone_from(&template.send_ticket_request);
 }
 
 /// The cryptography of TLS itself, unless another is chosen: rustls on aws-lc-rs.
@@ -265,54 +422,4 @@ impl ResolvesClientCert for NoClientCertificate {
     fn has_certs(&self) -> bool {
         false
     }
-}
-
-/// What one connection is to do.
-#[derive(Clone, Debug)]
-pub struct TlsTarget {
-    /// The origin's host: the name inside ECH.
-    pub name: ServerName<'static>,
-    /// The origin's port, which sessions are kept apart by.
-    pub port: u16,
-    /// The application protocols to offer, in order of preference.
-    pub alpn: Vec<Vec<u8>>,
-    /// The ECH offer.
-    pub offer: EchOffer,
-    /// Whether sessions may be resumed and kept.
-    pub resume: bool,
-}
-
-impl TlsTarget {
-    fn offering(&self) -> Offering {
-        match &self.offer {
-            EchOffer::None | EchOffer::Grease => Offering::Open,
-            EchOffer::Real { chosen, outer_sni } => Offering::Hidden {
-                name: match &self.name {
-                    ServerName::DnsName(name) => Some(name.as_ref().to_owned()),
-                    _ => None,
-                },
-                outer: match outer_sni {
-                    Some(name) => name.as_str().to_owned(),
-                    None => chosen.contents().public_name.to_string(),
-                },
-            },
-        }
-    }
-}
-
-/// What a hello says about ECH.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum EchOffer {
-    /// Nothing; TLS 1.2 is allowed.
-    None,
-    /// GREASE (RFC 9849 §6.2). rustls then offers TLS 1.3 alone.
-    Grease,
-    /// A real offer (RFC 9849 §6.1).
-    Real {
-        /// The config and the suite.
-        chosen: Chosen,
-        /// An outer SNI other than the public_name.
-        outer_sni: Option<OuterName>,
-    },
 }

@@ -1,91 +1,75 @@
 //! GREASE: an `encrypted_client_hello` extension of random content (RFC 9849 §6.2).
+//!
+//! rustls draws the config_id, and pads the payload as a real one for a name of 255 bytes. The
+//! suite is chosen here, and is the one that real offers have: see
+//! `docs/decisions/086-real-and-grease-hellos.md`.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::OnceLock;
 
-use echkit_proto::hpke::{Kem, Suite, suites};
-use rand::Rng;
+use echkit_proto::hpke::{self, Aead, Kdf, Kem, Suite, SymmetricSuite};
 use rustls::client::EchGreaseConfig;
-use rustls::crypto::hpke::{Hpke, HpkePublicKey};
+use rustls::crypto::hpke::HpkePublicKey;
 
-/// Keys to encapsulate to, one for each suite.
-///
-/// Only the fresh encapsulation is sent, never the key, so one key per process does.
-static PLACEHOLDERS: Mutex<Option<HashMap<Suite, HpkePublicKey>>> = Mutex::new(None);
-
-/// A GREASE configuration with a suite picked at random among those under X25519 (RFC 9849 §6.2),
-/// as nearly all published configs and the browsers have it: GREASE is to look like them.
-///
-/// `docs/decisions/045-grease-suites.md` says why no other KEM is drawn.
-pub(super) fn random() -> Result<(EchGreaseConfig, Suite), rustls::Error> {
-    let usual: Vec<_> = suites()
-        .iter()
-        .copied()
-        .filter(|suite| Suite::from(suite.suite()).kem == Kem::X25519)
-        .collect();
-    with(usual[rand::rng().random_range(0..usual.len())])
-}
-
-fn with(suite: &'static dyn Hpke) -> Result<(EchGreaseConfig, Suite), rustls::Error> {
-    let id = Suite::from(suite.suite());
-    let mut guard = PLACEHOLDERS
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let known = guard.get_or_insert_default();
-    let key = match known.get(&id) {
+/// A GREASE configuration, and its suite.
+pub(super) fn grease() -> Result<(EchGreaseConfig, Suite), rustls::Error> {
+    /// A key to encapsulate to. Only the fresh encapsulation is sent, never the key, so that one
+    /// per process serves.
+    static PLACEHOLDER: OnceLock<HpkePublicKey> = OnceLock::new();
+    let suite = usual_suite(has_aes_hardware());
+    let hpke = hpke::find(suite)
+        .ok_or_else(|| rustls::Error::General(format!("the suite {suite} is not implemented")))?;
+    let key = match PLACEHOLDER.get() {
         Some(key) => key.clone(),
         None => {
-            let (key, _) = suite.generate_key_pair()?;
-            known.insert(id, key.clone());
-            key
+            let (key, _) = hpke.generate_key_pair()?;
+            PLACEHOLDER.get_or_init(|| key).clone()
         }
     };
-    Ok((EchGreaseConfig::new(suite, key), id))
+    Ok((EchGreaseConfig::new(hpke, key), suite))
+}
+
+/// The suite that a browser's offers have on such a machine: X25519 and HKDF-SHA256, with
+/// AES-128-GCM where it is done in hardware, and ChaCha20-Poly1305 elsewhere.
+fn usual_suite(aes_hardware: bool) -> Suite {
+    let aead = match aes_hardware {
+        true => Aead::AES_128_GCM,
+        false => Aead::CHACHA20_POLY1305,
+    };
+    Suite {
+        kem: Kem::X25519,
+        sym: SymmetricSuite::new(Kdf::HKDF_SHA256, aead),
+    }
+}
+
+/// Whether the processor has instructions for AES and for the multiplication of GCM: what the
+/// browsers' TLS libraries ask for.
+fn has_aes_hardware() -> bool {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    return std::arch::is_x86_feature_detected!("aes")
+        && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes")
+        && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
-
-    use echkit_proto::hello::{ClientHello, EchExtension};
-    use rustls::client::{ClientConnection, EchMode};
-    use rustls::{ClientConfig, RootCertStore};
-
     use super::*;
 
     #[test]
-    fn what_is_drawn_looks_like_a_published_config_and_varies() {
-        let mut drawn = std::collections::HashSet::new();
-        for _ in 0..200 {
-            let (config, suite) = random().unwrap();
-            assert_eq!(suite.kem, Kem::X25519, "{config:?}");
-            drawn.insert(suite.sym);
-        }
-        // One of at least two hundred times out: never by chance.
-        assert!(drawn.len() > 1, "{drawn:?}");
-    }
-
-    #[test]
-    fn every_suite_makes_a_hello_that_looks_like_an_offer() {
-        for hpke in suites() {
-            let (grease, suite) = with(*hpke).unwrap();
-            let provider = Arc::new(super::super::default_provider());
-            let config = ClientConfig::builder_with_provider(provider)
-                .with_ech(EchMode::Grease(grease))
-                .unwrap()
-                .with_root_certificates(RootCertStore::empty())
-                .with_no_client_auth();
-            let name = "site.test".try_into().unwrap();
-            let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
-            let mut bytes = Vec::new();
-            connection.write_tls(&mut bytes).unwrap();
-            let hello = ClientHello::parse(&bytes[5..]).unwrap();
-            let Some(EchExtension::Outer(ech)) = hello.ech().unwrap() else {
-                panic!("{suite}");
-            };
-            assert_eq!(ech.suite, suite.sym);
-            assert!(!ech.enc.is_empty() && ech.payload.len() > 128, "{suite}");
-        }
+    fn the_suite_is_a_browsers_on_machines_with_and_without_aes() {
+        let names = [true, false].map(|aes| usual_suite(aes).to_string());
+        assert_eq!(
+            names,
+            [
+                "x25519,hkdf-sha256,aes-128-gcm",
+                "x25519,hkdf-sha256,chacha20-poly1305"
+            ]
+        );
+        let (_, suite) = grease().unwrap();
+        assert!(names.contains(&suite.to_string()), "{suite}");
     }
 }

@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 
 use echkit_proto::client::{AfterRejection, RejectionPolicy, after_rejection};
 use echkit_proto::race::Failure as Reach;
-use echkit_tls::client::retry_configs;
-use rustls::client::EchStatus as TlsEch;
 use rustls::{AlertDescription, PeerIncompatible};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -24,7 +22,10 @@ use super::run::limit;
 use crate::error::{Cause, Step};
 use crate::policy::{EchMode, Policy};
 use crate::report::{CertificateReport, EchReport, EchSource, EchStatus, TlsReport};
-use crate::tls::{ClientTls, EchOffer, GuardError, Guarded, OuterName, SeenHello, TlsTarget};
+use crate::tls::{
+    ClientHandshake, ClientTls, EchOffer, GuardError, Guarded, OfferOutcome, OuterName, RealOffer,
+    SeenHello, SessionUse, TlsTarget,
+};
 
 /// A TLS stream over TCP.
 type Tls = TlsStream<Guarded<TcpStream>>;
@@ -209,9 +210,11 @@ impl State<'_> {
         self.progress.connected();
         self.reached |= self.offer.is_real();
 
-        let (connection, guard) = setting
+        let ClientHandshake {
+            connection, guard, ..
+        } = setting
             .tls
-            .connection(&self.target())
+            .handshake(&self.target())
             .map_err(|error| Failure::Setting(error.into()))?;
         let counts = setting.recorder.counts().clone();
         let limit = limit(timeouts.handshake, setting.deadline);
@@ -236,25 +239,25 @@ impl State<'_> {
     }
 
     fn target(&self) -> TlsTarget {
-        TlsTarget {
-            name: self.setting.name.clone(),
-            port: self.setting.port,
-            alpn: self.setting.alpn.to_vec(),
-            offer: match &self.offer {
-                Offer::None => EchOffer::None,
-                Offer::Grease => EchOffer::Grease,
-                Offer::Real { chosen, .. } => EchOffer::Real {
-                    chosen: (**chosen).clone(),
-                    outer_sni: self.setting.outer_sni.cloned(),
-                },
-                Offer::Learn(made_up) => EchOffer::Real {
-                    chosen: (**made_up).clone(),
-                    outer_sni: None,
-                },
-            },
-            // Whoever is asked for configs need not recognise us.
-            resume: self.resume && !matches!(self.offer, Offer::Learn(_)),
+        let mut target = TlsTarget::new(self.setting.name.clone());
+        target.alpn = self.setting.alpn.to_vec();
+        target.offer = match &self.offer {
+            Offer::None => EchOffer::None,
+            Offer::Grease => EchOffer::Grease,
+            Offer::Real { chosen, .. } => {
+                let mut offer = RealOffer::new((**chosen).clone());
+                offer.outer_sni = self.setting.outer_sni.cloned();
+                EchOffer::Real(Box::new(offer))
+            }
+            Offer::Learn(made_up) => EchOffer::real((**made_up).clone()),
+        };
+        // A server that is asked for its configs need not recognise the client.
+        if self.resume && !matches!(self.offer, Offer::Learn(_)) {
+            target.sessions = SessionUse::ByOrigin {
+                port: self.setting.port,
+            };
         }
+        target
     }
 
     /// Puts what the last hello showed on the record.
@@ -285,16 +288,13 @@ impl State<'_> {
     }
 
     fn status_after(&self, error: &HandshakeError) -> EchStatus {
-        match (&self.offer, error.ech) {
+        match (&self.offer, &error.offer) {
             _ if error.hellos.is_empty() => self.ech.status,
             (Offer::Grease | Offer::Learn(_), _) => EchStatus::Grease,
             (Offer::None, _) => self.ech.status,
-            (Offer::Real { .. }, TlsEch::Accepted) => EchStatus::Accepted,
-            // Only the error that rustls gives after Finished says that it is authenticated.
-            (Offer::Real { .. }, _) => match rejection(&error.fault) {
-                Some(_) => EchStatus::Rejected,
-                None => EchStatus::Failed,
-            },
+            (Offer::Real { .. }, OfferOutcome::Accepted) => EchStatus::Accepted,
+            (Offer::Real { .. }, OfferOutcome::Rejected(_)) => EchStatus::Rejected,
+            (Offer::Real { .. }, _) => EchStatus::Failed,
         }
     }
 
@@ -328,8 +328,8 @@ impl State<'_> {
         if matches!(&self.offer, Offer::Real { source, .. } if *source == EchSource::Cache) {
             self.setting.kept.forget(self.published.as_deref());
         }
-        if let Some(configs) = rejection(&error.fault) {
-            return self.after_rejection(configs.as_deref());
+        if let OfferOutcome::Rejected(rejection) = &error.offer {
+            return self.after_rejection(rejection.retry_configs.as_deref());
         }
         match (&self.offer, &error.fault) {
             // rustls 0.23.46 was about to show a ticket; it is spent, and the next hello has none.
@@ -425,10 +425,12 @@ impl State<'_> {
 
     fn describe_fault(error: &HandshakeError) -> String {
         match &error.fault {
-            HandshakeFault::Tls(tls) => match rejection(&error.fault) {
-                Some(Some(_)) => "ECH rejected, with retry configs".to_owned(),
-                Some(None) => "ECH rejected, without retry configs".to_owned(),
-                None => in_words(tls),
+            HandshakeFault::Tls(tls) => match &error.offer {
+                OfferOutcome::Rejected(rejection) => match rejection.retry_configs {
+                    Some(_) => "ECH rejected, with retry configs".to_owned(),
+                    None => "ECH rejected, without retry configs".to_owned(),
+                },
+                _ => in_words(tls),
             },
             HandshakeFault::Io(error) => error.to_string(),
             HandshakeFault::Guard(error) => error.to_string(),
@@ -454,8 +456,15 @@ impl State<'_> {
                 (cause, Reach::Broken)
             }
             HandshakeFault::Tls(source) => {
-                let rejected = error.ech == TlsEch::Rejected;
+                let rejected = error.offer == OfferOutcome::RejectedUnauthenticated;
                 let cause = match source {
+                    source if error.offer == OfferOutcome::RejectedResumed => Cause::Tls {
+                        host,
+                        reason: "the server rejected ECH and resumed a session, which does not \
+                                 authenticate it for the public_name (RFC 9849 §6.1.2)"
+                            .to_owned(),
+                        source: Some(source),
+                    },
                     rustls::Error::InvalidCertificate(_)
                     | rustls::Error::NoCertificatesPresented => Cause::Certificate {
                         name: match (&self.offer, rejected) {
@@ -477,16 +486,6 @@ impl State<'_> {
                 (cause, Reach::Refused)
             }
         }
-    }
-}
-
-/// The retry configs of an authenticated rejection. rustls gives this error after it has verified
-/// the certificate for the public_name, its signature, and Finished; a rejection that is not
-/// authenticated ends in the error of the step that failed.
-fn rejection(fault: &HandshakeFault) -> Option<Option<Vec<u8>>> {
-    match fault {
-        HandshakeFault::Tls(error) => retry_configs(error),
-        _ => None,
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::tls::{ByteCounts, Guard, GuardError, Guarded, SeenHello};
+use crate::tls::{ByteCounts, Guard, GuardError, Guarded, OfferOutcome, SeenHello};
 
 const READ_BUFFER: usize = 16 * 1024;
 
@@ -24,8 +24,8 @@ const READ_BUFFER: usize = 16 * 1024;
 pub struct HandshakeError {
     /// Why.
     pub fault: HandshakeFault,
-    /// What had become of ECH by then.
-    pub ech: rustls::client::EchStatus,
+    /// What had become of the ECH offer by then.
+    pub offer: OfferOutcome,
     /// The hellos that were sent.
     pub hellos: Vec<SeenHello>,
     /// Whether the server had sent anything.
@@ -48,7 +48,7 @@ pub enum HandshakeFault {
 
 /// Shakes hands over `io`: every outgoing hello passes the guard first.
 ///
-/// `connection` and `guard` come from [`ClientTls::connection`](crate::tls::ClientTls::connection).
+/// `connection` and `guard` come from [`ClientTls::handshake`](crate::tls::ClientTls::handshake).
 ///
 /// # Errors
 ///
@@ -72,11 +72,18 @@ where
             .await
             .unwrap_or(Err(HandshakeFault::Timeout(limit))),
     };
+    let offer = OfferOutcome::read(
+        &connection,
+        match &outcome {
+            Err(HandshakeFault::Tls(error)) => Some(error),
+            _ => None,
+        },
+    );
     match outcome {
         Ok(()) => adopt(connection, io).await.map_err(|error| {
             Box::new(HandshakeError {
                 fault: HandshakeFault::Io(error),
-                ech: rustls::client::EchStatus::NotOffered,
+                offer,
                 hellos: Vec::new(),
                 answered,
             })
@@ -86,7 +93,7 @@ where
             let stopped = guard.and_then(Guard::stopped).cloned();
             Err(Box::new(HandshakeError {
                 fault: stopped.map_or(fault, HandshakeFault::Guard),
-                ech: connection.ech_status(),
+                offer,
                 hellos: guard.map(|g| g.hellos().to_vec()).unwrap_or_default(),
                 answered,
             }))

@@ -1,0 +1,148 @@
+//! What one connection is to do, and what it is made of.
+
+use std::sync::Arc;
+
+use echkit_proto::client::{Guard, Offering};
+use echkit_proto::config::Chosen;
+use rustls::ClientConfig;
+use rustls::client::{ClientConnection, ClientSessionStore};
+use rustls_pki_types::ServerName;
+
+use super::outer_name::OuterName;
+use super::real_offer::InfoScope;
+
+/// What one connection is to do.
+#[derive(Clone, Debug)]
+pub struct TlsTarget {
+    /// The origin's host: the name inside ECH.
+    pub name: ServerName<'static>,
+    /// The application protocols to offer, in order of preference.
+    pub alpn: Vec<Vec<u8>>,
+    /// The ECH offer.
+    pub offer: EchOffer,
+    /// Which sessions may be resumed, and where new ones go.
+    pub sessions: SessionUse,
+}
+
+impl TlsTarget {
+    /// A connection to `name` without application protocols, ECH or sessions.
+    pub fn new(name: ServerName<'static>) -> Self {
+        Self {
+            name,
+            alpn: Vec::new(),
+            offer: EchOffer::None,
+            sessions: SessionUse::Off,
+        }
+    }
+
+    /// What the guard has to hold the hellos to; `chosen` is the config of a real offer.
+    pub(super) fn offering(&self, chosen: Option<&Chosen>) -> Offering {
+        match (&self.offer, chosen) {
+            (EchOffer::Real(offer), Some(chosen)) => Offering::Hidden {
+                name: match &self.name {
+                    ServerName::DnsName(name) => Some(name.as_ref().to_owned()),
+                    _ => None,
+                },
+                outer: match &offer.outer_sni {
+                    Some(name) => name.as_str().to_owned(),
+                    None => chosen.contents().public_name.to_string(),
+                },
+            },
+            _ => Offering::Open,
+        }
+    }
+}
+
+/// What a hello says about ECH.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum EchOffer {
+    /// Nothing; TLS 1.2 is allowed.
+    None,
+    /// GREASE (RFC 9849 §6.2). rustls then offers TLS 1.3 alone.
+    Grease,
+    /// A real offer (RFC 9849 §6.1).
+    Real(Box<RealOffer>),
+}
+
+impl EchOffer {
+    /// A real offer of one config.
+    pub fn real(chosen: Chosen) -> Self {
+        Self::Real(Box::new(RealOffer::new(chosen)))
+    }
+}
+
+/// A real offer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RealOffer {
+    /// The config and the suite.
+    pub chosen: Chosen,
+    /// Usable configs of the same list to take, in turn, where encapsulating to the key before
+    /// fails.
+    pub others: Vec<Chosen>,
+    /// An outer SNI other than the public_name.
+    pub outer_sni: Option<OuterName>,
+}
+
+impl RealOffer {
+    /// An offer of one config, with its public_name outside.
+    pub fn new(chosen: Chosen) -> Self {
+        Self {
+            chosen,
+            others: Vec::new(),
+            outer_sni: None,
+        }
+    }
+
+    /// The configs, in the order in which they are tried.
+    pub(super) fn candidates(&self) -> impl Iterator<Item = &Chosen> {
+        std::iter::once(&self.chosen).chain(&self.others)
+    }
+}
+
+/// Which sessions a connection may resume, and where new ones go.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum SessionUse {
+    /// None are resumed or kept.
+    Off,
+    /// The client's own, kept apart by host, port, and whether they come from a real ECH offer.
+    ByOrigin {
+        /// The origin's port.
+        port: u16,
+    },
+    /// The caller's store. A session from a real offer must not be resumed without one, nor the
+    /// other way round: it would tie a hidden visit to a visible one.
+    Store(Arc<dyn ClientSessionStore>),
+}
+
+/// A rustls configuration for one connection, with what has to go along with it: for callers that
+/// make the connection in a way of their own, such as `tokio_rustls::TlsConnector`.
+///
+/// - The connection has to be made inside of [`InfoScope::enter`].
+/// - Everything that it wants to send has to pass the [`Guard`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct PreparedClient {
+    /// The configuration, for this connection only.
+    pub config: Arc<ClientConfig>,
+    /// The name to give to rustls.
+    pub name: ServerName<'static>,
+    /// Reads the outgoing hellos.
+    pub guard: Guard,
+    /// Has to be entered around the call that makes the connection.
+    pub scope: InfoScope,
+}
+
+/// A connection that has made its first hello, of which nothing is sent yet.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ClientHandshake {
+    /// The connection.
+    pub connection: ClientConnection,
+    /// What its bytes have to pass.
+    pub guard: Guard,
+    /// The config of a real offer that was taken in the end.
+    pub offered: Option<Chosen>,
+}
