@@ -12,8 +12,9 @@ use echkit_proto::hpke::{Kem, SymmetricSuite};
 ///
 /// Exit codes are curl's where curl has one: 0 it worked, 1 a check failed, 2 usage, 3 bad URL,
 /// 6 name not resolved, 7 no connection, 23 and 26 files not written or read, 28 time-out,
-/// 35 TLS failed, 47 too many redirects, 56 HTTP failed, 60 certificate not trusted, 61 input is
-/// not what it should be, 77 CA file not usable, 101 ECH required and not had.
+/// 35 TLS failed, 47 too many redirects, 56 HTTP failed, 60 certificate not trusted, 61 input or a
+/// compressed body is not what it should be, 63 body too long for --json, 77 CA file not usable,
+/// 101 ECH required and not had.
 #[derive(Debug, Parser)]
 #[command(name = "ech", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -130,7 +131,7 @@ pub(crate) struct GetArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Write the body to a file named like the last part of the URL
+    /// Write the body to a file named like the last part of the URL that was given
     #[arg(short = 'O', long, conflicts_with = "output")]
     pub(crate) remote_name: bool,
 
@@ -154,7 +155,8 @@ pub(crate) struct GetArgs {
     #[arg(short = 'X', long, value_name = "METHOD")]
     pub(crate) request: Option<String>,
 
-    /// A request header, as "Name: value"; may be given more than once
+    /// A request header, as "Name: value"; "Name;" sends it empty, "Name:" leaves a default one
+    /// out; may be given more than once
     #[arg(short = 'H', long, value_name = "HEADER")]
     pub(crate) header: Vec<String>,
 

@@ -15,6 +15,7 @@ mod race;
 mod record;
 mod run;
 pub(crate) mod settings;
+mod upgrade;
 
 pub use connector::{Connection, Connector, ConnectorBuilder, Stream};
 pub use guarded::{ByteCounts, Guarded};

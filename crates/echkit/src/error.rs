@@ -252,6 +252,33 @@ pub enum Cause {
         /// Why it is not followed.
         reason: String,
     },
+
+    /// The response has an error status, and the caller wanted that to be an error.
+    #[error("{url} answered with status {status}")]
+    Status {
+        /// The URL that the response is from.
+        url: String,
+        /// The status.
+        status: http::StatusCode,
+    },
+
+    /// The body is longer than may be held in memory.
+    #[error("the response of {host} is longer than {limit} bytes: read it in parts, or allow more")]
+    BodyTooLarge {
+        /// The host.
+        host: String,
+        /// The limit in bytes.
+        limit: usize,
+    },
+
+    /// The body is not what the caller asked it to be read as.
+    #[error("the response of {host} could not be read: {reason}")]
+    Decode {
+        /// The host.
+        host: String,
+        /// Why not.
+        reason: String,
+    },
 }
 
 impl Cause {
@@ -270,6 +297,9 @@ impl Cause {
             Self::EchRejected { .. } => ErrorKind::EchRejected,
             Self::Http { .. } => ErrorKind::Http,
             Self::Redirect { .. } => ErrorKind::Redirect,
+            Self::Status { .. } => ErrorKind::Status,
+            Self::BodyTooLarge { .. } => ErrorKind::BodyTooLarge,
+            Self::Decode { .. } => ErrorKind::Decode,
         }
     }
 }
@@ -328,6 +358,12 @@ pub enum ErrorKind {
     Http,
     /// A redirect was not followed.
     Redirect,
+    /// The response has an error status.
+    Status,
+    /// The body is longer than may be held in memory.
+    BodyTooLarge,
+    /// The body is not what it should be.
+    Decode,
 }
 
 impl ErrorKind {
@@ -346,6 +382,9 @@ impl ErrorKind {
             Self::EchRejected => "ech_rejected",
             Self::Http => "http",
             Self::Redirect => "redirect",
+            Self::Status => "status",
+            Self::BodyTooLarge => "body_too_large",
+            Self::Decode => "decode",
         }
     }
 
@@ -358,11 +397,17 @@ impl ErrorKind {
             Self::Connect => 7,
             Self::Timeout => 28,
             Self::Tls => 35,
+            // CURLE_HTTP_RETURNED_ERROR
+            Self::Status => 22,
             // CURLE_TOO_MANY_REDIRECTS
             Self::Redirect => 47,
             // CURLE_RECV_ERROR
             Self::Http => 56,
             Self::Certificate => 60,
+            // CURLE_BAD_CONTENT_ENCODING
+            Self::Decode => 61,
+            // CURLE_FILESIZE_EXCEEDED
+            Self::BodyTooLarge => 63,
             // CURLE_SSL_CACERT_BADFILE
             Self::TrustAnchors => 77,
             // CURLE_ECH_REQUIRED

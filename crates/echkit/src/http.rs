@@ -1,16 +1,24 @@
 //! HTTP/1.1 and HTTP/2 over connections with ECH.
 //!
-//! The hidden name stands in `Host` or `:authority`, and thus inside TLS only.
+//! [`Client`] fetches pages; [`HttpsConnector`] serves other HTTP clients. The hidden name is in
+//! `Host` or `:authority`, and thus inside TLS only.
 
 mod body;
 mod client;
+mod credentials;
 mod exchange;
+mod gate;
 mod pool;
 mod redirect;
 mod request;
 mod response;
+mod send;
+mod service;
+mod versions;
 
 pub use body::Body;
-pub use client::{Client, ClientBuilder, HttpVersions};
+pub use client::{Client, ClientBuilder, DEFAULT_BODY_LIMIT};
 pub use request::RequestBuilder;
 pub use response::{Response, ResponseBody};
+pub use service::{ConnectionReport, HttpsConnector, HttpsStream, HttpsUpgrade, HttpsUpgradeLayer};
+pub use versions::HttpVersions;

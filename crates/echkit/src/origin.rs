@@ -28,11 +28,13 @@ impl Origin {
     /// that a fully qualified lookup does not, and it is not sent in SNI (RFC 6066 §3).
     pub fn parse(url: &str) -> Result<Self, OriginError> {
         let parsed = Url::parse(url).map_err(|error| match error {
-            url::ParseError::RelativeUrlWithoutBase => OriginError::NoScheme(url.to_owned()),
+            url::ParseError::RelativeUrlWithoutBase => {
+                OriginError::NoScheme(without_credentials(url))
+            }
             url::ParseError::EmptyHost => OriginError::NoHost,
-            url::ParseError::InvalidPort => OriginError::Port(url.to_owned()),
+            url::ParseError::InvalidPort => OriginError::Port(without_credentials(url)),
             error => OriginError::Url {
-                url: url.to_owned(),
+                url: without_credentials(url),
                 error,
             },
         })?;
@@ -45,7 +47,9 @@ impl Origin {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
             // `localhost:8080/x` parses as a URL of the scheme `localhost`.
-            _ if url.cannot_be_a_base() => return Err(OriginError::NoScheme(url.to_string())),
+            _ if url.cannot_be_a_base() => {
+                return Err(OriginError::NoScheme(without_credentials(url.as_str())));
+            }
             other => return Err(OriginError::Scheme(other.to_owned())),
         };
         let host = match url.host().ok_or(OriginError::NoHost)? {
@@ -98,6 +102,18 @@ impl FromStr for Origin {
 
     fn from_str(url: &str) -> Result<Self, OriginError> {
         Self::parse(url)
+    }
+}
+
+/// Text that is not a URL with a host, as errors show it: what comes before its last `@` may be a
+/// password, and is left out.
+pub(crate) fn without_credentials(text: &str) -> String {
+    let Some((before, after)) = text.rsplit_once('@') else {
+        return text.to_owned();
+    };
+    match before.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://{after}"),
+        None => after.to_owned(),
     }
 }
 
@@ -333,6 +349,22 @@ mod tests {
         }
         let label = "a".repeat(64);
         assert!(Origin::parse(&format!("https://{label}.example/")).is_err());
+    }
+
+    #[test]
+    fn errors_show_no_credentials() {
+        for url in [
+            "https://u:s3cret@a.example:99999/",
+            "https://u:s3cret@a b/",
+            "https://u:s3cret@",
+            "https://u:s3cret@-a.example",
+            "u:s3cret@a.example",
+            "ftp://u:s3cret@a.example",
+            "//u:s3cret@a.example",
+        ] {
+            let error = Origin::parse(url).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+        }
     }
 
     #[test]

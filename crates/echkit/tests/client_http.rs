@@ -12,6 +12,7 @@ use bytes::Bytes;
 use echkit::http::{Body, HttpVersions};
 use echkit::policy::Timeouts;
 use echkit::{Client, EchMode, ErrorKind};
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming};
 use hyper::{Request, Response, Version};
@@ -43,24 +44,62 @@ async fn serve(pki: &Pki, alpn: &[&[u8]]) -> SocketAddr {
     address
 }
 
-async fn respond(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn respond(
+    request: Request<Incoming>,
+) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
+    if request.uri().path() == "/drip" {
+        // Parts of unknown number.
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
+        tokio::spawn(async move {
+            for _ in 0..10 {
+                let _ = sender.send(Bytes::from_static(&[b'x'; 100])).await;
+            }
+        });
+        return Ok(Response::new(Channel::body(receiver).boxed()));
+    }
+    Ok(reply(request).await.map(BodyExt::boxed))
+}
+
+async fn reply(request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let path = head.uri.path();
     if let Some(to) = path.strip_prefix("/to/") {
-        let to = to.replace("!!", "://");
-        return Ok(Response::builder()
+        let to = to
+            .replace("!!", "://")
+            .replace("CREDENTIALS", "user:s3cret");
+        return Response::builder()
             .status(302)
             .header("location", to)
             .body(Full::default())
-            .unwrap());
+            .unwrap();
     }
     if path == "/again" {
-        return Ok(Response::builder()
+        return Response::builder()
             .status(307)
             .header("location", "/echo")
             .body(Full::default())
-            .unwrap());
+            .unwrap();
+    }
+    match path {
+        "/authorization" => {
+            let value = head.headers.get("authorization");
+            let value = value.map(|value| value.as_bytes().to_vec());
+            return Response::new(Full::from(value.unwrap_or_default()));
+        }
+        "/missing" => {
+            return Response::builder()
+                .status(404)
+                .body(Full::default())
+                .unwrap();
+        }
+        "/mirror" => {
+            return Response::builder()
+                .header("x-kind", &head.headers["content-type"])
+                .body(Full::from(body))
+                .unwrap();
+        }
+        _ => {}
     }
     let host = match head.version {
         Version::HTTP_2 => head.uri.authority().unwrap().to_string(),
@@ -73,7 +112,7 @@ async fn respond(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, In
         head.headers.contains_key("authorization"),
         body.len(),
     );
-    Ok(Response::new(Full::from(said)))
+    Response::new(Full::from(said))
 }
 
 fn builder(pki: &Pki, address: SocketAddr) -> echkit::http::ClientBuilder {
@@ -280,4 +319,201 @@ async fn a_silent_server_ends_in_a_timeout_with_a_report() {
     assert_eq!(report.ech.status.as_str(), "grease");
     assert_eq!(report.ech.outer_sni.as_deref(), Some(HIDDEN));
     assert!(report.bytes.sent > 200);
+}
+
+#[tokio::test]
+async fn credentials_in_a_url_go_to_its_origin_alone_and_are_shown_nowhere() {
+    let pki = Pki::new();
+    let address = serve(&pki, &[b"h2", b"http/1.1"]).await;
+    let client = builder(&pki, address).build().unwrap();
+    // "user:s3cret"
+    let sent = "Basic dXNlcjpzM2NyZXQ=";
+    for (path, expected) in [
+        ("authorization", sent),
+        ("to//authorization", sent),
+        ("to/https!!other.test/authorization", ""),
+        ("to/https!!CREDENTIALS@other.test/authorization", sent),
+    ] {
+        let url = format!("https://user:s3cret@{HIDDEN}/{path}");
+        let mut response = client.get(&url).send().await.unwrap();
+        assert_eq!(response.text().await.unwrap(), expected, "{path}");
+        let reports = format!("{:?} {:?}", response.report(), response.redirects());
+        assert!(!reports.contains("user:s3cret@"), "{reports}");
+        assert!(!response.url().as_str().contains("user"), "{path}");
+    }
+    // The caller's own wins, as with curl.
+    let url = format!("https://user:s3cret@{HIDDEN}/authorization");
+    let request = client.get(&url).bearer_auth("t0ken");
+    assert!(!format!("{request:?}").contains("t0ken"));
+    let mut response = request.send().await.unwrap();
+    assert_eq!(response.text().await.unwrap(), "Bearer t0ken");
+    let request = client.get(&format!("https://{HIDDEN}/authorization"));
+    let request = request.basic_auth("user", Some("s3cret"));
+    let mut response = request.send().await.unwrap();
+    assert_eq!(response.text().await.unwrap(), sent);
+    // Errors of every stage.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed_port = closed.local_addr().unwrap().port();
+    drop(closed);
+    let circle = format!("https://user:s3cret@{HIDDEN}/to/https!!CREDENTIALS@{HIDDEN}/to/.");
+    for url in [
+        format!("https://user:s3cret@127.0.0.1:{closed_port}/"),
+        format!("https://user:s3cret@{HIDDEN}/to/ftp!!CREDENTIALS@{HIDDEN}/"),
+        circle,
+        "https://user:s3cret@a b/".to_owned(),
+        "https://user:s3/cret@a.test:x/".to_owned(),
+        "ftp://user:s3cret@a.test/".to_owned(),
+        "user:s3cret@a.test".to_owned(),
+        "https://us%3Aer:s3cret@a.test/".to_owned(),
+    ] {
+        let error = client.get(&url).send().await.unwrap_err();
+        let shown = format!("{error} {error:?} {:?}", error.report());
+        assert!(!shown.contains("cret@"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_given_by_the_caller_reaches_the_server_over_each_version() {
+    let pki = Pki::new();
+    let address = serve(&pki, &[b"h2", b"http/1.1"]).await;
+    for versions in [HttpVersions::Http1, HttpVersions::Http2] {
+        let client = builder(&pki, address).http(versions).build().unwrap();
+        let url = format!("https://{HIDDEN}/echo");
+        let request = client.get(&url).header("Host", "virtual.test:8443");
+        let mut response = request.send().await.unwrap();
+        let said = response.text().await.unwrap();
+        assert_eq!(said, "GET /echo virtual.test:8443 auth=false body=0");
+        // Another origin is asked for under its own name.
+        let request = client.get(&format!("https://{HIDDEN}/to/https!!other.test/echo"));
+        let mut response = request.header("Host", HIDDEN).send().await.unwrap();
+        let said = response.text().await.unwrap();
+        assert_eq!(said, "GET /echo other.test auth=false body=0");
+        for hosts in [&["a.test", "b.test"][..], &["a b"], &["u:p@a.test"], &[""]] {
+            let mut request = client.get(&url);
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            let error = request.send().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Usage, "{hosts:?}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_longer_than_allowed_is_an_error_and_not_held_in_memory() {
+    let pki = Pki::new();
+    let address = serve(&pki, &[b"h2", b"http/1.1"]).await;
+    let fits = builder(&pki, address).body_limit(1000).build().unwrap();
+    let short = builder(&pki, address).body_limit(999).build().unwrap();
+    for path in ["drip", "mirror"] {
+        let request = |client: &Client| {
+            let request = client.post(&format!("https://{HIDDEN}/{path}"));
+            request.header("content-type", "x/y").body(vec![b'x'; 1000])
+        };
+        let mut response = request(&fits).send().await.unwrap();
+        assert_eq!(response.bytes().await.unwrap().len(), 1000);
+        let mut response = request(&short).send().await.unwrap();
+        let error = response.bytes().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BodyTooLarge, "{error}");
+        assert_eq!(error.kind().exit_code(), 63);
+        // In parts there is no limit.
+        let mut response = request(&short).send().await.unwrap();
+        let mut length = 0;
+        while let Some(part) = response.chunk().await.unwrap() {
+            length += part.len();
+        }
+        assert_eq!(length, 1000);
+    }
+}
+
+#[tokio::test]
+async fn requests_and_responses_have_the_usual_shortcuts() {
+    #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
+    struct Thing {
+        name: String,
+        count: u32,
+    }
+    let pki = Pki::new();
+    let address = serve(&pki, &[b"h2"]).await;
+    let client = builder(&pki, address).build().unwrap();
+    let thing = Thing {
+        name: "a & b".to_owned(),
+        count: 7,
+    };
+    let mirror = format!("https://{HIDDEN}/mirror");
+    let mut response = client.put(&mirror).json(&thing).send().await.unwrap();
+    assert_eq!(response.headers()["x-kind"], "application/json");
+    assert_eq!(response.json::<Thing>().await.unwrap(), thing);
+    let mut response = client.patch(&mirror).form(&thing).send().await.unwrap();
+    let kind = "application/x-www-form-urlencoded";
+    assert_eq!(response.headers()["x-kind"], kind);
+    assert_eq!(response.text().await.unwrap(), "name=a+%26+b&count=7");
+    let request = client.delete(&format!("https://{HIDDEN}/echo?x=y"));
+    let request = request.query(&thing).query(&[("z", "")]);
+    let mut response = request.send().await.unwrap().error_for_status().unwrap();
+    let said = response.text().await.unwrap();
+    let path = "/echo?x=y&name=a+%26+b&count=7&z=";
+    assert_eq!(said, format!("DELETE {path} {HIDDEN} auth=false body=0"));
+
+    let mut response = client
+        .get(&format!("https://{HIDDEN}/echo"))
+        .send()
+        .await
+        .unwrap();
+    let error = response.json::<Thing>().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Decode, "{error}");
+    let response = client
+        .get(&format!("https://{HIDDEN}/missing"))
+        .send()
+        .await
+        .unwrap();
+    let error = response.error_for_status().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Status, "{error}");
+    assert_eq!(error.kind().exit_code(), 22);
+    assert!(error.report().is_some());
+    // What makes no sense is refused when it is sent, and the first such thing is told.
+    let request = client
+        .get(&mirror)
+        .header("a b", "x")
+        .query(&7)
+        .json(&thing);
+    let error = request.send().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+    assert!(error.to_string().starts_with("header"), "{error}");
+}
+
+#[tokio::test]
+async fn a_limit_for_one_request_stands_in_for_the_clients() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((tcp, _)) = listener.accept().await {
+            kept.push(tcp);
+        }
+    });
+    let pki = Pki::new();
+    let client = builder(&pki, address).build().unwrap();
+    let url = format!("https://{HIDDEN}/");
+    let request = client.get(&url).timeout(Duration::from_millis(200));
+    let error = request.send().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(error.report().unwrap().bytes.sent > 200);
+    // One behind it, which waits for the same connection, keeps its own limit.
+    let first = tokio::spawn(client.get(&url).timeout(Duration::from_secs(600)).send());
+    tokio::task::yield_now().await;
+    let request = client.get(&url).timeout(Duration::from_millis(200));
+    let error = request.send().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert_eq!(error.report().unwrap().url.as_deref(), Some(url.as_str()));
+    first.abort();
+    // A limit past the end of time is none.
+    let site = serve(&pki, &[b"h2"]).await;
+    let client = builder(&pki, site).build().unwrap();
+    client
+        .get(&url)
+        .timeout(Duration::MAX)
+        .send()
+        .await
+        .unwrap();
 }

@@ -4,6 +4,7 @@
 mod lab;
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,16 +25,21 @@ use lab::{HIDDEN, PUBLIC, Pki, ech_key, list};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// A site that counts its connections.
+/// A site that counts its connections, and the handshakes that were finished.
 struct Site {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    handshakes: Arc<AtomicUsize>,
     config: echkit_proto::config::EchConfigList,
 }
 
 impl Site {
     fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    fn handshakes(&self) -> usize {
+        self.handshakes.load(Ordering::SeqCst)
     }
 }
 
@@ -49,13 +55,29 @@ async fn site(pki: &Pki, alpn: &[u8]) -> Site {
     let address = listener.local_addr().unwrap();
     let connections = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&connections);
+    let handshakes = Arc::new(AtomicUsize::new(0));
+    let finished = Arc::clone(&handshakes);
+    // Answers only when all three are there.
+    let together = Arc::new(tokio::sync::Barrier::new(TOGETHER));
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
             count.fetch_add(1, Ordering::SeqCst);
             let acceptor = acceptor.clone();
+            let finished = Arc::clone(&finished);
+            let together = Arc::clone(&together);
             tokio::spawn(async move {
                 let Ok(accepted) = acceptor.accept(tcp).await else {
                     return;
+                };
+                finished.fetch_add(1, Ordering::SeqCst);
+                let respond = |request: Request<Incoming>| {
+                    let together = Arc::clone(&together);
+                    async move {
+                        if request.uri().path() == "/together" {
+                            together.wait().await;
+                        }
+                        respond(request).await
+                    }
                 };
                 let service = hyper::service::service_fn(respond);
                 let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
@@ -67,9 +89,13 @@ async fn site(pki: &Pki, alpn: &[u8]) -> Site {
     Site {
         address,
         connections,
+        handshakes,
         config,
     }
 }
+
+/// Requests for `/together` that a site waits for before it answers them.
+const TOGETHER: usize = 3;
 
 async fn respond(
     request: Request<Incoming>,
@@ -172,6 +198,71 @@ async fn http_2_carries_requests_side_by_side() {
     }
     drop(endless);
     assert_eq!(site.connections(), 1);
+}
+
+/// The reports of requests that are sent at the same time.
+async fn at_once(client: &Client, count: usize, path: &'static str) -> Vec<Report> {
+    let requests = (0..count).map(|_| {
+        let client = client.clone();
+        tokio::spawn(async move { get(&client, path).await })
+    });
+    let mut reports = Vec::new();
+    for request in requests.collect::<Vec<_>>() {
+        reports.push(request.await.unwrap());
+    }
+    reports
+}
+
+#[tokio::test]
+async fn first_requests_to_an_http_2_origin_at_the_same_time_make_one_handshake() {
+    let pki = Pki::new();
+    let site = site(&pki, b"h2").await;
+    let client = builder(&pki, site.address)
+        .ech(EchMode::Require)
+        .ech_config(site.config.clone())
+        .build()
+        .unwrap();
+    let reports = at_once(&client, 50, "/").await;
+    assert_eq!(reports.iter().filter(|report| !report.reused).count(), 1);
+    for report in &reports {
+        assert_eq!(report.ech.status, EchStatus::Accepted);
+        assert_eq!(report.ech.outer_sni.as_deref(), Some(PUBLIC));
+    }
+    assert_eq!((site.connections(), site.handshakes()), (1, 1));
+}
+
+#[tokio::test]
+async fn first_requests_to_an_http_1_1_origin_at_the_same_time_run_side_by_side() {
+    let pki = Pki::new();
+    let site = site(&pki, b"http/1.1").await;
+    let client = builder(&pki, site.address).build().unwrap();
+    // None is answered before all are there.
+    let reports = at_once(&client, TOGETHER, "/together").await;
+    assert!(reports.iter().all(|report| !report.reused));
+    assert_eq!(site.handshakes(), TOGETHER);
+}
+
+#[tokio::test]
+async fn requests_beside_a_first_one_that_is_given_up_share_the_next_connection() {
+    let pki = Pki::new();
+    let site = site(&pki, b"h2").await;
+    let client = builder(&pki, site.address).build().unwrap();
+    let url = format!("https://{HIDDEN}/");
+    let mut first = Box::pin(client.get(&url).send());
+    // Far enough to be the one that connects.
+    assert!(
+        std::future::poll_fn(|cx| std::task::Poll::Ready(first.as_mut().poll(cx).is_pending()))
+            .await
+    );
+    let others = tokio::spawn({
+        let client = client.clone();
+        async move { at_once(&client, 10, "/").await }
+    });
+    tokio::task::yield_now().await;
+    drop(first);
+    let reports = others.await.unwrap();
+    assert_eq!(reports.iter().filter(|report| !report.reused).count(), 1);
+    assert_eq!(site.handshakes(), 1);
 }
 
 #[tokio::test]

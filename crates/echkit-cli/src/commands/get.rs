@@ -1,12 +1,15 @@
 //! `ech get`: fetch a URL over ECH.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use echkit::http::{HttpVersions, Response};
 use echkit::policy::{AddressFamily, Timeouts};
 use echkit::{Client, Report};
 use echkit_proto::config::EchConfigList;
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
 use serde_json::{Value, json};
+use url::Url;
 
 use super::cache;
 use super::network::with_scheme;
@@ -35,8 +38,9 @@ pub(crate) async fn run(args: Box<GetArgs>) -> Result<(), Failure> {
 }
 
 async fn fetch(args: &GetArgs) -> Result<(), Failure> {
+    let path = destination(args)?;
     let request = Request::from_args(args)?;
-    let client = client(args)?;
+    let client = client(args, request.defaults)?;
     let url = with_scheme(&args.url);
     let sent = client
         .request(request.method, &url)
@@ -45,7 +49,7 @@ async fn fetch(args: &GetArgs) -> Result<(), Failure> {
         .send()
         .await;
     match sent {
-        Ok(response) => finish(args, response).await,
+        Ok(response) => finish(args, response, path.as_deref()).await,
         Err(error) => {
             let report = error.report().cloned();
             let failure = Failure::from(error);
@@ -55,7 +59,7 @@ async fn fetch(args: &GetArgs) -> Result<(), Failure> {
     }
 }
 
-fn client(args: &GetArgs) -> Result<Client, Failure> {
+fn client(args: &GetArgs, defaults: HeaderMap) -> Result<Client, Failure> {
     let mut timeouts = Timeouts::default();
     if args.max_time.is_some() {
         timeouts.response = args.max_time;
@@ -80,6 +84,7 @@ fn client(args: &GetArgs) -> Result<Client, Failure> {
         .timeouts(timeouts)
         .family(family)
         .http(versions)
+        .default_headers(defaults)
         .redirects(args.location.then_some(args.max_redirs))
         .resolver(args.network.resolver()?)
         .tls(args.network.tls()?);
@@ -116,42 +121,48 @@ fn config_list(argument: &str) -> Result<EchConfigList, Failure> {
     .map_err(|error| Failure::usage(format!("--ech-config is not an ECHConfigList: {error}")))
 }
 
-async fn finish(args: &GetArgs, response: Response) -> Result<(), Failure> {
+async fn finish(args: &GetArgs, response: Response, path: Option<&Path>) -> Result<(), Failure> {
     let head = Head::of(&response);
-    let mut response = response;
+    let mut body = response.into_body();
+    let coding = head.coding().filter(|_| args.compressed);
+    let reader = body::Reader::new(&mut body, coding);
     if args.json {
-        let read = body::collect(args.compressed, &mut response).await;
-        let report = response.report();
+        let read = match path {
+            Some(path) => reader.write(Some(path)).await.map(|()| None),
+            None => reader.collect().await.map(Some),
+        };
+        let report = body.report();
         tell(args, Some(&report))?;
         let mut document = json!({ "report": report, "http": head.json() });
         let bytes = read.map_err(|failure| failure.with_document(document.clone()))?;
-        match &args.output {
-            Some(path) => write_file(path, &bytes)?,
-            None => put_body(&mut document["http"], &bytes),
+        if let Some(bytes) = bytes {
+            put_body(&mut document["http"], &bytes);
         }
         return output::json(&document);
     }
-    let written = write_out(args, &head, &mut response).await;
-    tell(args, Some(&response.report()))?;
-    written
-}
-
-async fn write_out(args: &GetArgs, head: &Head, response: &mut Response) -> Result<(), Failure> {
     if args.include || args.head {
         output::stdout(head.text().as_bytes())?;
     }
-    let path = match (&args.output, args.remote_name) {
-        (Some(path), _) => Some(path.clone()),
-        (None, true) => Some(remote_name(response)?),
-        (None, false) => None,
-    };
-    body::write(args.compressed, response, path.as_deref()).await
+    let written = reader.write(path).await;
+    tell(args, Some(&body.report()))?;
+    written
 }
 
-/// The last part of the path, as curl's -O takes it.
-fn remote_name(response: &Response) -> Result<PathBuf, Failure> {
-    let name = response.url().path().rsplit('/').next().unwrap_or_default();
-    match name {
+/// The file for the body; `None` means stdout.
+fn destination(args: &GetArgs) -> Result<Option<PathBuf>, Failure> {
+    match (&args.output, args.remote_name) {
+        (Some(path), _) => Ok(Some(path.clone())),
+        (None, true) => remote_name(&args.url).map(Some),
+        (None, false) => Ok(None),
+    }
+}
+
+/// The last part of the path, as curl's -O takes it: of the URL that was given, so that no redirect
+/// names the file.
+fn remote_name(url: &str) -> Result<PathBuf, Failure> {
+    let url = Url::parse(&with_scheme(url)).ok();
+    let name = url.as_ref().and_then(|url| url.path().rsplit('/').next());
+    match name.unwrap_or_default() {
         "" | "." | ".." => Err(Failure::usage(
             "-O: the URL has no file name at its end; name the file with -o",
         )),
@@ -159,7 +170,7 @@ fn remote_name(response: &Response) -> Result<PathBuf, Failure> {
     }
 }
 
-fn write_file(path: &std::path::Path, bytes: &[u8]) -> Result<(), Failure> {
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     std::fs::write(path, bytes)
         .map_err(|error| Failure::write(format!("cannot write {}: {error}", path.display())))
 }
@@ -193,7 +204,7 @@ fn put_body(http: &mut Value, bytes: &[u8]) {
 struct Head {
     status: http::StatusCode,
     version: String,
-    headers: http::HeaderMap,
+    headers: HeaderMap,
 }
 
 impl Head {
@@ -203,6 +214,12 @@ impl Head {
             version: format!("{:?}", response.version()),
             headers: response.headers().clone(),
         }
+    }
+
+    /// How the body is coded (RFC 9110 §8.4).
+    fn coding(&self) -> Option<&str> {
+        let value = self.headers.get(CONTENT_ENCODING)?.to_str().ok()?;
+        Some(value.trim())
     }
 
     fn json(&self) -> Value {

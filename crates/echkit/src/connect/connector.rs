@@ -28,7 +28,7 @@ use crate::tls::{ClientTls, Guarded, OuterName};
 /// Cheap to clone; clones share sessions and settings.
 #[derive(Clone)]
 pub struct Connector {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What all connections of a connector share.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{HOST, HeaderValue};
-use http::{Request as Head, Uri, Version};
+use http::uri::Authority;
+use http::{HeaderMap, Request as Head, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -12,14 +13,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use super::body::Outgoing;
 use super::pool::{Channel, Live};
 use super::request::Request;
+use super::versions::H2;
 use crate::connect::{Connection, Recorder};
 use crate::error::{Cause, Error};
 use crate::origin::Origin;
 use crate::report::milliseconds;
-
-/// The ALPN names (RFC 7301) of what this client speaks.
-pub(super) const H2: &[u8] = b"h2";
-pub(super) const HTTP1: &[u8] = b"http/1.1";
 
 /// Makes a fresh connection ready for requests. `prior_knowledge` speaks HTTP/2 without ALPN.
 pub(super) async fn open(connection: Connection, prior_knowledge: bool) -> Result<Live, Error> {
@@ -116,7 +114,10 @@ fn head(request: &mut Request, origin: &Origin, http2: bool) -> Result<Head<Outg
         url: request.url.to_string(),
         reason,
     };
-    let authority = origin.authority();
+    let authority = match given_host(&request.headers)? {
+        Some(host) => host,
+        None => origin.authority(),
+    };
     let path = match request.url.query() {
         Some(query) => format!("{}?{query}", request.url.path()),
         None => request.url.path().to_owned(),
@@ -141,9 +142,30 @@ fn head(request: &mut Request, origin: &Origin, http2: bool) -> Result<Head<Outg
         *head.version_mut() = Version::HTTP_2;
         head.headers_mut().remove(HOST);
     } else {
-        head.headers_mut().entry(HOST).or_insert(host);
+        head.headers_mut().insert(HOST, host);
     }
     Ok(head)
+}
+
+/// The `Host` that the caller gave: it goes out as `Host` or `:authority`, as the connection's
+/// version of HTTP has it (RFC 9113 §8.3.1).
+fn given_host(headers: &HeaderMap) -> Result<Option<String>, Cause> {
+    let refused = |reason: &str| Cause::Setting {
+        setting: "header Host",
+        reason: reason.to_owned(),
+    };
+    let mut values = headers.get_all(HOST).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(refused("given more than once (RFC 9110 §7.2)"));
+    }
+    let authority = Authority::try_from(value.as_bytes()).ok();
+    match authority.filter(|authority| !authority.as_str().contains('@')) {
+        Some(authority) => Ok(Some(authority.to_string())),
+        None => Err(refused("not a host with an optional port")),
+    }
 }
 
 /// Whether the connection ended before the response.
@@ -155,16 +177,22 @@ fn was_closed(error: &hyper::Error) -> bool {
         || source.is_some_and(|source| source.is::<std::io::Error>())
 }
 
-fn in_words(error: &hyper::Error) -> String {
+/// An error of the HTTP stack: its own text names the layer, its sources the reason.
+pub(super) fn in_words(error: &hyper::Error) -> String {
     if error.is_parse() {
-        format!("the answer is no HTTP: {error}")
-    } else if error.is_incomplete_message() {
-        "the server closed the connection without an answer".to_owned()
-    } else {
-        // hyper's own text names the layer, its source the reason.
-        match std::error::Error::source(error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        }
+        return format!("the response is not HTTP: {error}");
     }
+    if error.is_incomplete_message() {
+        return "the server closed the connection without a response".to_owned();
+    }
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        let reason = error.to_string();
+        if !text.contains(&reason) {
+            text = format!("{text}: {reason}");
+        }
+        source = error.source();
+    }
+    text
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::body::Outgoing;
+use super::gate::Gate;
 use crate::connect::Recorder;
 use crate::origin::Origin;
 use crate::policy::EchMode;
@@ -23,6 +24,9 @@ const MAX_IDLE_PER_ORIGIN: usize = 6;
 
 /// Connections that are kept in all, at most; the one that waits longest goes first.
 const MAX_KEPT: usize = 128;
+
+/// Origins whose gates are kept while nobody waits at them, at most.
+const MAX_GATES: usize = 128;
 
 /// What a connection may be used for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +80,7 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct Kept {
     table: HashMap<Key, Vec<Slot>>,
+    gates: HashMap<Key, Arc<Gate>>,
     /// Closes what has waited too long, as long as there is something.
     sweeper: Option<JoinHandle<()>>,
 }
@@ -104,16 +109,44 @@ impl Pool {
         });
         // The one used last is the least likely to be closed by now.
         let slot = slots.last_mut()?;
-        if let Channel::Http2(sender, users) = &slot.live.channel {
-            let channel = Channel::Http2(sender.clone(), Arc::clone(users));
-            slot.used = Instant::now();
-            return Some(Live {
-                channel,
-                origin: slot.live.origin.clone(),
-                recorder: Arc::clone(&slot.live.recorder),
-            });
+        match slot.live.share() {
+            Some(shared) => {
+                slot.used = Instant::now();
+                Some(shared)
+            }
+            None => slots.pop().map(|slot| slot.live),
         }
-        slots.pop().map(|slot| slot.live)
+    }
+
+    /// A connection over HTTP/2 that may be used for `key`.
+    pub(super) fn take_http2(&self, key: &Key) -> Option<Live> {
+        let mut kept = self.lock();
+        let slots = kept.table.get_mut(key)?;
+        slots.retain(|slot| slot.live.channel.is_open());
+        let shared = |slot: &mut Slot| {
+            let shared = slot.live.share()?;
+            slot.used = Instant::now();
+            Some(shared)
+        };
+        slots.iter_mut().rev().find_map(shared)
+    }
+
+    /// Does not hand out the connection of `recorder` again: it takes no more requests.
+    pub(super) fn forget(&self, key: &Key, recorder: &Arc<Recorder>) {
+        if let Some(slots) = self.lock().table.get_mut(key) {
+            slots.retain(|slot| !Arc::ptr_eq(&slot.live.recorder, recorder));
+        }
+    }
+
+    /// Who may connect for `key`; `None` where each request has a connection of its own.
+    pub(super) fn gate(&self, key: &Key) -> Option<Arc<Gate>> {
+        self.keep?;
+        let gates = &mut self.lock().gates;
+        if gates.len() >= MAX_GATES && !gates.contains_key(key) {
+            // Forgetting one costs the next requests to that origin one connection's time.
+            gates.retain(|_, gate| Arc::strong_count(gate) > 1);
+        }
+        Some(Arc::clone(gates.entry(key.clone()).or_default()))
     }
 
     /// Keeps a connection for the next request.

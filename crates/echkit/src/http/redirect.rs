@@ -7,6 +7,7 @@ use http::header::{
 use http::{HeaderMap, Method, StatusCode};
 
 use super::body::Body;
+use super::credentials;
 use super::request::Request;
 use crate::error::Cause;
 use crate::origin::Origin;
@@ -38,13 +39,14 @@ pub(super) fn follow(
 ) -> Result<(), Cause> {
     let refused = |request: &Request, to: &str, reason: String| Cause::Redirect {
         from: request.url.to_string(),
-        to: to.to_owned(),
+        to: credentials::redacted(to),
         reason,
     };
     let mut to = request
         .url
         .join(location)
         .map_err(|error| refused(request, location, error.to_string()))?;
+    let given = credentials::take(&mut to)?;
     if to.fragment().is_none() {
         to.set_fragment(request.url.fragment());
     }
@@ -61,6 +63,10 @@ pub(super) fn follow(
         for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, HOST] {
             request.headers.remove(name);
         }
+    }
+    if let Some(given) = given {
+        // The redirect names credentials for where it leads.
+        request.headers.insert(AUTHORIZATION, given);
     }
     let becomes_get = match status {
         StatusCode::SEE_OTHER => request.method != Method::HEAD,
@@ -101,6 +107,8 @@ mod tests {
             url: Url::parse(url).unwrap(),
             headers,
             body: Body::from("body"),
+            credentials: None,
+            timeout: None,
         }
     }
 
@@ -118,6 +126,27 @@ mod tests {
             assert_eq!(request.headers.contains_key(AUTHORIZATION), kept, "{to}");
             assert_eq!(request.headers.contains_key(COOKIE), kept, "{to}");
             assert!(request.headers.contains_key("x-other"));
+        }
+    }
+
+    #[test]
+    fn credentials_in_a_location_are_sent_there_and_shown_nowhere() {
+        let mut request = request(Method::GET, "https://a.example/");
+        let to = "https://u:s3cret@b.example/";
+        follow(&mut request, StatusCode::FOUND, to, EchMode::Prefer).unwrap();
+        assert_eq!(request.url.as_str(), "https://b.example/");
+        assert_eq!(request.headers[AUTHORIZATION], "Basic dTpzM2NyZXQ=");
+        assert!(!format!("{request:?}").contains("s3cret"));
+        assert!(!format!("{request:?}").contains("dTpzM2NyZXQ"));
+        for to in [
+            "http://u:s3cret@a.example/",
+            "ftp://u:s3cret@a.example/",
+            "https://u:s3cret@a..b/",
+            "https://u:s3cret@a.example:x/",
+        ] {
+            let refused = follow(&mut request, StatusCode::FOUND, to, EchMode::Require);
+            let error = refused.unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
         }
     }
 

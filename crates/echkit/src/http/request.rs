@@ -1,19 +1,27 @@
 //! A request in the making.
 
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde::Serialize;
 use url::Url;
 
 use super::body::Body;
 use super::client::Client;
+use super::credentials;
 use super::response::Response;
 use crate::error::{Cause, Error};
 
 /// A request that can still be changed. Made by [`Client::request`].
+///
+/// What does not make sense is refused by [`RequestBuilder::send`], which tells the first such
+/// thing.
 #[derive(Debug)]
 #[must_use = "nothing is sent before `send`"]
 pub struct RequestBuilder {
     client: Client,
-    request: Result<Request, Error>,
+    request: Result<Request, Cause>,
 }
 
 /// A request that is complete.
@@ -23,54 +31,63 @@ pub(super) struct Request {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Body,
+    /// From the URL, for requests without an `Authorization` of their own.
+    pub(super) credentials: Option<HeaderValue>,
+    /// The limit for all of it, in place of the client's.
+    pub(super) timeout: Option<Duration>,
 }
 
 impl RequestBuilder {
     pub(super) fn new(client: Client, method: Method, url: &str) -> Self {
-        let request = Url::parse(url)
-            .map_err(|error| {
-                let reason = match error {
-                    url::ParseError::RelativeUrlWithoutBase => {
-                        "it has no scheme; a URL starts with https:// or http://".to_owned()
-                    }
-                    error => error.to_string(),
-                };
-                let url = url.to_owned();
-                Cause::Url { url, reason }.into()
-            })
-            .map(|url| Request {
+        let request = parse(url).and_then(|mut url| {
+            Ok(Request {
                 method,
+                credentials: credentials::take(&mut url)?,
                 url,
                 headers: HeaderMap::new(),
                 body: Body::empty(),
-            });
+                timeout: None,
+            })
+        });
         Self { client, request }
     }
 
-    /// Adds a header field. What HTTP forbids makes [`RequestBuilder::send`] fail.
-    pub fn header<N, V>(mut self, name: N, value: V) -> Self
+    /// Applies a change, unless an earlier one was refused.
+    fn with(mut self, change: impl FnOnce(&mut Request) -> Result<(), Cause>) -> Self {
+        if let Ok(request) = &mut self.request
+            && let Err(refused) = change(request)
+        {
+            self.request = Err(refused);
+        }
+        self
+    }
+
+    /// Adds a header field.
+    ///
+    /// `Host` names another host to the server, over every version of HTTP; where the request
+    /// goes stays what the URL says.
+    pub fn header<N, V>(self, name: N, value: V) -> Self
     where
         N: TryInto<HeaderName>,
         V: TryInto<HeaderValue>,
     {
-        if let Ok(request) = &mut self.request {
+        self.with(|request| {
             let reason = match (name.try_into(), value.try_into()) {
                 (Ok(name), Ok(value)) => {
                     request.headers.append(name, value);
-                    return self;
+                    return Ok(());
                 }
                 (Ok(name), Err(_)) => format!("the value of {name} is not allowed in HTTP"),
                 (Err(_), _) => "a field's name is not allowed in HTTP".to_owned(),
             };
             let setting = "header";
-            self.request = Err(Cause::Setting { setting, reason }.into());
-        }
-        self
+            Err(Cause::Setting { setting, reason })
+        })
     }
 
     /// Adds header fields.
-    pub fn headers(mut self, headers: HeaderMap) -> Self {
-        if let Ok(request) = &mut self.request {
+    pub fn headers(self, headers: HeaderMap) -> Self {
+        self.with(|request| {
             let mut last = None;
             for (name, value) in headers {
                 // A name is given once for all of its values.
@@ -79,24 +96,116 @@ impl RequestBuilder {
                     request.headers.append(name.clone(), value);
                 }
             }
-        }
-        self
+            Ok(())
+        })
+    }
+
+    /// Sends user and password as Basic (RFC 7617); not to another origin after a redirect.
+    pub fn basic_auth(self, user: impl AsRef<str>, password: Option<impl AsRef<str>>) -> Self {
+        self.with(|request| {
+            let password = password.map(|text| text.as_ref().as_bytes().to_vec());
+            let value = credentials::basic(user.as_ref().as_bytes(), password)?;
+            request.headers.insert(AUTHORIZATION, value);
+            Ok(())
+        })
+    }
+
+    /// Sends a bearer token (RFC 6750); not to another origin after a redirect.
+    pub fn bearer_auth(self, token: impl AsRef<str>) -> Self {
+        self.with(|request| {
+            let value = credentials::sensitive(&format!("Bearer {}", token.as_ref()))?;
+            request.headers.insert(AUTHORIZATION, value);
+            Ok(())
+        })
+    }
+
+    /// Adds pairs to the URL's query, such as `&[("name", "value")]` or a struct.
+    pub fn query<T: Serialize + ?Sized>(self, pairs: &T) -> Self {
+        self.with(|request| {
+            let more = encoded("query", pairs)?;
+            let all = match request.url.query() {
+                Some(query) if !query.is_empty() && !more.is_empty() => format!("{query}&{more}"),
+                Some(query) if more.is_empty() => query.to_owned(),
+                _ => more,
+            };
+            request.url.set_query((!all.is_empty()).then_some(&all));
+            Ok(())
+        })
     }
 
     /// Sets the body.
-    pub fn body(mut self, body: impl Into<Body>) -> Self {
-        if let Ok(request) = &mut self.request {
+    pub fn body(self, body: impl Into<Body>) -> Self {
+        self.with(|request| {
             request.body = body.into();
-        }
-        self
+            Ok(())
+        })
+    }
+
+    /// Sends `value` as JSON, with its `Content-Type` unless another was set.
+    pub fn json<T: Serialize + ?Sized>(self, value: &T) -> Self {
+        self.with(|request| {
+            let body = serde_json::to_vec(value).map_err(|error| Cause::Setting {
+                setting: "json",
+                reason: error.to_string(),
+            })?;
+            request.typed_body(body, "application/json");
+            Ok(())
+        })
+    }
+
+    /// Sends pairs as a form does, with its `Content-Type` unless another was set.
+    pub fn form<T: Serialize + ?Sized>(self, pairs: &T) -> Self {
+        self.with(|request| {
+            let body = encoded("form", pairs)?;
+            request.typed_body(body.into_bytes(), "application/x-www-form-urlencoded");
+            Ok(())
+        })
+    }
+
+    /// How long all of it may take, up to the end of the response's body; in place of
+    /// [`Timeouts::response`](crate::policy::Timeouts::response) and
+    /// [`total`](crate::policy::Timeouts::total).
+    pub fn timeout(self, limit: Duration) -> Self {
+        self.with(|request| {
+            request.timeout = Some(limit);
+            Ok(())
+        })
     }
 
     /// Sends the request, and waits for the head of the response.
     ///
     /// # Errors
     ///
-    /// See [`Cause`]. A response with an error status is no error here.
+    /// See [`Cause`]. A response with an error status is no error here:
+    /// [`Response::error_for_status`] makes one of it.
     pub async fn send(self) -> Result<Response, Error> {
         Box::pin(self.client.execute(self.request?)).await
     }
+}
+
+impl Request {
+    fn typed_body(&mut self, body: Vec<u8>, kind: &'static str) {
+        self.body = body.into();
+        let kind = HeaderValue::from_static(kind);
+        self.headers.entry(CONTENT_TYPE).or_insert(kind);
+    }
+}
+
+fn parse(text: &str) -> Result<Url, Cause> {
+    Url::parse(text).map_err(|error| Cause::Url {
+        url: credentials::redacted(text),
+        reason: match error {
+            url::ParseError::RelativeUrlWithoutBase => {
+                "it has no scheme; a URL starts with https:// or http://".to_owned()
+            }
+            error => error.to_string(),
+        },
+    })
+}
+
+fn encoded<T: Serialize + ?Sized>(setting: &'static str, pairs: &T) -> Result<String, Cause> {
+    serde_urlencoded::to_string(pairs).map_err(|error| Cause::Setting {
+        setting,
+        reason: error.to_string(),
+    })
 }

@@ -12,9 +12,11 @@ use http::{HeaderMap, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep};
 use url::Url;
 
+use super::exchange::in_words;
 use super::pool::Lease;
 use crate::connect::Recorder;
 use crate::error::{Cause, Error, Step};
@@ -29,6 +31,8 @@ pub struct Response {
     pub(super) headers: HeaderMap,
     pub(super) body: ResponseBody,
     pub(super) redirects: Vec<Report>,
+    /// How many bytes of the body may be held in memory.
+    pub(super) body_limit: usize,
 }
 
 impl Response {
@@ -76,13 +80,65 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// When the connection breaks before the end, or when the time is up.
+    /// When the connection breaks before the end, when the time is up, or with
+    /// [`Cause::BodyTooLarge`] when the body is longer than
+    /// [`ClientBuilder::body_limit`](super::ClientBuilder::body_limit) allows.
     pub async fn bytes(&mut self) -> Result<Bytes, Error> {
+        let limit = self.body_limit;
+        let announced = http_body::Body::size_hint(&self.body).lower();
+        if usize::try_from(announced).map_or(true, |announced| announced > limit) {
+            return Err(self.body.too_large(limit));
+        }
         let mut whole = BytesMut::new();
         while let Some(part) = self.body.chunk().await? {
+            if part.len() > limit - whole.len() {
+                return Err(self.body.too_large(limit));
+            }
             whole.extend_from_slice(&part);
         }
         Ok(whole.freeze())
+    }
+
+    /// What is left of the body as text: UTF-8, with U+FFFD in place of what is not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Response::bytes`].
+    pub async fn text(&mut self) -> Result<String, Error> {
+        let bytes = self.bytes().await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// What is left of the body, read as JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`Response::bytes`], and with [`Cause::Decode`] when it is not JSON of this shape.
+    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let bytes = self.bytes().await?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let cause = Cause::Decode {
+                host: self.body.host.clone(),
+                reason: format!("not the JSON that was expected: {error}"),
+            };
+            Error::from(cause).with_report(self.report())
+        })
+    }
+
+    /// The response itself, or an error where its status is one (RFC 9110 §15.5, §15.6).
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::Status`] for a status from 400 to 599.
+    pub fn error_for_status(self) -> Result<Self, Error> {
+        if !self.status.is_client_error() && !self.status.is_server_error() {
+            return Ok(self);
+        }
+        let cause = Cause::Status {
+            url: self.url.to_string(),
+            status: self.status,
+        };
+        Err(Error::from(cause).with_report(self.report()))
     }
 
     /// The body alone.
@@ -99,7 +155,7 @@ pub struct ResponseBody {
     /// The connection, until the body has ended.
     lease: Option<Lease>,
     /// When it must have ended, and the limit for which.
-    limit: Option<(Pin<Box<Sleep>>, Duration)>,
+    deadline: Option<(Pin<Box<Sleep>>, Duration)>,
 }
 
 impl ResponseBody {
@@ -109,7 +165,7 @@ impl ResponseBody {
             incoming,
             recorder,
             lease: None,
-            limit: None,
+            deadline: None,
         }
     }
 
@@ -122,9 +178,16 @@ impl ResponseBody {
         self
     }
 
-    pub(super) fn with_limit(mut self, limit: Option<(Instant, Duration)>) -> Self {
-        self.limit = limit.map(|(until, after)| (Box::pin(tokio::time::sleep_until(until)), after));
+    pub(super) fn with_deadline(mut self, deadline: Option<(Instant, Duration)>) -> Self {
+        self.deadline =
+            deadline.map(|(until, after)| (Box::pin(tokio::time::sleep_until(until)), after));
         self
+    }
+
+    /// Ends the connection, whose response is longer than may be held in memory.
+    fn too_large(&mut self, limit: usize) -> Error {
+        let host = self.host.clone();
+        self.failed(Cause::BodyTooLarge { host, limit })
     }
 
     fn ended(&mut self) {
@@ -176,7 +239,7 @@ impl http_body::Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
-            let Some((sleep, after)) = &mut this.limit else {
+            let Some((sleep, after)) = &mut this.deadline else {
                 return Poll::Pending;
             };
             ready!(sleep.as_mut().poll(cx));
@@ -197,7 +260,7 @@ impl http_body::Body for ResponseBody {
             Some(Err(source)) => {
                 let cause = Cause::Http {
                     host: this.host.clone(),
-                    reason: format!("the response broke off: {source}"),
+                    reason: format!("the response broke off: {}", in_words(&source)),
                     source: Some(source),
                 };
                 Some(Err(this.failed(cause)))

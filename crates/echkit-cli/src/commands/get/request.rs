@@ -1,6 +1,8 @@
 //! From flags to a request.
 
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
+};
 use http::{HeaderMap, Method};
 
 use crate::cli::GetArgs;
@@ -11,27 +13,49 @@ use crate::input;
 pub(super) struct Request {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
+    /// What is sent unless `headers` has it, redirects included.
+    pub(super) defaults: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
 impl Request {
     pub(super) fn from_args(args: &GetArgs) -> Result<Self, Failure> {
         let mut headers = HeaderMap::new();
+        let mut removed = Vec::new();
         for text in &args.header {
-            let (name, value) = header(text)?;
-            headers.append(name, value);
+            match header(text)? {
+                (name, Some(value)) => {
+                    headers.append(name, value);
+                }
+                (name, None) if name == HOST => {
+                    return Err(Failure::usage(format!(
+                        "-H {text:?}: HTTP cannot do without it"
+                    )));
+                }
+                (name, None) => removed.push(name),
+            }
         }
         let (body, content_type) = body(args)?;
+        let mut defaults = HeaderMap::new();
+        let agent = concat!("echkit/", env!("CARGO_PKG_VERSION"));
+        let codings = args.compressed.then_some("gzip, br, zstd, deflate");
+        for (name, value) in [
+            (ACCEPT, Some("*/*")),
+            (USER_AGENT, Some(agent)),
+            (ACCEPT_ENCODING, codings),
+        ] {
+            if let Some(value) = value
+                && !removed.contains(&name)
+            {
+                defaults.insert(name, HeaderValue::from_static(value));
+            }
+        }
+        // Not a default: it goes when a redirect takes the body away.
         if let Some(kind) = content_type
             && !headers.contains_key(CONTENT_TYPE)
+            && !removed.contains(&CONTENT_TYPE)
         {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        }
-        if args.compressed && !headers.contains_key(ACCEPT_ENCODING) {
-            headers.insert(
-                ACCEPT_ENCODING,
-                HeaderValue::from_static("gzip, br, zstd, deflate"),
-            );
         }
         let method = match &args.request {
             Some(name) => Method::from_bytes(name.as_bytes())
@@ -43,17 +67,26 @@ impl Request {
         Ok(Self {
             method,
             headers,
+            defaults,
             body,
         })
     }
 }
 
-fn header(text: &str) -> Result<(HeaderName, HeaderValue), Failure> {
-    let bad = || Failure::usage(format!("-H {text:?} is no header: write \"Name: value\""));
-    let (name, value) = text.split_once(':').ok_or_else(bad)?;
+/// As curl reads it: `Name: value`, `Name;` for an empty value, and `Name:` for no such header.
+fn header(text: &str) -> Result<(HeaderName, Option<HeaderValue>), Failure> {
+    let bad = || {
+        Failure::usage(format!(
+            "-H {text:?} is not a header: write \"Name: value\""
+        ))
+    };
+    let (name, value) = match text.split_once(':') {
+        Some((name, value)) => (name, Some(value.trim()).filter(|value| !value.is_empty())),
+        None => (text.trim_end().strip_suffix(';').ok_or_else(bad)?, Some("")),
+    };
     let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| bad())?;
-    let value = HeaderValue::from_str(value.trim()).map_err(|_| bad())?;
-    Ok((name, value))
+    let value = value.map(HeaderValue::from_str).transpose();
+    Ok((name, value.map_err(|_| bad())?))
 }
 
 /// The body, and its type where there is one.

@@ -1,0 +1,57 @@
+//! Whether an `http` origin is to be reached over TLS (RFC 9460 §9.5), before anything is sent.
+
+use super::connector::Connector;
+use super::locate;
+use super::run::{Wanted, limit};
+use crate::discover::discover_with;
+use crate::error::{Cause, Error, Step};
+use crate::origin::{Origin, Scheme};
+
+impl Connector {
+    /// The origin to use in place of `origin`: its `https` counterpart where `origin` is an `http`
+    /// one and DNS publishes a compatible HTTPS record for it (RFC 9460 §9.5), else `origin`.
+    ///
+    /// [`Connector::connect`] does this by itself. It is for layers above an HTTP client, which has
+    /// to know the scheme of a request before it chooses a connection. `alpn` is what will be
+    /// offered.
+    ///
+    /// # Errors
+    ///
+    /// When DNS failed where going on in the clear would be unsafe, or took too long.
+    pub async fn upgraded(&self, origin: &Origin, alpn: &[&[u8]]) -> Result<Origin, Error> {
+        if origin.scheme == Scheme::Https {
+            return Ok(origin.clone());
+        }
+        let alpn: Vec<Vec<u8>> = alpn.iter().map(|id| id.to_vec()).collect();
+        let wanted = Wanted {
+            origin,
+            alpn: &alpn,
+            url: None,
+            manual: true,
+            deadline: None,
+        };
+        let options = locate::options(&self.shared, &wanted);
+        let looking = discover_with(&self.shared.resolver, origin, &options);
+        let after = limit(self.shared.policy.timeouts.dns, None);
+        let discovery = match after {
+            None => looking.await,
+            Some(after) => {
+                let late = |_| Cause::Timeout {
+                    host: origin.host.to_string(),
+                    step: Step::Dns,
+                    after,
+                };
+                tokio::time::timeout(after, looking).await.map_err(late)?
+            }
+        };
+        if let Some(error) = &discovery.error {
+            let host = origin.host.to_string();
+            let reason = error.to_string();
+            return Err(Cause::Name { host, reason }.into());
+        }
+        Ok(match discovery.https_upgrade {
+            true => origin.to_https(),
+            false => origin.clone(),
+        })
+    }
+}

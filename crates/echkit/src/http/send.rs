@@ -1,0 +1,284 @@
+//! From a request to its response: redirects, a connection, the exchange, limits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::AUTHORIZATION;
+use tokio::time::Instant;
+use url::Url;
+
+use super::client::Client;
+use super::credentials;
+use super::exchange::{self, Unanswered};
+use super::pool::{Channel, Key, Lease, Live};
+use super::redirect;
+use super::request::Request;
+use super::response::{Response, ResponseBody};
+use super::versions::{H2, HttpVersions};
+use crate::connect::Wanted;
+use crate::error::{Cause, Error, Step};
+use crate::origin::{Origin, Scheme};
+use crate::policy::Timeouts;
+use crate::report::Report;
+
+impl Client {
+    pub(super) async fn execute(&self, mut request: Request) -> Result<Response, Error> {
+        if let Some(value) = request.credentials.take() {
+            request.headers.entry(AUTHORIZATION).or_insert(value);
+        }
+        for (name, value) in &self.shared.headers {
+            if !request.headers.contains_key(name) {
+                request.headers.append(name.clone(), value.clone());
+            }
+        }
+        let limits = Limits::new(&self.shared.connector.policy().timeouts, request.timeout);
+        let first_host = request.url.host_str().map(str::to_owned);
+        let mut redirects = Vec::new();
+        loop {
+            // A list given by hand is for the host that it was given with.
+            let manual = request.url.host_str() == first_host.as_deref();
+            let response = self.one(&mut request, manual, &limits).await?;
+            let to = self
+                .shared
+                .redirects
+                .and_then(|_| redirect::location(response.status, &response.headers))
+                .map(str::to_owned);
+            let Some(to) = to else {
+                return Ok(Response {
+                    redirects,
+                    ..response
+                });
+            };
+            let report = response.report();
+            let failed = |cause: Cause| Error::from(cause).with_report(report.clone());
+            if Some(redirects.len()) >= self.shared.redirects {
+                return Err(failed(Cause::Redirect {
+                    from: request.url.to_string(),
+                    to: credentials::redacted(&to),
+                    reason: format!("it would be number {}", redirects.len() + 1),
+                }));
+            }
+            // Relative references count from where the response came from, upgrade included.
+            request.url = response.url;
+            let mode = self.shared.connector.policy().ech;
+            redirect::follow(&mut request, response.status, &to, mode).map_err(failed)?;
+            redirects.push(report);
+        }
+    }
+
+    /// One request without redirects.
+    async fn one(
+        &self,
+        request: &mut Request,
+        manual: bool,
+        limits: &Limits,
+    ) -> Result<Response, Error> {
+        let origin = Origin::from_url(&request.url).map_err(|error| Cause::Url {
+            url: credentials::redacted(request.url.as_str()),
+            reason: error.to_string(),
+        })?;
+        let key = Key {
+            ech: self.shared.connector.policy().ech,
+            origin,
+            manual,
+        };
+        if let Some(live) = self.shared.pool.take(&key) {
+            let used = Arc::clone(&live.recorder);
+            match self.over(live, true, &key, request, limits).await {
+                // It was closed while it waited.
+                Err(unanswered) if unanswered.again => self.shared.pool.forget(&key, &used),
+                outcome => return outcome.map_err(|unanswered| unanswered.error),
+            }
+        }
+        let (live, reused) = self.open(&key, request.url.as_str(), limits).await?;
+        self.over(live, reused, &key, request, limits)
+            .await
+            .map_err(|unanswered| unanswered.error)
+    }
+
+    /// A connection where none waits for a request; and whether another request has just made it.
+    async fn open(&self, key: &Key, url: &str, limits: &Limits) -> Result<(Live, bool), Error> {
+        let Some(gate) = self.shared.pool.gate(key) else {
+            return self
+                .connect(key, url, limits)
+                .await
+                .map(|live| (live, false));
+        };
+        let late = || {
+            let mut report = Report::new(key.origin.to_string(), key.ech);
+            report.url = Some(url.to_owned());
+            limits.exceeded(&key.origin).with_report(report)
+        };
+        let turn = match limits.head() {
+            None => gate.enter().await,
+            Some(until) => tokio::time::timeout_at(until, gate.enter())
+                .await
+                .map_err(|_| late())?,
+        };
+        if let Some(live) = self.shared.pool.take_http2(key) {
+            return Ok((live, true));
+        }
+        let connected = self.connect(key, url, limits).await;
+        match &connected {
+            Err(_) => gate.failed(),
+            Ok(live) => {
+                let shared = live.share();
+                gate.connected(shared.is_some());
+                if let Some(shared) = shared {
+                    self.shared.pool.put(key.clone(), shared);
+                }
+            }
+        }
+        drop(turn);
+        connected.map(|live| (live, false))
+    }
+
+    /// A connection of its own.
+    async fn connect(&self, key: &Key, url: &str, limits: &Limits) -> Result<Live, Error> {
+        let alpn: Vec<Vec<u8>> = self
+            .shared
+            .versions
+            .alpn()
+            .iter()
+            .map(|id| id.to_vec())
+            .collect();
+        let connection = self
+            .shared
+            .connector
+            .open(&Wanted {
+                origin: &key.origin,
+                alpn: &alpn,
+                url: Some(url),
+                manual: key.manual,
+                deadline: limits.head(),
+            })
+            .await?;
+        let only_h2 = self.shared.versions == HttpVersions::Http2;
+        if only_h2 && connection.origin().scheme == Scheme::Https && connection.alpn() != Some(H2) {
+            let cause = Cause::Http {
+                host: key.origin.host.to_string(),
+                reason: "the server does not speak HTTP/2".to_owned(),
+                source: None,
+            };
+            return Err(Error::from(cause).with_report(connection.report()));
+        }
+        let report = connection.report();
+        match limits.head() {
+            None => exchange::open(connection, only_h2).await,
+            Some(until) => tokio::time::timeout_at(until, exchange::open(connection, only_h2))
+                .await
+                .unwrap_or_else(|_| Err(limits.exceeded(&key.origin).with_report(report))),
+        }
+    }
+
+    /// One request over one connection, which an earlier request may have made.
+    async fn over(
+        &self,
+        mut live: Live,
+        reused: bool,
+        key: &Key,
+        request: &mut Request,
+        limits: &Limits,
+    ) -> Result<Response, Unanswered> {
+        let recorder = match reused {
+            true => Arc::new(live.recorder.again(request.url.as_str())),
+            false => Arc::clone(&live.recorder),
+        };
+        let mut url = request.url.clone();
+        upgrade(&mut url, &live.origin);
+        let work = Box::pin(exchange::exchange(&mut live, request, &recorder));
+        let response = match limits.head() {
+            None => work.await?,
+            Some(until) => tokio::time::timeout_at(until, work).await.map_err(|_| {
+                recorder.stop_clock();
+                let error = limits.exceeded(&key.origin);
+                Unanswered {
+                    error: error.with_report(recorder.snapshot()),
+                    again: false,
+                }
+            })??,
+        };
+        let (head, incoming) = response.into_parts();
+        let lease = Lease {
+            pool: Arc::downgrade(&self.shared.pool),
+            key: key.clone(),
+            live,
+        };
+        Ok(Response {
+            url,
+            status: head.status,
+            version: head.version,
+            headers: head.headers,
+            body: ResponseBody::new(key.origin.host.to_string(), incoming, recorder)
+                .with_lease(lease)
+                .with_deadline(limits.whole),
+            redirects: Vec::new(),
+            body_limit: self.shared.body_limit,
+        })
+    }
+}
+
+impl Live {
+    /// The same connection for another request; `None` where it carries one at a time.
+    pub(super) fn share(&self) -> Option<Self> {
+        let Channel::Http2(sender, users) = &self.channel else {
+            return None;
+        };
+        Some(Self {
+            channel: Channel::Http2(sender.clone(), Arc::clone(users)),
+            origin: self.origin.clone(),
+            recorder: Arc::clone(&self.recorder),
+        })
+    }
+}
+
+/// When a request must have come how far.
+struct Limits {
+    response: Option<(Instant, Duration)>,
+    whole: Option<(Instant, Duration)>,
+}
+
+impl Limits {
+    /// `own` is a limit for this request alone, in place of the client's.
+    fn new(timeouts: &Timeouts, own: Option<Duration>) -> Self {
+        let now = Instant::now();
+        // A limit past the end of the clock is none.
+        let limit = |after: Option<Duration>| {
+            after.and_then(|after| Some((now.checked_add(after)?, after)))
+        };
+        Self {
+            response: limit(own.or(timeouts.response)),
+            whole: limit(own.or(timeouts.total)),
+        }
+    }
+
+    /// Until when the response's head must be there.
+    fn first(&self) -> Option<(Instant, Duration)> {
+        match (self.response, self.whole) {
+            (Some(response), Some(whole)) => Some(response.min(whole)),
+            (response, whole) => response.or(whole),
+        }
+    }
+
+    fn head(&self) -> Option<Instant> {
+        self.first().map(|(until, _)| until)
+    }
+
+    fn exceeded(&self, origin: &Origin) -> Error {
+        Cause::Timeout {
+            host: origin.host.to_string(),
+            step: Step::Total,
+            after: self.first().map(|(_, after)| after).unwrap_or_default(),
+        }
+        .into()
+    }
+}
+
+/// Writes the upgrade of an `http` URL (RFC 9460 §9.5) into it.
+fn upgrade(url: &mut Url, origin: &Origin) {
+    if url.scheme() == "http" && origin.scheme == Scheme::Https {
+        // Neither can fail: both schemes are special ones, and the URL has a host.
+        let _ = url.set_scheme("https");
+        let _ = url.set_port(Some(origin.port));
+    }
+}
