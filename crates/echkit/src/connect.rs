@@ -4,21 +4,33 @@
 //! [`Connector`] serves any protocol over TLS; [`Client`](crate::Client) speaks HTTP over it.
 
 mod attempt;
+mod attempt_outcome;
+mod attempt_progress;
+mod candidate;
+mod connection;
+mod connection_request;
+pub(crate) mod connection_settings;
 mod connector;
+mod connector_parts;
+mod deadline;
+mod discovery_options;
+mod ech_findings;
+mod establish;
 mod guarded;
 mod handshake;
-mod kept;
-mod locate;
+mod handshake_words;
+mod origin_retry_configs;
 mod overrides;
-mod plan;
-mod race;
-mod record;
-mod run;
-pub(crate) mod settings;
+mod race_driver;
+mod report_recorder;
+mod stream;
+mod tls_report;
 mod upgrade;
 
-pub use connector::{Connection, Connector, ConnectorBuilder, Stream};
+pub use connection::Connection;
+pub(crate) use connection_request::ConnectionRequest;
+pub use connector::{Connector, ConnectorBuilder};
 pub use guarded::{ByteCounts, Guarded};
-pub use handshake::{HandshakeError, handshake};
-pub(crate) use record::Recorder;
-pub(crate) use run::Wanted;
+pub use handshake::{HandshakeError, HandshakeFault, handshake};
+pub(crate) use report_recorder::ReportRecorder;
+pub use stream::Stream;

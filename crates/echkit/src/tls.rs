@@ -1,7 +1,6 @@
 //! TLS with Encrypted Client Hello on rustls: trust, client certificates, and the guard that reads
 //! each hello before it is sent. See the crate `echkit-tls`.
 
-pub(crate) use echkit_tls::client::default_provider;
 pub use echkit_tls::client::{
     ClientHandshake, ClientSetupError, ClientTls, ClientTlsBuilder, EchOffer, Guard, GuardError,
     InfoScope, OfferOutcome, Offering, OuterName, PreparedClient, RealOffer, Rejection, SeenHello,

@@ -1,37 +1,35 @@
 //! One candidate: TCP, TLS, and what RFC 9849 §6.1.6 lets follow a rejection at the same address.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use echkit_proto::client::{AfterRejection, RejectionPolicy, after_rejection};
 use echkit_proto::race::Failure as Reach;
-use rustls::{AlertDescription, PeerIncompatible};
-use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
-
-use super::connector::Stream;
-use super::handshake::{HandshakeError, HandshakeFault, handshake};
-use super::kept::Kept;
-use super::plan::Offer;
-use super::race::Progress;
-use super::record::{Attempt, Recorder};
-use super::run::limit;
-use crate::error::{Cause, Step};
-use crate::policy::{EchMode, Policy};
-use crate::report::{CertificateReport, EchReport, EchSource, EchStatus, TlsReport};
-use crate::tls::{
-    ClientHandshake, ClientTls, EchOffer, GuardError, Guarded, OfferOutcome, OuterName, RealOffer,
+use echkit_tls::client::{
+    ClientHandshake, ClientTls, EchOffer, GuardError, OfferOutcome, OuterName, RealOffer,
     SeenHello, SessionUse, TlsTarget,
 };
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
 
-/// A TLS stream over TCP.
-type Tls = TlsStream<Guarded<TcpStream>>;
+use super::attempt_outcome::{AttemptFault, AttemptWon};
+use super::attempt_progress::AttemptProgress;
+use super::candidate::Offer;
+use super::deadline::{limit, within};
+use super::guarded::Guarded;
+use super::handshake::{HandshakeError, HandshakeFault, handshake};
+use super::handshake_words::{describe_fault, in_words, refuses_version};
+use super::origin_retry_configs::OriginRetryConfigs;
+use super::report_recorder::{RecordedAttempt, ReportRecorder};
+use super::stream::{Stream, TlsOverTcp};
+use super::tls_report::tls_report;
+use crate::error::{Cause, Step};
+use crate::policy::{EchMode, Policy};
+use crate::report::{EchReport, EchSource, EchStatus};
 
 /// What attempts share.
-pub(super) struct Setting<'a> {
+pub(super) struct AttemptContext<'a> {
     pub(super) policy: &'a Policy,
     pub(super) tls: &'a ClientTls,
     pub(super) outer_sni: Option<&'a OuterName>,
@@ -42,49 +40,33 @@ pub(super) struct Setting<'a> {
     pub(super) port: u16,
     pub(super) alpn: &'a [Vec<u8>],
     pub(super) deadline: Option<tokio::time::Instant>,
-    pub(super) kept: Kept,
-    pub(super) recorder: &'a Recorder,
+    pub(super) retry_configs: OriginRetryConfigs,
+    pub(super) recorder: &'a ReportRecorder,
 }
 
 /// One place to try, and what to offer there.
 #[derive(Clone, Debug)]
-pub(super) struct Candidate {
+pub(super) struct AttemptTarget {
     pub(super) address: SocketAddr,
     pub(super) offer: Offer,
     /// The ECHConfigList in the record of the endpoint.
     pub(super) published: Option<Vec<u8>>,
-    pub(super) progress: Progress,
-}
-
-/// A candidate that became the connection.
-pub(super) struct Won {
-    pub(super) stream: Stream,
-    pub(super) tls: Option<TlsReport>,
-    pub(super) ech: EchReport,
-}
-
-/// A candidate that failed.
-#[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) cause: Cause,
-    /// What it says about the other candidates.
-    pub(super) reach: Reach,
-    pub(super) ech: EchReport,
+    pub(super) progress: AttemptProgress,
 }
 
 /// Tries one candidate. `ech` is the report's part about ECH as far as it is known before.
 pub(super) async fn attempt(
-    setting: Arc<Setting<'_>>,
-    candidate: Candidate,
+    context: Arc<AttemptContext<'_>>,
+    candidate: AttemptTarget,
     ech: EchReport,
-) -> Result<Won, Box<Fault>> {
+) -> Result<AttemptWon, Box<AttemptFault>> {
     let from_record = !matches!(
         &candidate.offer,
         Offer::Real { source, .. } if *source == EchSource::Manual
     );
-    let mut state = State {
+    let mut state = AttemptState {
         from_record,
-        setting: &setting,
+        context: &context,
         address: candidate.address,
         offer: candidate.offer,
         published: candidate.published,
@@ -97,13 +79,13 @@ pub(super) async fn attempt(
         reached: false,
     };
     loop {
-        let attempt = setting.recorder.attempt(candidate.address);
+        let attempt = context.recorder.attempt(candidate.address);
         match state.connect().await {
             Ok((stream, tcp, tls)) => {
                 state.keep();
-                let report = describe(&stream);
+                let report = tls_report(&stream);
                 attempt.won(report.alpn.clone(), tcp, Some(tls));
-                return Ok(Won {
+                return Ok(AttemptWon {
                     stream: Stream::Tls(Box::new(stream)),
                     tls: Some(report),
                     ech: state.ech,
@@ -116,17 +98,17 @@ pub(super) async fn attempt(
 
 /// Connects without TLS: for an `http` origin.
 pub(super) async fn attempt_plain(
-    setting: Arc<Setting<'_>>,
-    candidate: Candidate,
+    context: Arc<AttemptContext<'_>>,
+    candidate: AttemptTarget,
     ech: EchReport,
-) -> Result<Won, Box<Fault>> {
-    let attempt = setting.recorder.attempt(candidate.address);
+) -> Result<AttemptWon, Box<AttemptFault>> {
+    let attempt = context.recorder.attempt(candidate.address);
     let begun = Instant::now();
-    match connect(&setting, candidate.address).await {
+    match connect(&context, candidate.address).await {
         Ok(tcp) => {
             attempt.won(None, begun.elapsed(), None);
-            let stream = Guarded::counting(tcp, setting.recorder.counts().clone());
-            Ok(Won {
+            let stream = Guarded::counting(tcp, context.recorder.counts().clone());
+            Ok(AttemptWon {
                 stream: Stream::Plain(Box::new(stream)),
                 tls: None,
                 ech,
@@ -135,29 +117,29 @@ pub(super) async fn attempt_plain(
         Err(cause) => {
             attempt.failed(&cause);
             let reach = Reach::Unreachable;
-            Err(Box::new(Fault { cause, reach, ech }))
+            Err(Box::new(AttemptFault { cause, reach, ech }))
         }
     }
 }
 
-async fn connect(setting: &Setting<'_>, address: SocketAddr) -> Result<TcpStream, Cause> {
+async fn connect(context: &AttemptContext<'_>, address: SocketAddr) -> Result<TcpStream, Cause> {
     within(
-        limit(setting.policy.timeouts.connect, setting.deadline),
-        &setting.host,
+        limit(context.policy.timeouts.connect, context.deadline),
+        &context.host,
         Step::Connect,
         TcpStream::connect(address),
     )
     .await?
     .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
     .map_err(|source| Cause::Connect {
-        host: setting.host.clone(),
+        host: context.host.clone(),
         address,
         source,
     })
 }
 
-struct State<'a> {
-    setting: &'a Setting<'a>,
+struct AttemptState<'a> {
+    context: &'a AttemptContext<'a>,
     address: SocketAddr,
     offer: Offer,
     published: Option<Vec<u8>>,
@@ -165,7 +147,7 @@ struct State<'a> {
     from_record: bool,
     /// What the server sent and the offer was made from.
     retry_configs: Option<Vec<u8>>,
-    progress: Progress,
+    progress: AttemptProgress,
     ech: EchReport,
     resume: bool,
     /// ECH was securely disabled by an authenticated server.
@@ -185,39 +167,43 @@ enum Then {
     Fail,
 }
 
-enum Failure {
+enum AttemptFailure {
     Tcp(Cause),
     Setting(Cause),
     Tls(Box<HandshakeError>),
 }
 
-impl State<'_> {
+impl AttemptState<'_> {
     /// Keeps the retry configs that served, for later connections.
     fn keep(&self) {
         if let (true, Offer::Real { .. }, Some(configs)) =
             (self.from_record, &self.offer, &self.retry_configs)
         {
-            self.setting.kept.keep(self.published.as_deref(), configs);
+            self.context
+                .retry_configs
+                .keep(self.published.as_deref(), configs);
         }
     }
 
-    async fn connect(&mut self) -> Result<(Tls, Duration, Duration), Failure> {
-        let setting = self.setting;
-        let timeouts = setting.policy.timeouts;
+    async fn connect(&mut self) -> Result<(TlsOverTcp, Duration, Duration), AttemptFailure> {
+        let context = self.context;
+        let timeouts = context.policy.timeouts;
         let begun = Instant::now();
-        let tcp = connect(setting, self.address).await.map_err(Failure::Tcp)?;
+        let tcp = connect(context, self.address)
+            .await
+            .map_err(AttemptFailure::Tcp)?;
         let connected = Instant::now();
         self.progress.connected();
         self.reached |= self.offer.is_real();
 
         let ClientHandshake {
             connection, guard, ..
-        } = setting
+        } = context
             .tls
             .handshake(&self.target())
-            .map_err(|error| Failure::Setting(error.into()))?;
-        let counts = setting.recorder.counts().clone();
-        let limit = limit(timeouts.handshake, setting.deadline);
+            .map_err(|error| AttemptFailure::Setting(error.into()))?;
+        let counts = context.recorder.counts().clone();
+        let limit = limit(timeouts.handshake, context.deadline);
         match Box::pin(handshake(connection, guard, tcp, counts, limit)).await {
             Ok(stream) => {
                 let hellos = stream.get_ref().0.guard().map(|g| g.hellos().to_vec());
@@ -233,20 +219,20 @@ impl State<'_> {
             Err(error) => {
                 self.note_hellos(&error.hellos);
                 self.ech.status = self.status_after(&error);
-                Err(Failure::Tls(error))
+                Err(AttemptFailure::Tls(error))
             }
         }
     }
 
     fn target(&self) -> TlsTarget {
-        let mut target = TlsTarget::new(self.setting.name.clone());
-        target.alpn = self.setting.alpn.to_vec();
+        let mut target = TlsTarget::new(self.context.name.clone());
+        target.alpn = self.context.alpn.to_vec();
         target.offer = match &self.offer {
             Offer::None => EchOffer::None,
             Offer::Grease => EchOffer::Grease,
             Offer::Real { chosen, .. } => {
                 let mut offer = RealOffer::new((**chosen).clone());
-                offer.outer_sni = self.setting.outer_sni.cloned();
+                offer.outer_sni = self.context.outer_sni.cloned();
                 EchOffer::Real(Box::new(offer))
             }
             Offer::Learn(made_up) => EchOffer::real((**made_up).clone()),
@@ -254,7 +240,7 @@ impl State<'_> {
         // A server that is asked for its configs need not recognise the client.
         if self.resume && !matches!(self.offer, Offer::Learn(_)) {
             target.sessions = SessionUse::ByOrigin {
-                port: self.setting.port,
+                port: self.context.port,
             };
         }
         target
@@ -274,7 +260,7 @@ impl State<'_> {
             Offer::Real { chosen, source } => {
                 ech.source = *source;
                 ech.public_name = Some(chosen.contents().public_name.to_string());
-                ech.inner_sni = match &self.setting.name {
+                ech.inner_sni = match &self.context.name {
                     ServerName::DnsName(name) => Some(name.as_ref().to_owned()),
                     _ => None,
                 };
@@ -299,16 +285,20 @@ impl State<'_> {
     }
 
     /// Prepares the next connection, or ends the candidate.
-    fn after(&mut self, attempt: Attempt<'_>, failure: Failure) -> Result<(), Box<Fault>> {
+    fn after(
+        &mut self,
+        attempt: RecordedAttempt<'_>,
+        failure: AttemptFailure,
+    ) -> Result<(), Box<AttemptFault>> {
         let (cause, reach) = match failure {
             // A server that was reached before, and led here, is not out of reach.
-            Failure::Tcp(cause) if self.reached => (cause, Reach::Broken),
-            Failure::Tcp(cause) => (cause, Reach::Unreachable),
-            Failure::Setting(cause) => (cause, Reach::Final),
-            Failure::Tls(error) => match self.after_handshake(&error) {
+            AttemptFailure::Tcp(cause) if self.reached => (cause, Reach::Broken),
+            AttemptFailure::Tcp(cause) => (cause, Reach::Unreachable),
+            AttemptFailure::Setting(cause) => (cause, Reach::Final),
+            AttemptFailure::Tls(error) => match self.after_handshake(&error) {
                 Then::Again => {
                     self.progress.restarted();
-                    attempt.failed(Self::describe_fault(&error));
+                    attempt.failed(describe_fault(&error));
                     return Ok(());
                 }
                 Then::Stop(cause) => (cause, Reach::Final),
@@ -316,7 +306,7 @@ impl State<'_> {
             },
         };
         attempt.failed(&cause);
-        Err(Box::new(Fault {
+        Err(Box::new(AttemptFault {
             cause,
             reach,
             ech: self.ech.clone(),
@@ -326,7 +316,7 @@ impl State<'_> {
     fn after_handshake(&mut self, error: &HandshakeError) -> Then {
         // What was kept did not serve: the next connection begins with the record again.
         if matches!(&self.offer, Offer::Real { source, .. } if *source == EchSource::Cache) {
-            self.setting.kept.forget(self.published.as_deref());
+            self.context.retry_configs.forget(self.published.as_deref());
         }
         if let OfferOutcome::Rejected(rejection) = &error.offer {
             return self.after_rejection(rejection.retry_configs.as_deref());
@@ -366,8 +356,8 @@ impl State<'_> {
         self.retry_configs = None;
         self.ech.retry_configs = configs.map(|list| data_encoding::BASE64.encode(list));
         let policy = RejectionPolicy {
-            required: self.setting.policy.ech == EchMode::Require,
-            retry: self.setting.policy.retry,
+            required: self.context.policy.ech == EchMode::Require,
+            retry: self.context.policy.retry,
         };
         match after_rejection(policy, self.ech.retries, configs) {
             AfterRejection::Retry(chosen) => {
@@ -407,14 +397,14 @@ impl State<'_> {
                 let public_name = self.ech.public_name.clone().unwrap_or_default();
                 Then::Stop(match reason.is_requirement() {
                     true => Cause::EchRequired {
-                        origin: self.setting.origin.clone(),
+                        origin: self.context.origin.clone(),
                         reason: format!(
                             "the server rejected the offer, authenticated as {public_name}, and \
                              {reason}"
                         ),
                     },
                     false => Cause::EchRejected {
-                        host: self.setting.host.clone(),
+                        host: self.context.host.clone(),
                         public_name,
                         reason: reason.to_string(),
                     },
@@ -423,24 +413,9 @@ impl State<'_> {
         }
     }
 
-    fn describe_fault(error: &HandshakeError) -> String {
-        match &error.fault {
-            HandshakeFault::Tls(tls) => match &error.offer {
-                OfferOutcome::Rejected(rejection) => match rejection.retry_configs {
-                    Some(_) => "ECH rejected, with retry configs".to_owned(),
-                    None => "ECH rejected, without retry configs".to_owned(),
-                },
-                _ => in_words(tls),
-            },
-            HandshakeFault::Io(error) => error.to_string(),
-            HandshakeFault::Guard(error) => error.to_string(),
-            HandshakeFault::Timeout(after) => format!("timed out after {} ms", after.as_millis()),
-        }
-    }
-
     /// The error of a candidate whose handshake failed for good.
     fn cause(&self, error: HandshakeError) -> (Cause, Reach) {
-        let host = self.setting.host.clone();
+        let host = self.context.host.clone();
         match error.fault {
             HandshakeFault::Guard(source) => (Cause::Guard { host, source }, Reach::Final),
             HandshakeFault::Timeout(after) => {
@@ -486,81 +461,5 @@ impl State<'_> {
                 (cause, Reach::Refused)
             }
         }
-    }
-}
-
-/// Whether a server may have refused because it does not know TLS 1.3.
-fn refuses_version(error: &rustls::Error) -> bool {
-    matches!(
-        error,
-        rustls::Error::AlertReceived(
-            AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure
-        ) | rustls::Error::PeerIncompatible(
-            PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
-                | PeerIncompatible::ServerDoesNotSupportTls12Or13
-        )
-    )
-}
-
-fn in_words(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::AlertReceived(alert) => {
-            format!("the server refused with the alert {alert:?}")
-        }
-        rustls::Error::InvalidMessage(_) => {
-            format!("the server's answer is no TLS: {error}")
-        }
-        rustls::Error::PeerIncompatible(
-            PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
-        ) => "the server answered with TLS 1.2, which cannot carry ECH".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-/// Runs `step` within `limit`.
-pub(super) async fn within<T>(
-    limit: Option<Duration>,
-    host: &str,
-    step: Step,
-    work: impl Future<Output = T>,
-) -> Result<T, Cause> {
-    match limit {
-        None => Ok(work.await),
-        Some(after) => tokio::time::timeout(after, work)
-            .await
-            .map_err(|_| Cause::Timeout {
-                host: host.to_owned(),
-                step,
-                after,
-            }),
-    }
-}
-
-fn describe(stream: &Tls) -> TlsReport {
-    let (io, connection) = stream.get_ref();
-    let hellos = io.guard().map_or(0, |guard| guard.hellos().len());
-    TlsReport {
-        version: match connection.protocol_version() {
-            Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3".to_owned(),
-            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2".to_owned(),
-            other => format!("{other:?}"),
-        },
-        cipher_suite: connection
-            .negotiated_cipher_suite()
-            .and_then(|suite| suite.suite().as_str())
-            .unwrap_or("unknown")
-            .to_owned(),
-        group: connection
-            .negotiated_key_exchange_group()
-            .map(|group| format!("{:?}", group.name())),
-        alpn: connection
-            .alpn_protocol()
-            .map(|id| id.escape_ascii().to_string()),
-        resumed: connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
-        hello_retry: hellos > 1,
-        certificate: connection
-            .peer_certificates()
-            .and_then(<[_]>::first)
-            .and_then(|der| CertificateReport::from_der(der)),
     }
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use echkit_tls::client::{Guard, GuardError, OfferOutcome, SeenHello};
 use rustls::client::ClientConnection;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{IpAddr, Ipv4Addr, ServerName};
@@ -14,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::tls::{ByteCounts, Guard, GuardError, Guarded, OfferOutcome, SeenHello};
+use super::guarded::{ByteCounts, Guarded};
 
 const READ_BUFFER: usize = 16 * 1024;
 
@@ -183,7 +184,7 @@ where
     static REPLACED: OnceLock<Result<TlsConnector, rustls::Error>> = OnceLock::new();
     let connector = REPLACED
         .get_or_init(|| {
-            let provider = Arc::new(crate::tls::default_provider());
+            let provider = Arc::new(echkit_tls::client::default_provider());
             let config = ClientConfig::builder_with_provider(provider)
                 .with_protocol_versions(&[&rustls::version::TLS12])?
                 .with_root_certificates(RootCertStore::empty())

@@ -1,8 +1,9 @@
 //! Whether an `http` origin is to be reached over TLS (RFC 9460 §9.5), before anything is sent.
 
+use super::connection_request::ConnectionRequest;
 use super::connector::Connector;
-use super::locate;
-use super::run::{Wanted, limit};
+use super::deadline::limit;
+use super::discovery_options::discovery_options;
 use crate::discover::discover_with;
 use crate::error::{Cause, Error, Step};
 use crate::origin::{Origin, Scheme};
@@ -23,16 +24,16 @@ impl Connector {
             return Ok(origin.clone());
         }
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|id| id.to_vec()).collect();
-        let wanted = Wanted {
+        let request = ConnectionRequest {
             origin,
             alpn: &alpn,
             url: None,
             manual: true,
             deadline: None,
         };
-        let options = locate::options(&self.shared, &wanted);
-        let looking = discover_with(&self.shared.resolver, origin, &options);
-        let after = limit(self.shared.policy.timeouts.dns, None);
+        let options = discovery_options(&self.parts, &request);
+        let looking = discover_with(&self.parts.resolver, origin, &options);
+        let after = limit(self.parts.policy.timeouts.dns, None);
         let discovery = match after {
             None => looking.await,
             Some(after) => {

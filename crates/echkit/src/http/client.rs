@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use super::pool::Pool;
 use super::request::RequestBuilder;
 use super::versions::HttpVersions;
-use crate::connect::settings::connection_setters;
+use crate::connect::connection_settings::connection_setters;
 use crate::connect::{Connector, ConnectorBuilder};
 use crate::error::Error;
 

@@ -14,7 +14,7 @@ use super::body::Outgoing;
 use super::pool::{Channel, Live};
 use super::request::Request;
 use super::versions::H2;
-use crate::connect::{Connection, Recorder};
+use crate::connect::{Connection, ReportRecorder};
 use crate::error::{Cause, Error};
 use crate::origin::Origin;
 use crate::report::milliseconds;
@@ -62,7 +62,7 @@ pub(super) struct Unanswered {
 pub(super) async fn exchange(
     live: &mut Live,
     request: &mut Request,
-    recorder: &Recorder,
+    recorder: &ReportRecorder,
 ) -> Result<http::Response<Incoming>, Unanswered> {
     let http2 = matches!(live.channel, Channel::Http2(..));
     let head = head(request, &live.origin, http2).map_err(|cause| {
@@ -99,7 +99,7 @@ pub(super) async fn exchange(
     Ok(response)
 }
 
-fn broken(origin: &Origin, recorder: &Recorder, source: hyper::Error) -> Error {
+fn broken(origin: &Origin, recorder: &ReportRecorder, source: hyper::Error) -> Error {
     recorder.stop_clock();
     let cause = Cause::Http {
         host: origin.host.to_string(),

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::body::Outgoing;
 use super::gate::Gate;
-use crate::connect::Recorder;
+use crate::connect::ReportRecorder;
 use crate::origin::Origin;
 use crate::policy::EchMode;
 
@@ -44,7 +44,7 @@ pub(super) struct Live {
     /// The origin that it leads to; `https` where `http` was upgraded.
     pub(super) origin: Origin,
     /// The report about the connection.
-    pub(super) recorder: Arc<Recorder>,
+    pub(super) recorder: Arc<ReportRecorder>,
 }
 
 /// How requests get into a connection.
@@ -132,7 +132,7 @@ impl Pool {
     }
 
     /// Does not hand out the connection of `recorder` again: it takes no more requests.
-    pub(super) fn forget(&self, key: &Key, recorder: &Arc<Recorder>) {
+    pub(super) fn forget(&self, key: &Key, recorder: &Arc<ReportRecorder>) {
         if let Some(slots) = self.lock().table.get_mut(key) {
             slots.retain(|slot| !Arc::ptr_eq(&slot.live.recorder, recorder));
         }
@@ -278,7 +278,7 @@ mod tests {
         Live {
             channel: Channel::Http1(sender),
             origin: Origin::parse("https://a.example").unwrap(),
-            recorder: Arc::new(Recorder::new(Report::new("", EchMode::Prefer))),
+            recorder: Arc::new(ReportRecorder::new(Report::new("", EchMode::Prefer))),
         }
     }
 

@@ -18,7 +18,7 @@ use url::Url;
 
 use super::exchange::in_words;
 use super::pool::Lease;
-use crate::connect::Recorder;
+use crate::connect::ReportRecorder;
 use crate::error::{Cause, Error, Step};
 use crate::report::Report;
 
@@ -151,7 +151,7 @@ impl Response {
 pub struct ResponseBody {
     host: String,
     incoming: Incoming,
-    recorder: Arc<Recorder>,
+    recorder: Arc<ReportRecorder>,
     /// The connection, until the body has ended.
     lease: Option<Lease>,
     /// When it must have ended, and the limit for which.
@@ -159,7 +159,7 @@ pub struct ResponseBody {
 }
 
 impl ResponseBody {
-    pub(super) fn new(host: String, incoming: Incoming, recorder: Arc<Recorder>) -> Self {
+    pub(super) fn new(host: String, incoming: Incoming, recorder: Arc<ReportRecorder>) -> Self {
         Self {
             host,
             incoming,

@@ -15,7 +15,7 @@ use super::redirect;
 use super::request::Request;
 use super::response::{Response, ResponseBody};
 use super::versions::{H2, HttpVersions};
-use crate::connect::Wanted;
+use crate::connect::ConnectionRequest;
 use crate::error::{Cause, Error, Step};
 use crate::origin::{Origin, Scheme};
 use crate::policy::Timeouts;
@@ -145,7 +145,7 @@ impl Client {
         let connection = self
             .shared
             .connector
-            .open(&Wanted {
+            .open(&ConnectionRequest {
                 origin: &key.origin,
                 alpn: &alpn,
                 url: Some(url),

@@ -14,7 +14,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::versions::{H2, HTTP1, HttpVersions};
-use crate::connect::{Connector, Recorder, Stream};
+use crate::connect::{Connector, ReportRecorder, Stream};
 use crate::error::{Cause, Error};
 use crate::origin::{Origin, Scheme};
 use crate::report::Report;
@@ -204,7 +204,7 @@ impl AsyncWrite for HttpsStream {
 /// [`HttpsConnector`] attaches it to each connection; hyper-util puts it into the extensions of
 /// every response over that connection.
 #[derive(Clone, Debug)]
-pub struct ConnectionReport(Arc<Recorder>);
+pub struct ConnectionReport(Arc<ReportRecorder>);
 
 impl ConnectionReport {
     /// What was offered, shown and got, with the bytes of the connection up to now.

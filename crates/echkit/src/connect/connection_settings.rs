@@ -1,16 +1,16 @@
 //! What a connection needs to know, as builders take it.
 
 use echkit_proto::config::EchConfigList;
+use echkit_tls::client::{ClientTlsBuilder, OuterName};
 
 use super::overrides::Overrides;
 use crate::cache::ConfigCache;
 use crate::dns::Resolver;
 use crate::policy::Policy;
-use crate::tls::{ClientTlsBuilder, OuterName};
 
 /// The choices in the making.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Settings {
+pub(crate) struct ConnectionSettings {
     pub(crate) policy: Policy,
     pub(crate) tls: ClientTlsBuilder,
     pub(crate) resolver: Option<Resolver>,
@@ -21,7 +21,7 @@ pub(crate) struct Settings {
 }
 
 /// The methods that builders of connectors and of HTTP clients have alike: `connection_setters!`
-/// takes the path of their [`Settings`] within `self`.
+/// takes the path of their [`ConnectionSettings`] within `self`.
 macro_rules! connection_setters {
     ($($settings:ident).+) => {
         /// All choices at once.
@@ -87,7 +87,7 @@ macro_rules! connection_setters {
         }
 
         /// Trust, client certificate, key log.
-        pub fn tls(mut self, tls: crate::tls::ClientTlsBuilder) -> Self {
+        pub fn tls(mut self, tls: echkit_tls::client::ClientTlsBuilder) -> Self {
             self.$($settings).+.tls = tls;
             self
         }
@@ -106,7 +106,7 @@ macro_rules! connection_setters {
         ///
         /// When it is an address, `none`, or not a host name.
         pub fn outer_sni(mut self, name: &str) -> Result<Self, crate::Error> {
-            self.$($settings).+.outer_sni = Some(crate::tls::OuterName::new(name)?);
+            self.$($settings).+.outer_sni = Some(echkit_tls::client::OuterName::new(name)?);
             Ok(self)
         }
 

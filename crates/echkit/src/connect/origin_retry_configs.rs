@@ -5,13 +5,13 @@ use std::time::Duration;
 use echkit_proto::config::{Chosen, EchConfigList};
 use echkit_proto::key::{EchKey, KeyParams};
 
-use super::connector::Shared;
+use super::connector_parts::ConnectorParts;
 use crate::cache::{ConfigCache, Place};
 use crate::origin::Origin;
 
 /// What is kept for one origin, and what may be added.
 #[derive(Clone, Debug)]
-pub(super) struct Kept {
+pub(super) struct OriginRetryConfigs {
     /// `None` when nothing is to be kept.
     cache: Option<ConfigCache>,
     host: String,
@@ -22,12 +22,12 @@ pub(super) struct Kept {
     learn: bool,
 }
 
-impl Kept {
-    pub(super) fn new(shared: &Shared, origin: &Origin, lifetime: Option<Duration>) -> Self {
-        let policy = &shared.policy;
+impl OriginRetryConfigs {
+    pub(super) fn new(parts: &ConnectorParts, origin: &Origin, lifetime: Option<Duration>) -> Self {
+        let policy = &parts.policy;
         // An address has no records, and no name to hide.
         let is_name = origin.host.name().is_some();
-        let cache = (policy.cache && policy.ech.offers() && is_name).then(|| shared.cache.clone());
+        let cache = (policy.cache && policy.ech.offers() && is_name).then(|| parts.cache.clone());
         Self {
             cache,
             host: origin.host.to_string(),

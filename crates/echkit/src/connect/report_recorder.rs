@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::guarded::ByteCounts;
 use crate::report::{AttemptReport, AttemptResult, Bytes, Report, Timings, milliseconds};
-use crate::tls::ByteCounts;
 
 /// The report in the making.
 #[derive(Debug)]
-pub(crate) struct Recorder {
+pub(crate) struct ReportRecorder {
     started: Instant,
     counts: ByteCounts,
     /// What the connection had carried when this began.
@@ -17,7 +17,7 @@ pub(crate) struct Recorder {
     report: Mutex<Report>,
 }
 
-impl Recorder {
+impl ReportRecorder {
     pub(crate) fn new(report: Report) -> Self {
         Self {
             started: Instant::now(),
@@ -69,7 +69,7 @@ impl Recorder {
     }
 
     /// Begins an attempt. Unless it is ended it counts as cancelled when dropped.
-    pub(crate) fn attempt(&self, address: SocketAddr) -> Attempt<'_> {
+    pub(crate) fn attempt(&self, address: SocketAddr) -> RecordedAttempt<'_> {
         let mut report = self.edit();
         report.attempts.push(AttemptReport {
             address: address.to_string(),
@@ -79,7 +79,7 @@ impl Recorder {
             result: AttemptResult::Cancelled,
             error: None,
         });
-        Attempt {
+        RecordedAttempt {
             recorder: self,
             index: report.attempts.len() - 1,
             ended: false,
@@ -93,13 +93,13 @@ impl Recorder {
 
 /// One attempt on the record.
 #[derive(Debug)]
-pub(crate) struct Attempt<'r> {
-    recorder: &'r Recorder,
+pub(crate) struct RecordedAttempt<'r> {
+    recorder: &'r ReportRecorder,
     index: usize,
     ended: bool,
 }
 
-impl Attempt<'_> {
+impl RecordedAttempt<'_> {
     /// It failed, or led to another.
     pub(crate) fn failed(mut self, error: impl std::fmt::Display) {
         self.end(AttemptResult::Failed, None, Some(error.to_string()));
@@ -125,7 +125,7 @@ impl Attempt<'_> {
     }
 }
 
-impl Drop for Attempt<'_> {
+impl Drop for RecordedAttempt<'_> {
     fn drop(&mut self) {
         if !self.ended {
             self.end(AttemptResult::Cancelled, None, None);

@@ -7,24 +7,25 @@ use echkit_proto::race::{Action, AttemptId, Endpoint, Outcome, Query, Race, Sett
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::attempt::Fault;
+use super::attempt_outcome::AttemptFault;
+use super::attempt_progress::{AttemptProgress, ProgressNote, ProgressStep};
 use crate::discover::{Discovery, News, Planned, Search};
 use crate::running::Running;
 
 /// A race with its questions and attempts. Dropping it closes all of them.
-pub(super) struct Course<'a, W> {
+pub(super) struct RaceDriver<'a, W> {
     race: Race,
     search: Search,
-    attempts: Running<'a, AttemptId, Result<W, Box<Fault>>>,
-    failures: Vec<Fault>,
+    attempts: Running<'a, AttemptId, Result<W, Box<AttemptFault>>>,
+    failures: Vec<AttemptFault>,
     begun: Instant,
     /// When to stop waiting for DNS.
     dns_until: Option<Instant>,
     /// Whether that time has come with answers still out.
     dns_late: bool,
     /// How attempts tell of their progress, and where that arrives.
-    tell: mpsc::UnboundedSender<Told>,
-    told: mpsc::UnboundedReceiver<Told>,
+    tell: mpsc::UnboundedSender<ProgressNote>,
+    told: mpsc::UnboundedReceiver<ProgressNote>,
 }
 
 /// DNS took too long.
@@ -33,56 +34,24 @@ pub(super) struct DnsTimeout;
 
 /// What the race has come to.
 pub(super) enum Turn<W> {
-    /// An attempt is to be started, by [`Course::start`].
+    /// An attempt is to be started, by [`RaceDriver::start`].
     Start(Start),
     /// An attempt succeeded; the others were closed.
     Won(W),
     /// Nothing is left to be tried.
-    Lost(Vec<Fault>),
-}
-
-/// Tells the race how far an attempt has come.
-#[derive(Clone, Debug)]
-pub(super) struct Progress {
-    attempt: AttemptId,
-    to: mpsc::UnboundedSender<Told>,
-}
-
-type Told = (AttemptId, Progressed);
-
-#[derive(Clone, Copy, Debug)]
-enum Progressed {
-    Connected,
-    Restarted,
-}
-
-impl Progress {
-    /// There is a connection over TCP.
-    pub(super) fn connected(&self) {
-        self.tell(Progressed::Connected);
-    }
-
-    /// There will be another connection.
-    pub(super) fn restarted(&self) {
-        self.tell(Progressed::Restarted);
-    }
-
-    fn tell(&self, progressed: Progressed) {
-        // Nobody listens any more when the race is over.
-        let _ = self.to.send((self.attempt, progressed));
-    }
+    Lost(Vec<AttemptFault>),
 }
 
 /// What happened next.
 enum Event<W> {
     News(Option<News>),
-    Ended(AttemptId, Result<W, Box<Fault>>),
-    Progress(AttemptId, Progressed),
+    Ended(AttemptId, Result<W, Box<AttemptFault>>),
+    Progress(AttemptId, ProgressStep),
     Wake,
     DnsTimeout,
 }
 
-impl<'a, W> Course<'a, W> {
+impl<'a, W> RaceDriver<'a, W> {
     /// A race that begins now, with its first questions.
     pub(super) fn new(search: Search, settings: Settings, dns: Option<Duration>) -> Self {
         let begun = Instant::now();
@@ -164,13 +133,13 @@ impl<'a, W> Course<'a, W> {
     pub(super) fn start(
         &mut self,
         start: &Start,
-        attempt: impl Future<Output = Result<W, Box<Fault>>> + Send + 'a,
+        attempt: impl Future<Output = Result<W, Box<AttemptFault>>> + Send + 'a,
     ) {
         self.attempts.push(start.attempt, attempt);
     }
 
-    pub(super) fn progress(&self, start: &Start) -> Progress {
-        Progress {
+    pub(super) fn progress(&self, start: &Start) -> AttemptProgress {
+        AttemptProgress {
             attempt: start.attempt,
             to: self.tell.clone(),
         }
@@ -220,8 +189,8 @@ impl<'a, W> Course<'a, W> {
             Event::News(Some(News::Addresses(target, family, list))) => {
                 self.race.addresses(now, target, family, list);
             }
-            Event::Progress(attempt, Progressed::Connected) => self.race.connected(now, attempt),
-            Event::Progress(attempt, Progressed::Restarted) => self.race.restarted(now, attempt),
+            Event::Progress(attempt, ProgressStep::Connected) => self.race.connected(now, attempt),
+            Event::Progress(attempt, ProgressStep::Restarted) => self.race.restarted(now, attempt),
             Event::Ended(attempt, Ok(won)) => {
                 self.race.won(attempt);
                 return Some(won);

@@ -1,0 +1,15 @@
+//! What a connection is wanted for.
+
+use tokio::time::Instant;
+
+use crate::origin::Origin;
+
+/// What a connection is wanted for.
+pub(crate) struct ConnectionRequest<'a> {
+    pub(crate) origin: &'a Origin,
+    pub(crate) alpn: &'a [Vec<u8>],
+    pub(crate) url: Option<&'a str>,
+    /// Whether the ECHConfigList given by the caller is meant for this origin.
+    pub(crate) manual: bool,
+    pub(crate) deadline: Option<Instant>,
+}

@@ -1,0 +1,20 @@
+//! What all connections of a connector share.
+
+use echkit_proto::config::EchConfigList;
+use echkit_tls::client::{ClientTls, OuterName};
+
+use super::overrides::Overrides;
+use crate::cache::ConfigCache;
+use crate::dns::Resolver;
+use crate::policy::Policy;
+
+/// What all connections of a connector share.
+pub(super) struct ConnectorParts {
+    pub(super) policy: Policy,
+    pub(super) tls: ClientTls,
+    pub(super) resolver: Resolver,
+    pub(super) outer_sni: Option<OuterName>,
+    pub(super) manual: Option<EchConfigList>,
+    pub(super) overrides: Overrides,
+    pub(super) cache: ConfigCache,
+}

@@ -1,0 +1,25 @@
+//! What discovery is to know about a connection that is request.
+
+use super::connection_request::ConnectionRequest;
+use super::connector_parts::ConnectorParts;
+use crate::discover::{DiscoverOptions, Families};
+use crate::policy::AddressFamily;
+
+/// The caller's wishes, as discovery takes them.
+pub(super) fn discovery_options(
+    parts: &ConnectorParts,
+    request: &ConnectionRequest<'_>,
+) -> DiscoverOptions {
+    DiscoverOptions {
+        alpn: request.alpn.to_vec(),
+        ech: parts.policy.ech.offers(),
+        families: match parts.policy.family {
+            AddressFamily::Any => Families::Both,
+            AddressFamily::V4 => Families::V4,
+            AddressFamily::V6 => Families::V6,
+        },
+        resolve: parts.overrides.addresses.clone(),
+        connect_to: parts.overrides.endpoint(request.origin).cloned(),
+        ..DiscoverOptions::default()
+    }
+}
