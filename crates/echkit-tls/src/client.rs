@@ -15,6 +15,7 @@ mod retry_configs;
 mod sessions;
 mod target;
 mod trust;
+mod trusted_leaf;
 
 pub use crate::error::{ClientSetupError, TrustOrigin};
 pub use connection::{ClientTls, ClientTlsBuilder, default_provider};

@@ -2,21 +2,18 @@
 //!
 //! `cargo run -p echkit --example get -- https://example.com/`
 //!
-//! Against the testbed, `ECHKIT_DNS` and `SSL_CERT_FILE` name its resolver and its CA.
+//! `ECHKIT_DNS` names the resolver: `https://dns.example/dns-query#192.0.2.1` hides the names from the
+//! network there too. For the testbed, `SSL_CERT_FILE` names its CA.
 
-use echkit::dns::{Resolver, ResolverOptions};
 use echkit::{Client, EchMode};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::args().nth(1).ok_or("which URL?")?;
-    let resolver = match std::env::var("ECHKIT_DNS") {
-        Ok(uri) => Resolver::from_uri(&uri, &ResolverOptions::default())?,
-        Err(_) => Resolver::system(),
-    };
+    let resolver = std::env::var("ECHKIT_DNS").unwrap_or("system".to_owned());
     let client = Client::builder()
         .ech(EchMode::Prefer)
-        .resolver(resolver)
+        .dns(resolver)
         .build()?;
 
     let mut response = client.get(&url).send().await?;

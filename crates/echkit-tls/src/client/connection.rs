@@ -236,15 +236,16 @@ impl ClientTls {
         })
     }
 
-    /// A rustls configuration with the same trust and without ECH: for resolvers, whose names are
-    /// not hidden.
+    /// A rustls configuration for resolvers: with the same trust, without ECH, since their names are
+    /// not hidden, and without the client certificate, which is for origins. It offers TLS 1.3
+    /// alone, so that the network does not read the resolver's certificate either.
     ///
     /// # Errors
     ///
-    /// When the provider supports neither TLS 1.3 nor TLS 1.2.
+    /// When the provider does not support TLS 1.3.
     pub fn plain_config(&self) -> Result<Arc<ClientConfig>, ClientSetupError> {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| ClientSetupError::Setting {
                 setting: "cryptography",
                 reason: error.to_string(),
@@ -252,7 +253,7 @@ impl ClientTls {
         let mut config = builder
             .dangerous()
             .with_custom_certificate_verifier(self.verifiers.plain())
-            .with_client_cert_resolver(Arc::clone(&self.client_certificate));
+            .with_no_client_auth();
         config.key_log = Arc::clone(&self.key_log);
         Ok(Arc::new(config))
     }

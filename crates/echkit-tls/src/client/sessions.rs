@@ -4,13 +4,14 @@
 //! the hidden visit to a visible one, and RFC 9849 §6.1.6 limits retry configs and tickets to the
 //! same scope. rustls asks its store by server name alone, so each scope has a store of its own.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use lru::LruCache;
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore};
 
 /// Scopes kept at most; the one that was used least recently goes first.
-const MAX_SCOPES: usize = 512;
+const MAX_SCOPES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(511);
 
 /// Entries of one scope: its server name and, after rejections, public_names, eight tickets each.
 const ENTRIES_PER_SCOPE: usize = 32;
@@ -27,56 +28,27 @@ pub(crate) struct Scope {
 }
 
 /// The session stores of a client.
-#[derive(Debug, Default)]
-pub(crate) struct Sessions {
-    table: Mutex<Table>,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    scopes: HashMap<Scope, Slot>,
-    clock: u64,
-}
-
 #[derive(Debug)]
-struct Slot {
-    store: Arc<dyn ClientSessionStore>,
-    used: u64,
+pub(crate) struct Sessions {
+    stores: Mutex<LruCache<Scope, Arc<dyn ClientSessionStore>>>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            stores: Mutex::new(LruCache::new(MAX_SCOPES)),
+        }
+    }
 }
 
 impl Sessions {
     /// The store of one scope.
     pub(crate) fn store(&self, scope: &Scope) -> Arc<dyn ClientSessionStore> {
-        let mut table = self
-            .table
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        table.clock += 1;
-        let now = table.clock;
-        if let Some(slot) = table.scopes.get_mut(scope) {
-            slot.used = now;
-            return Arc::clone(&slot.store);
-        }
-        if table.scopes.len() >= MAX_SCOPES {
-            let oldest = table
-                .scopes
-                .iter()
-                .min_by_key(|(_, slot)| slot.used)
-                .map(|(scope, _)| scope.clone());
-            if let Some(oldest) = oldest {
-                table.scopes.remove(&oldest);
-            }
-        }
-        let store: Arc<dyn ClientSessionStore> =
-            Arc::new(ClientSessionMemoryCache::new(ENTRIES_PER_SCOPE));
-        table.scopes.insert(
-            scope.clone(),
-            Slot {
-                store: Arc::clone(&store),
-                used: now,
-            },
-        );
-        store
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || -> Arc<dyn ClientSessionStore> {
+            Arc::new(ClientSessionMemoryCache::new(ENTRIES_PER_SCOPE))
+        };
+        Arc::clone(stores.get_or_insert_ref(scope, new))
     }
 }
 
@@ -118,7 +90,7 @@ mod tests {
             sessions.store(&scope("other.example", port, true));
             assert!(Arc::ptr_eq(&first, &sessions.store(&kept)));
         }
-        let table = sessions.table.lock().expect("no panic while locked");
-        assert_eq!(table.scopes.len(), MAX_SCOPES);
+        let stores = sessions.stores.lock().expect("no panic while locked");
+        assert_eq!(stores.len(), MAX_SCOPES.get());
     }
 }

@@ -10,15 +10,21 @@ use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
+use rustls_native_certs::{ErrorKind, load_certs_from_paths};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use super::trusted_leaf::TrustedLeaves;
 use crate::error::{ClientSetupError, TrustOrigin};
 
 /// Which certificates a client trusts.
 ///
 /// The default is the platform's own verifier. The environment variables `SSL_CERT_FILE` and
 /// `SSL_CERT_DIR`, where set, take the place of the platform's store, as with OpenSSL.
+///
+/// A certificate that is given as such, and not as a root of a store, is also trusted as that of a
+/// server, whether it says that it is an authority or has an issuer that is not known. Its name,
+/// dates and purpose are checked all the same.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     base: Base,
@@ -30,6 +36,7 @@ enum Base {
     #[default]
     System,
     Roots(Arc<RootCertStore>),
+    Certificates(Vec<CertificateDer<'static>>),
     Verifier(Arc<dyn ServerCertVerifier>),
 }
 
@@ -54,13 +61,7 @@ impl Trust {
     /// When the file cannot be read or holds no certificate.
     pub fn ca_file(path: impl AsRef<Path>) -> Result<Self, ClientSetupError> {
         let path = path.as_ref();
-        let mut roots = RootCertStore::empty();
-        add_all(
-            &mut roots,
-            read_pem_file(path)?,
-            &TrustOrigin::Path(path.to_owned()),
-        )?;
-        Ok(Self::roots(roots))
+        Self::only(read_pem_file(path)?, &TrustOrigin::Path(path.to_owned()))
     }
 
     /// Only these certificates.
@@ -71,13 +72,19 @@ impl Trust {
     pub fn certificates(
         certificates: impl IntoIterator<Item = CertificateDer<'static>>,
     ) -> Result<Self, ClientSetupError> {
-        let mut roots = RootCertStore::empty();
-        add_all(
-            &mut roots,
-            certificates.into_iter().collect(),
-            &TrustOrigin::Given,
-        )?;
-        Ok(Self::roots(roots))
+        Self::only(certificates.into_iter().collect(), &TrustOrigin::Given)
+    }
+
+    /// Only these certificates, once they have been found to be usable.
+    fn only(
+        certificates: Vec<CertificateDer<'static>>,
+        origin: &TrustOrigin,
+    ) -> Result<Self, ClientSetupError> {
+        add_all(&mut RootCertStore::empty(), &certificates, origin)?;
+        Ok(Self {
+            base: Base::Certificates(certificates),
+            extra: Vec::new(),
+        })
     }
 
     /// Whatever `verifier` says. It is asked for the public_name too when ECH is rejected
@@ -114,16 +121,37 @@ impl Trust {
         &self,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Arc<dyn ServerCertVerifier>, ClientSetupError> {
-        let mut roots = match &self.base {
+        let mut roots = RootCertStore::empty();
+        let mut given = self.extra.clone();
+        match &self.base {
             Base::Verifier(verifier) => return Ok(Arc::clone(verifier)),
-            Base::Roots(roots) => RootCertStore::clone(roots),
+            Base::Roots(known) => roots = RootCertStore::clone(known),
+            Base::Certificates(certificates) => given.extend_from_slice(certificates),
             Base::System => match environment()? {
-                Some(roots) => roots,
-                None => return self.platform(provider),
+                Some(found) => {
+                    // A bundle may hold certificates that webpki cannot use; the others still count.
+                    roots.add_parsable_certificates(found.iter().cloned());
+                    let verifier = self.webpki(roots, &self.extra, provider)?;
+                    return Ok(TrustedLeaves::around(
+                        verifier,
+                        given.into_iter().chain(found),
+                    ));
+                }
+                None => return Ok(TrustedLeaves::around(self.platform(provider)?, given)),
             },
-        };
-        if !self.extra.is_empty() {
-            add_all(&mut roots, self.extra.clone(), &TrustOrigin::Given)?;
+        }
+        let verifier = self.webpki(roots, &given, provider)?;
+        Ok(TrustedLeaves::around(verifier, given))
+    }
+
+    fn webpki(
+        &self,
+        mut roots: RootCertStore,
+        given: &[CertificateDer<'static>],
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ServerCertVerifier>, ClientSetupError> {
+        if !given.is_empty() {
+            add_all(&mut roots, given, &TrustOrigin::Given)?;
         }
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
@@ -151,57 +179,57 @@ impl Trust {
     }
 }
 
-/// The roots that `SSL_CERT_FILE` and `SSL_CERT_DIR` name; `None` where neither is set.
-fn environment() -> Result<Option<RootCertStore>, ClientSetupError> {
-    roots_named_by(env::var_os("SSL_CERT_FILE"), env::var_os("SSL_CERT_DIR"))
+/// What `SSL_CERT_FILE` and `SSL_CERT_DIR` name; `None` where neither is set.
+fn environment() -> Result<Option<Vec<CertificateDer<'static>>>, ClientSetupError> {
+    named_by(env::var_os("SSL_CERT_FILE"), env::var_os("SSL_CERT_DIR"))
 }
 
-fn roots_named_by(
+/// The certificates in a file and in folders, in OpenSSL's `c_rehash` layout or not.
+fn named_by(
     file: Option<OsString>,
     folders: Option<OsString>,
-) -> Result<Option<RootCertStore>, ClientSetupError> {
+) -> Result<Option<Vec<CertificateDer<'static>>>, ClientSetupError> {
     let file = file.filter(|value| !value.is_empty()).map(PathBuf::from);
-    let folders = folders.filter(|value| !value.is_empty());
-    if file.is_none() && folders.is_none() {
-        return Ok(None);
-    }
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = &file {
-        // A bundle may hold certificates that webpki cannot use; the others still count.
-        roots.add_parsable_certificates(read_pem_file(path)?);
-    }
-    let folders: Vec<PathBuf> = folders
-        .iter()
-        .flat_map(|list| env::split_paths(list).collect::<Vec<_>>())
+    let folders = folders.unwrap_or_default();
+    let folders: Vec<PathBuf> = env::split_paths(&folders)
+        .filter(|folder| !folder.as_os_str().is_empty())
         .collect();
-    for folder in &folders {
-        roots.add_parsable_certificates(read_folder(folder)?);
-    }
-    if roots.is_empty() {
-        let path = file.or_else(|| folders.first().cloned());
-        return Err(ClientSetupError::TrustAnchors {
-            origin: path.map_or(TrustOrigin::System, TrustOrigin::Path),
-            reason: "no usable certificate in it".to_owned(),
-        });
-    }
-    Ok(Some(roots))
-}
-
-/// Every certificate of every file in a folder, in OpenSSL's `c_rehash` layout or not.
-fn read_folder(folder: &Path) -> Result<Vec<CertificateDer<'static>>, ClientSetupError> {
-    let unreadable = |error: std::io::Error| ClientSetupError::TrustAnchors {
-        origin: TrustOrigin::Path(folder.to_owned()),
-        reason: error.to_string(),
+    let Some(first) = file.as_ref().or_else(|| folders.first()) else {
+        return Ok(None);
+    };
+    let refused = |path: &Path, reason: String| ClientSetupError::TrustAnchors {
+        origin: TrustOrigin::Path(path.to_owned()),
+        reason,
     };
     let mut certificates = Vec::new();
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        // Other files may lie there too.
-        if let Ok(found) = read_pem_file(&path) {
-            certificates.extend(found);
+    if let Some(path) = &file {
+        let found = load_certs_from_paths(Some(path), None);
+        if let Some(error) = found.errors.first() {
+            return Err(refused(path, error.to_string()));
         }
+        if found.certs.is_empty() {
+            return Err(refused(path, "no certificate in it".to_owned()));
+        }
+        certificates.extend(found.certs);
     }
-    Ok(certificates)
+    for folder in &folders {
+        let found = load_certs_from_paths(None, Some(folder));
+        // Other files may lie there too; the folder itself must be readable.
+        let unreadable = found
+            .errors
+            .iter()
+            .find(|error| matches!(&error.kind, ErrorKind::Io { path, .. } if path == folder));
+        if let Some(error) = unreadable {
+            return Err(refused(folder, error.to_string()));
+        }
+        certificates.extend(found.certs);
+    }
+    let (usable, _) =
+        RootCertStore::empty().add_parsable_certificates(certificates.iter().cloned());
+    match usable {
+        0 => Err(refused(first, "no usable certificate in it".to_owned())),
+        _ => Ok(Some(certificates)),
+    }
 }
 
 fn read_pem_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientSetupError> {
@@ -221,7 +249,7 @@ fn read_pem_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientSetu
 
 fn add_all(
     roots: &mut RootCertStore,
-    certificates: Vec<CertificateDer<'static>>,
+    certificates: &[CertificateDer<'static>],
     origin: &TrustOrigin,
 ) -> Result<(), ClientSetupError> {
     let refused = |reason: String| ClientSetupError::TrustAnchors {
@@ -233,7 +261,7 @@ fn add_all(
     }
     for certificate in certificates {
         roots
-            .add(certificate)
+            .add(certificate.clone())
             .map_err(|error| refused(error.to_string()))?;
     }
     Ok(())
@@ -277,19 +305,33 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
         fs::write(&path, authority().pem()).unwrap();
-        fs::write(folder.path().join("README"), "not a certificate").unwrap();
+        let readme = folder.path().join("README");
+        fs::write(&readme, "not a certificate").unwrap();
+        let readme = readme.display().to_string();
+        let empty = tempfile::tempdir().unwrap();
+        let empty = empty.path().display().to_string();
 
-        assert!(roots_named_by(None, Some("".into())).unwrap().is_none());
-        let from_file = roots_named_by(Some(path.into()), None).unwrap().unwrap();
+        assert!(named_by(None, Some("".into())).unwrap().is_none());
+        let from_file = named_by(Some(path.into()), None).unwrap().unwrap();
         assert_eq!(from_file.len(), 1);
-        let from_folder = roots_named_by(None, Some(folder.path().into()))
-            .unwrap()
-            .unwrap();
+        let from_folder = named_by(None, Some(folder.path().into())).unwrap().unwrap();
         assert_eq!(from_folder.len(), 1);
-        let error = roots_named_by(Some("/nonexistent".into()), None).unwrap_err();
+        let error = named_by(Some("/nonexistent".into()), None).unwrap_err();
         assert!(
             matches!(error, ClientSetupError::TrustAnchors { .. }),
             "{error}"
         );
+        for (file, folders) in [
+            (Some("/nonexistent"), None),
+            (None, Some("/nonexistent")),
+            (Some(readme.as_str()), None),
+            (None, Some(empty.as_str())),
+        ] {
+            let error = named_by(file.map(Into::into), folders.map(Into::into)).unwrap_err();
+            let named = file.or(folders).unwrap();
+            assert!(error.to_string().contains(named), "{error}");
+        }
+        let both: OsString = format!("{empty}:{}", folder.path().display()).into();
+        assert_eq!(named_by(None, Some(both)).unwrap().unwrap().len(), 1);
     }
 }

@@ -1,11 +1,12 @@
 //! What a connection needs to know, as builders take it.
 
 use echkit_proto::config::EchConfigList;
-use echkit_tls::client::{ClientTlsBuilder, OuterName};
+use echkit_tls::client::{ClientTls, ClientTlsBuilder, OuterName};
 
 use super::overrides::Overrides;
 use crate::cache::ConfigCache;
-use crate::dns::Resolver;
+use crate::dns::{Resolver, ResolverOptions};
+use crate::error::{Cause, Error};
 use crate::policy::Policy;
 
 /// The choices in the making.
@@ -13,11 +14,42 @@ use crate::policy::Policy;
 pub(crate) struct ConnectionSettings {
     pub(crate) policy: Policy,
     pub(crate) tls: ClientTlsBuilder,
-    pub(crate) resolver: Option<Resolver>,
+    pub(crate) resolver: ResolverSetting,
     pub(crate) outer_sni: Option<OuterName>,
     pub(crate) manual: Option<EchConfigList>,
     pub(crate) overrides: Overrides,
     pub(crate) cache: ConfigCache,
+}
+
+/// Whom to ask, as it was said.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum ResolverSetting {
+    #[default]
+    System,
+    Given(Resolver),
+    Uri(String),
+}
+
+impl ResolverSetting {
+    /// The resolver. What the client trusts, it trusts as a resolver too.
+    pub(crate) fn build(self, tls: &ClientTls) -> Result<Resolver, Error> {
+        let uri = match self {
+            Self::System => return Ok(Resolver::system()),
+            Self::Given(resolver) => return Ok(resolver),
+            Self::Uri(uri) => uri,
+        };
+        let options = ResolverOptions {
+            tls: Some(tls.plain_config()?),
+            ..ResolverOptions::default()
+        };
+        Resolver::from_uri(&uri, &options).map_err(|error| {
+            Cause::Setting {
+                setting: "resolver",
+                reason: error.to_string(),
+            }
+            .into()
+        })
+    }
 }
 
 /// The methods that builders of connectors and of HTTP clients have alike: `connection_setters!`
@@ -82,7 +114,18 @@ macro_rules! connection_setters {
 
         /// Whom to ask for records and addresses; the system's resolver by default.
         pub fn resolver(mut self, resolver: crate::dns::Resolver) -> Self {
-            self.$($settings).+.resolver = Some(resolver);
+            self.$($settings).+.resolver =
+                crate::connect::connection_settings::ResolverSetting::Given(resolver);
+            self
+        }
+
+        /// Whom to ask, by URI: see [`Resolver::from_uri`](crate::dns::Resolver::from_uri). An
+        /// encrypted resolver is verified by the trust of this client, and never sees its client
+        /// certificate. It takes the place of [`resolver`](Self::resolver); a URI that names no
+        /// resolver is an error of `build`.
+        pub fn dns(mut self, uri: impl Into<String>) -> Self {
+            self.$($settings).+.resolver =
+                crate::connect::connection_settings::ResolverSetting::Uri(uri.into());
             self
         }
 

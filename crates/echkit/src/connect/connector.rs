@@ -106,7 +106,8 @@ impl ConnectorBuilder {
     ///
     /// # Errors
     ///
-    /// When trusted certificates cannot be read, or when settings contradict each other.
+    /// When trusted certificates cannot be read, when the URI of the resolver names none, or when
+    /// settings contradict each other.
     pub fn build(self) -> Result<Connector, Error> {
         let Self { settings } = self;
         if settings.outer_sni.is_some() && !settings.policy.ech.offers() {
@@ -135,11 +136,13 @@ impl ConnectorBuilder {
             }
             .into());
         }
+        let tls = settings.tls.build()?;
+        let resolver = settings.resolver.build(&tls)?;
         Ok(Connector {
             parts: Arc::new(ConnectorParts {
                 policy: settings.policy,
-                tls: settings.tls.build()?,
-                resolver: settings.resolver.unwrap_or_else(Resolver::system),
+                tls,
+                resolver,
                 outer_sni: settings.outer_sni,
                 manual: settings.manual,
                 overrides: settings.overrides,
