@@ -35,6 +35,7 @@
 //! - [`http`]: requests, responses, redirects.
 //! - [`tls`]: trust, client certificates, and the guard that reads each hello before it is sent.
 //! - [`dns`] and [`discover`]: resolvers, and endpoints from HTTPS records (RFC 9460, RFC 9848).
+//!   `Client::builder().dns("https://dns.example/dns-query#192.0.2.1")` hides the names there too.
 //! - [`server`]: accept connections with ECH, on stock rustls.
 //! - [`policy`], [`report`], [`error`](mod@error): what is wanted, what happened, what went wrong.
 //! - [`cache`]: retry configs that serve later connections.
