@@ -242,7 +242,7 @@ fn read_pem_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientSetu
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| refused(format!("not PEM: {error}")))?;
     match certificates.is_empty() {
-        true => Err(refused("no certificate in it".to_owned()).into()),
+        true => Err(refused("no certificate in it".to_owned())),
         false => Ok(certificates),
     }
 }
@@ -257,7 +257,7 @@ fn add_all(
         reason,
     };
     if certificates.is_empty() {
-        return Err(refused("no certificate in it".to_owned()).into());
+        return Err(refused("no certificate in it".to_owned()));
     }
     for certificate in certificates {
         roots

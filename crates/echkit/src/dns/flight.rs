@@ -183,7 +183,7 @@ mod tests {
         asked.leave.add_permits(3);
         let join = |outcome: Outcome| {
             let (flights, asked) = (&flights, &asked);
-            async move { flights.join(&"a.test", || asked.ask(outcome.clone())).await }
+            async move { flights.join(&"a.test", || asked.ask(outcome)).await }
         };
         let failed = || Err("failed");
         let (first, second) = tokio::join!(join(failed()), join(failed()));
@@ -244,11 +244,10 @@ mod tests {
         };
         let (first, second) = (runtime(), runtime());
         let name = "a.test";
-        let leading = first.block_on(async {
-            let leading = flights.flight(&name, &|| asked.ask(Ok(1)));
-            until(|| asked.begun() == 1).await;
-            leading
-        });
+        let entered = first.enter();
+        let leading = flights.flight(&name, &|| asked.ask(Ok(1)));
+        drop(entered);
+        first.block_on(until(|| asked.begun() == 1));
         drop(first);
         asked.leave.add_permits(1);
         let outcome = second.block_on(flights.join(&name, || asked.ask(Ok(1))));
