@@ -66,9 +66,10 @@ impl Command {
 /// Where names are looked up and whom to trust: shared by commands that use the network.
 #[derive(Debug, Args)]
 pub(crate) struct NetworkArgs {
-    /// The resolver: system, udp://ADDRESS:PORT, tcp://ADDRESS:PORT, tls://HOST#ADDRESS (DNS over
-    /// TLS), quic://HOST#ADDRESS (DNS over QUIC), https://HOST/PATH#ADDRESS (DNS over HTTPS) or
-    /// h3://HOST/PATH#ADDRESS (the same over HTTP/3); ADDRESS saves looking HOST up
+    /// The resolver: system, ADDRESS[:PORT], udp://ADDRESS:PORT, tcp://ADDRESS:PORT,
+    /// tls://HOST#ADDRESS (DNS over TLS), quic://HOST#ADDRESS (DNS over QUIC),
+    /// https://HOST/PATH#ADDRESS (DNS over HTTPS) or h3://HOST/PATH#ADDRESS (the same over HTTP/3);
+    /// ADDRESS saves looking HOST up
     #[arg(long, value_name = "URI", env = "ECHKIT_DNS", default_value = "system")]
     pub(crate) dns: String,
 

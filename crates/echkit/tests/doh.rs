@@ -33,6 +33,12 @@ enum Http {
     Huge,
     /// Closes each connection after one answer.
     OneEach,
+    /// Closes each connection before any.
+    Close,
+    /// Resets each stream.
+    Reset(h2::Reason),
+    /// Resets each stream of the first connection.
+    ResetFirst(h2::Reason),
 }
 
 struct DohServer {
@@ -54,20 +60,30 @@ impl DohServer {
         tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
-                counter.fetch_add(1, Ordering::SeqCst);
+                let first = counter.fetch_add(1, Ordering::SeqCst) == 0;
                 let (acceptor, script) = (acceptor.clone(), Arc::clone(&shared));
                 tokio::spawn(async move {
                     let Ok(tls) = acceptor.accept(tcp).await else {
                         return;
                     };
+                    if http == Http::Close {
+                        return;
+                    }
                     let done = Arc::new(tokio::sync::Notify::new());
                     let served = Arc::clone(&done);
                     let service = service_fn(move |request| {
                         let (script, served) = (Arc::clone(&script), Arc::clone(&served));
                         async move {
+                            match http {
+                                Http::Reset(reason) => return Err(h2::Error::from(reason)),
+                                Http::ResetFirst(reason) if first => {
+                                    return Err(h2::Error::from(reason));
+                                }
+                                _ => {}
+                            }
                             let response = serve(request, &script, http).await;
                             served.notify_one();
-                            Ok::<_, std::convert::Infallible>(response)
+                            Ok(response)
                         }
                     });
                     let connection = http2::Builder::new(TokioExecutor::new())
@@ -137,7 +153,7 @@ async fn serve(request: Request<Incoming>, script: &Script, http: Http) -> Respo
             headers.insert("content-type", "text/html".parse().unwrap());
         }
         Http::Huge => *response.body_mut() = Full::from(vec![0; 70_000]),
-        Http::Good | Http::OneEach => {}
+        _ => {}
     }
     response
 }
@@ -298,4 +314,53 @@ async fn the_template_of_a_resolver_is_read_or_refused() {
         let error = Resolver::from_uri(&uri(template), &options).unwrap_err();
         assert!(error.to_string().contains("template"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_only_closes_is_given_up() {
+    let server = DohServer::start(zone(), Http::Close, b"h2").await;
+    let error = server.ask(RecordType::A).await.unwrap_err();
+    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
+    let tries = usize::try_from(ResolverOptions::default().tries).unwrap();
+    assert_eq!(server.connections.load(Ordering::SeqCst), tries);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_reset_ends_its_question_and_no_other() {
+    let server = DohServer::start(zone(), Http::Reset(h2::Reason::INTERNAL_ERROR), b"h2").await;
+    let resolver = server.resolver();
+    for _ in 0..3 {
+        let name = "a.test".parse().unwrap();
+        let error = resolver.query(&name, RecordType::A).await.unwrap_err();
+        assert!(matches!(error, QueryError::Transport { .. }), "{error}");
+        assert!(error.to_string().contains("gave up"), "{error}");
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_was_refused_is_asked_again_on_another_connection() {
+    let refused = Http::ResetFirst(h2::Reason::REFUSED_STREAM);
+    let server = DohServer::start(zone(), refused, b"h2").await;
+    let answer = server.ask(RecordType::A).await.unwrap();
+    assert_eq!(answer.rdata, [v4(1)]);
+    assert_eq!(server.connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_question_without_answer_holds_up_no_other() {
+    let script = Script::new([
+        ("silent.test", RecordType::A, Reply::Silence),
+        ("a.test", RecordType::A, Reply::Records(vec![v4(1)])),
+    ]);
+    let server = DohServer::start(script, Http::Good, b"h2").await;
+    let tls = Some(Arc::clone(&server.tls));
+    let resolver = server.resolver_with(tls, Duration::from_secs(2));
+    let (silent, answered) = ("silent.test".parse().unwrap(), "a.test".parse().unwrap());
+    let (silent, answered) = tokio::join!(
+        resolver.query(&silent, RecordType::A),
+        resolver.query(&answered, RecordType::A)
+    );
+    assert!(matches!(silent, Err(QueryError::Timeout { .. })));
+    assert_eq!(answered.unwrap().rdata, [v4(1)]);
 }

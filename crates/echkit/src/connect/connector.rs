@@ -10,7 +10,6 @@ use super::connector_parts::ConnectorParts;
 use super::establish::establish;
 use super::report_recorder::ReportRecorder;
 use crate::cache::ConfigCache;
-use crate::dns::Resolver;
 use crate::error::{Cause, Error};
 use crate::origin::Origin;
 use crate::policy::{EchMode, Policy};
