@@ -8,6 +8,7 @@
 mod connection;
 mod grease;
 mod group_hints;
+mod log_notice;
 mod outcome;
 mod outer_name;
 mod real_offer;

@@ -7,6 +7,15 @@
 //! The crate `echkit` adds sockets, DNS and HTTP on tokio; the Python package drives this crate
 //! over blocking sockets and memory BIOs.
 
+//!
+//! # Logs
+//!
+//! This crate logs no names. rustls may: with its feature `logging`, which is on by default and
+//! which any crate in the build can turn on, rustls 0.23 names the host in a debug event of
+//! `rustls::client::hs` and in a trace event of `rustls::client::ech`. Programs that hide names log
+//! `rustls` at `info` and above, or depend on it without that feature. A warning is logged once,
+//! through the crate `log`, when a real offer is made while those events would be taken.
+
 pub mod client;
 mod error;
 pub mod server;

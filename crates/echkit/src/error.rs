@@ -189,7 +189,12 @@ pub enum Cause {
     },
 
     /// The server's certificate is not trusted for the name it has to prove.
-    #[error("the certificate that {host} showed is not trusted for {name}: {source}")]
+    #[error(
+        "{}: {source}",
+        meaning.clone().unwrap_or_else(|| format!(
+            "the certificate that {host} showed is not trusted for {name}"
+        ))
+    )]
     Certificate {
         /// The host.
         host: String,
@@ -197,6 +202,9 @@ pub enum Cause {
         name: String,
         /// Whether that name is the ECH public_name (RFC 9849 §6.1.7).
         public_name: bool,
+        /// What it means, where an ECH rejection could not be authenticated: that the server lacks
+        /// the key, and why that may be.
+        meaning: Option<String>,
         /// The verifier's word.
         source: rustls::Error,
     },

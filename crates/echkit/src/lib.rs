@@ -45,6 +45,10 @@
 //!
 //! The address that is connected to; the name in DNS, unless the resolver is an encrypted one; and
 //! the size and timing of what is sent. TLS 1.3 is the oldest version that can carry ECH.
+//!
+//! And the name in logs of rustls: this crate logs no hidden name at any level, but rustls with its
+//! feature `logging`, which is on by default wherever a crate in the build asks for it, names the
+//! host at `debug` and `trace`. Log `rustls` at `info` and above (`RUST_LOG=debug,rustls=info`).
 
 pub mod cache;
 pub mod clock;

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use echkit_proto::client::SeenHello;
 use serde::Serialize;
 
 pub use crate::discover::DnsReport;
@@ -206,6 +207,33 @@ pub struct AttemptReport {
     pub result: AttemptResult,
     /// Why it failed.
     pub error: Option<String>,
+    /// The ClientHellos that were sent: one, or two after a HelloRetryRequest.
+    pub hellos: Vec<HelloReport>,
+}
+
+/// What an eavesdropper could read in one ClientHello, from the bytes that were sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct HelloReport {
+    /// The name in its SNI.
+    pub outer_sni: Option<String>,
+    /// The application protocols that it offers.
+    pub outer_alpn: Option<Vec<String>>,
+    /// Its `config_id`, where it has an `encrypted_client_hello` extension, GREASE included.
+    pub config_id: Option<u8>,
+    /// The HPKE suite in that extension.
+    pub suite: Option<String>,
+}
+
+impl From<&SeenHello> for HelloReport {
+    fn from(seen: &SeenHello) -> Self {
+        Self {
+            outer_sni: seen.outer_sni.clone(),
+            outer_alpn: seen.outer_alpn.clone(),
+            config_id: seen.config_id,
+            suite: seen.suite.clone(),
+        }
+    }
 }
 
 /// How an attempt ended.

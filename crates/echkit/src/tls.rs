@@ -7,4 +7,4 @@ pub use echkit_tls::client::{
     SessionUse, TlsTarget, Trust, TrustOrigin,
 };
 
-pub use crate::connect::{ByteCounts, Guarded};
+pub use crate::connect::{ByteCounts, Guarded, WireLog};

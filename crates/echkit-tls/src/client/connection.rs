@@ -17,13 +17,13 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, KeyLog, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, EchConfigListBytes, PrivateKeyDer};
 
-use super::Trust;
 use super::grease::grease;
 use super::group_hints::WithoutGroupHints;
 use super::outer_name::Verifiers;
 use super::real_offer::{InfoScope, RustlsOffer, is_encapsulation_error};
 use super::sessions::{Scope, Sessions};
 use super::target::{ClientHandshake, EchOffer, PreparedClient, SessionUse, TlsTarget};
+use super::{Trust, log_notice};
 use crate::error::ClientSetupError;
 
 /// What stays the same for every TLS connection of a client.
@@ -110,6 +110,7 @@ impl ClientTls {
         let EchOffer::Real(offer) = &target.offer else {
             return self.handshake_with(target, None);
         };
+        log_notice::warn_once();
         let mut last = None;
         for chosen in offer.candidates() {
             match self.handshake_with(target, Some(chosen)) {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use echkit_proto::client::{AfterRejection, RejectionPolicy, after_rejection};
+use echkit_proto::config::Chosen;
 use echkit_proto::race::Failure as Reach;
 use echkit_tls::client::{
-    ClientHandshake, ClientTls, EchOffer, GuardError, OfferOutcome, OuterName, RealOffer,
-    SeenHello, SessionUse, TlsTarget,
+    ClientTls, EchOffer, GuardError, OfferOutcome, OuterName, RealOffer, SeenHello, SessionUse,
+    TlsTarget,
 };
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -17,9 +18,12 @@ use super::attempt_outcome::{AttemptFault, AttemptWon};
 use super::attempt_progress::AttemptProgress;
 use super::candidate::Offer;
 use super::deadline::{limit, within};
-use super::guarded::Guarded;
-use super::handshake::{HandshakeError, HandshakeFault, handshake};
-use super::handshake_words::{describe_fault, in_words, refuses_version};
+use super::grease_refusal::{answer_limit, refusal};
+use super::guarded::{Guarded, WireLog};
+use super::handshake::{HandshakeError, HandshakeFault, HandshakeLimits, handshake};
+use super::handshake_words::{
+    REJECTED_RESUMED, describe_fault, in_words, shown_instead, unauthenticated_rejection,
+};
 use super::origin_retry_configs::OriginRetryConfigs;
 use super::report_recorder::{RecordedAttempt, ReportRecorder};
 use super::stream::{Stream, TlsOverTcp};
@@ -75,12 +79,12 @@ pub(super) async fn attempt(
         ech,
         resume: true,
         disabled: false,
-        tls12_tried: false,
+        grease_dropped: false,
         reached: false,
     };
     loop {
         let attempt = context.recorder.attempt(candidate.address);
-        match state.connect().await {
+        match state.connect(attempt.log()).await {
             Ok((stream, tcp, tls)) => {
                 state.keep();
                 let report = tls_report(&stream);
@@ -152,7 +156,7 @@ struct AttemptState<'a> {
     resume: bool,
     /// ECH was securely disabled by an authenticated server.
     disabled: bool,
-    tls12_tried: bool,
+    grease_dropped: bool,
     /// A connection to the address was made, at which a real offer was sent.
     reached: bool,
 }
@@ -185,7 +189,10 @@ impl AttemptState<'_> {
         }
     }
 
-    async fn connect(&mut self) -> Result<(TlsOverTcp, Duration, Duration), AttemptFailure> {
+    async fn connect(
+        &mut self,
+        log: &WireLog,
+    ) -> Result<(TlsOverTcp, Duration, Duration), AttemptFailure> {
         let context = self.context;
         let timeouts = context.policy.timeouts;
         let begun = Instant::now();
@@ -196,18 +203,20 @@ impl AttemptState<'_> {
         self.progress.connected();
         self.reached |= self.offer.is_real();
 
-        let ClientHandshake {
-            connection, guard, ..
-        } = context
+        let started = context
             .tls
             .handshake(&self.target())
             .map_err(|error| AttemptFailure::Setting(error.into()))?;
-        let counts = context.recorder.counts().clone();
-        let limit = limit(timeouts.handshake, context.deadline);
-        match Box::pin(handshake(connection, guard, tcp, counts, limit)).await {
+        self.note_offered(started.offered);
+        let whole = limit(timeouts.handshake, context.deadline);
+        let limits = HandshakeLimits {
+            whole,
+            answer: self.may_drop_grease().then(|| answer_limit(whole)),
+        };
+        let work = handshake(started.connection, started.guard, tcp, log, limits);
+        match Box::pin(work).await {
             Ok(stream) => {
-                let hellos = stream.get_ref().0.guard().map(|g| g.hellos().to_vec());
-                self.note_hellos(&hellos.unwrap_or_default());
+                self.note_hellos(&log.hellos());
                 self.ech.status = match &self.offer {
                     Offer::Real { .. } => EchStatus::Accepted,
                     Offer::Grease | Offer::Learn(_) => EchStatus::Grease,
@@ -246,6 +255,25 @@ impl AttemptState<'_> {
         target
     }
 
+    /// Whether a server that does not bear the hello gets one without GREASE.
+    fn may_drop_grease(&self) -> bool {
+        matches!(self.offer, Offer::Grease | Offer::Learn(_)) && !self.grease_dropped
+    }
+
+    /// Takes over the config that was offered, where the key of the one chosen could not be used.
+    fn note_offered(&mut self, offered: Option<Chosen>) {
+        if let (Offer::Real { chosen, .. }, Some(offered)) = (&mut self.offer, offered)
+            && chosen.config != offered.config
+        {
+            self.ech.warnings.push(format!(
+                "the key of ECHConfig {} cannot be used; {} was offered",
+                chosen.contents().config_id,
+                offered.contents().config_id
+            ));
+            **chosen = offered;
+        }
+    }
+
     /// Puts what the last hello showed on the record.
     fn note_hellos(&mut self, hellos: &[SeenHello]) {
         let Some(seen) = hellos.last() else {
@@ -270,6 +298,11 @@ impl AttemptState<'_> {
                 ech.public_name = None;
                 ech.inner_sni = None;
             }
+        }
+        if let (Offer::Learn(_), Some(shown)) = (&self.offer, &seen.outer_sni) {
+            ech.warnings.push(format!(
+                "to learn its ECHConfigs, the server was asked with {shown} in the clear"
+            ));
         }
     }
 
@@ -332,20 +365,19 @@ impl AttemptState<'_> {
                 );
                 Then::Again
             }
-            // GREASE implies TLS 1.3 in rustls; the server may know no more than TLS 1.2.
-            (Offer::Grease | Offer::Learn(_), HandshakeFault::Tls(tls))
-                if !self.tls12_tried && refuses_version(tls) =>
-            {
-                self.tls12_tried = true;
-                self.offer = Offer::None;
-                self.ech.status = EchStatus::NotOffered;
-                self.ech.warnings.push(
-                    "the server refused TLS 1.3 with a GREASE extension; connected again without \
-                     it and with TLS 1.2 allowed"
-                        .to_owned(),
-                );
-                Then::Again
-            }
+            _ if self.may_drop_grease() => match refusal(error) {
+                Some(refused) => {
+                    self.grease_dropped = true;
+                    self.offer = Offer::None;
+                    self.ech.status = EchStatus::NotOffered;
+                    self.ech.warnings.push(format!(
+                        "the server {refused} a hello with a GREASE extension; connected again \
+                         without it and with TLS 1.2 allowed"
+                    ));
+                    Then::Again
+                }
+                None => Then::Fail,
+            },
             _ => Then::Fail,
         }
     }
@@ -416,47 +448,59 @@ impl AttemptState<'_> {
     /// The error of a candidate whose handshake failed for good.
     fn cause(&self, error: HandshakeError) -> (Cause, Reach) {
         let host = self.context.host.clone();
+        let (source, outer_sni) = (self.ech.source, self.ech.outer_sni.as_deref());
+        let tls = |reason: String, error: Option<rustls::Error>| Cause::Tls {
+            host: host.clone(),
+            reason: reason + &shown_instead(source, outer_sni),
+            source: error,
+        };
         match error.fault {
             HandshakeFault::Guard(source) => (Cause::Guard { host, source }, Reach::Final),
-            HandshakeFault::Timeout(after) => {
+            HandshakeFault::Timeout(after) | HandshakeFault::Silent(after) => {
                 let step = Step::Handshake;
                 (Cause::Timeout { host, step, after }, Reach::Broken)
             }
-            HandshakeFault::Io(source) => {
-                let cause = Cause::Tls {
-                    host,
-                    reason: source.to_string(),
-                    source: None,
-                };
-                (cause, Reach::Broken)
-            }
-            HandshakeFault::Tls(source) => {
-                let rejected = error.offer == OfferOutcome::RejectedUnauthenticated;
-                let cause = match source {
-                    source if error.offer == OfferOutcome::RejectedResumed => Cause::Tls {
+            HandshakeFault::Io(error) => (tls(error.to_string(), None), Reach::Broken),
+            HandshakeFault::Tls(fault) => {
+                let outcome = error.offer;
+                let cause = match (&self.offer, &outcome, fault) {
+                    (_, OfferOutcome::RejectedResumed, error) => {
+                        tls(REJECTED_RESUMED.to_owned(), Some(error))
+                    }
+                    (
+                        Offer::Real { chosen, .. },
+                        OfferOutcome::RejectedUnauthenticated,
+                        error @ (rustls::Error::InvalidCertificate(_)
+                        | rustls::Error::NoCertificatesPresented),
+                    ) => {
+                        let public_name = chosen.contents().public_name.to_string();
+                        Cause::Certificate {
+                            meaning: Some(unauthenticated_rejection(
+                                self.address,
+                                source,
+                                &public_name,
+                                outer_sni,
+                                &error,
+                            )),
+                            host,
+                            name: public_name,
+                            public_name: true,
+                            source: error,
+                        }
+                    }
+                    (
+                        _,
+                        _,
+                        error @ (rustls::Error::InvalidCertificate(_)
+                        | rustls::Error::NoCertificatesPresented),
+                    ) => Cause::Certificate {
+                        name: host.clone(),
                         host,
-                        reason: "the server rejected ECH and resumed a session, which does not \
-                                 authenticate it for the public_name (RFC 9849 §6.1.2)"
-                            .to_owned(),
-                        source: Some(source),
+                        public_name: outcome == OfferOutcome::RejectedUnauthenticated,
+                        meaning: None,
+                        source: error,
                     },
-                    rustls::Error::InvalidCertificate(_)
-                    | rustls::Error::NoCertificatesPresented => Cause::Certificate {
-                        name: match (&self.offer, rejected) {
-                            (Offer::Real { chosen, .. }, true) => {
-                                format!("{}", chosen.contents().public_name)
-                            }
-                            _ => host.clone(),
-                        },
-                        host,
-                        public_name: rejected,
-                        source,
-                    },
-                    source => Cause::Tls {
-                        host,
-                        reason: in_words(&source),
-                        source: Some(source),
-                    },
+                    (_, _, error) => tls(in_words(&error), Some(error)),
                 };
                 (cause, Reach::Refused)
             }

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::report::Bytes;
-use echkit_proto::client::Guard;
+use echkit_proto::client::{Guard, SeenHello};
 
 /// Bytes on the wire, shared by all attempts of one connection.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,32 @@ impl ByteCounts {
     }
 }
 
+/// What is noted about the bytes of one connection: how many, and which hellos were sent.
+#[derive(Clone, Debug, Default)]
+pub struct WireLog {
+    counts: ByteCounts,
+    hellos: Arc<Mutex<Vec<SeenHello>>>,
+}
+
+impl WireLog {
+    /// A log without hellos, whose bytes are counted in `counts`.
+    pub fn new(counts: ByteCounts) -> Self {
+        Self {
+            counts,
+            hellos: Arc::default(),
+        }
+    }
+
+    /// The hellos that were sent up to now.
+    pub fn hellos(&self) -> Vec<SeenHello> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<SeenHello>> {
+        self.hellos.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A stream under TLS: outgoing hellos pass a [`Guard`], bytes are counted.
 ///
 /// Without a guard it only counts.
@@ -46,16 +72,16 @@ impl ByteCounts {
 pub struct Guarded<IO> {
     io: IO,
     guard: Option<Guard>,
-    counts: ByteCounts,
+    log: WireLog,
 }
 
 impl<IO> Guarded<IO> {
     /// Guards and counts.
-    pub fn new(io: IO, guard: Guard, counts: ByteCounts) -> Self {
+    pub fn new(io: IO, guard: Guard, log: WireLog) -> Self {
         Self {
             io,
             guard: Some(guard),
-            counts,
+            log,
         }
     }
 
@@ -64,7 +90,7 @@ impl<IO> Guarded<IO> {
         Self {
             io,
             guard: None,
-            counts,
+            log: WireLog::new(counts),
         }
     }
 
@@ -80,7 +106,7 @@ impl<IO> Guarded<IO> {
 
     /// The counts.
     pub fn counts(&self) -> &ByteCounts {
-        &self.counts
+        &self.log.counts
     }
 }
 
@@ -96,7 +122,7 @@ impl<IO: AsyncWrite + Unpin> Guarded<IO> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             guard.sent(len);
-            self.counts.add_sent(len);
+            self.log.counts.add_sent(len);
         }
         Poll::Ready(Ok(()))
     }
@@ -115,7 +141,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        self.counts.add_received(buf.filled().len() - before);
+        self.log.counts.add_received(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }
@@ -129,13 +155,16 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
         ready!(self.poll_cleared(cx))?;
         if !self.reads() {
             let len = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
-            self.counts.add_sent(len);
+            self.log.counts.add_sent(len);
             return Poll::Ready(Ok(len));
         }
-        if let Some(guard) = &mut self.guard {
+        let Self { guard, log, .. } = &mut *self;
+        if let Some(guard) = guard {
+            let known = guard.hellos().len();
             guard
                 .push(buf)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            log.lock().extend_from_slice(&guard.hellos()[known..]);
         }
         // The bytes are taken; whatever cannot be sent now is sent by the next write or flush.
         match self.poll_cleared(cx) {
@@ -168,7 +197,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
             };
         }
         let len = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs))?;
-        self.counts.add_sent(len);
+        self.log.counts.add_sent(len);
         Poll::Ready(Ok(len))
     }
 

@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::guarded::{ByteCounts, Guarded};
+use super::guarded::{Guarded, WireLog};
+use super::linger::linger;
 
 const READ_BUFFER: usize = 16 * 1024;
 
@@ -45,29 +46,41 @@ pub enum HandshakeFault {
     Guard(GuardError),
     /// It took longer than this.
     Timeout(Duration),
+    /// The server sent nothing at all for this long, see [`HandshakeLimits::answer`].
+    Silent(Duration),
 }
 
-/// Shakes hands over `io`: every outgoing hello passes the guard first.
+/// How long a handshake may take. `None` means without limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HandshakeLimits {
+    /// All of it.
+    pub whole: Option<Duration>,
+    /// Until the first byte of the server.
+    pub answer: Option<Duration>,
+}
+
+/// Performs the TLS handshake over `io`: every outgoing hello passes the guard first.
 ///
 /// `connection` and `guard` come from [`ClientTls::handshake`](crate::tls::ClientTls::handshake).
 ///
 /// # Errors
 ///
-/// When the handshake does not finish, or not within `limit`. The alert, if any, was sent.
+/// When the handshake does not finish, or not within `limits`. The alert, if any, was sent; `io` is
+/// then read on for a moment by a task of its own, so that the alert arrives.
 pub async fn handshake<IO>(
     mut connection: ClientConnection,
     guard: Guard,
     io: IO,
-    counts: ByteCounts,
-    limit: Option<Duration>,
+    log: &WireLog,
+    limits: HandshakeLimits,
 ) -> Result<TlsStream<Guarded<IO>>, Box<HandshakeError>>
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut io = Guarded::new(io, guard, counts);
+    let mut io = Guarded::new(io, guard, log.clone());
     let mut answered = false;
-    let work = drive(&mut connection, &mut io, &mut answered);
-    let outcome = match limit {
+    let work = drive(&mut connection, &mut io, &mut answered, limits.answer);
+    let outcome = match limits.whole {
         None => work.await,
         Some(limit) => tokio::time::timeout(limit, work)
             .await
@@ -92,10 +105,14 @@ where
         Err(fault) => {
             let guard = io.guard();
             let stopped = guard.and_then(Guard::stopped).cloned();
+            let hellos = guard.map(|g| g.hellos().to_vec()).unwrap_or_default();
+            if matches!(fault, HandshakeFault::Tls(_)) {
+                linger(io);
+            }
             Err(Box::new(HandshakeError {
                 fault: stopped.map_or(fault, HandshakeFault::Guard),
                 offer,
-                hellos: guard.map(|g| g.hellos().to_vec()).unwrap_or_default(),
+                hellos,
                 answered,
             }))
         }
@@ -106,6 +123,7 @@ async fn drive<IO>(
     connection: &mut ClientConnection,
     io: &mut Guarded<IO>,
     answered: &mut bool,
+    answer_limit: Option<Duration>,
 ) -> Result<(), HandshakeFault>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -116,7 +134,14 @@ where
         if !connection.is_handshaking() {
             return Ok(());
         }
-        let len = io.read(&mut buffer).await.map_err(HandshakeFault::Io)?;
+        let read = io.read(&mut buffer);
+        let len = match answer_limit.filter(|_| !*answered) {
+            Some(limit) => tokio::time::timeout(limit, read)
+                .await
+                .map_err(|_| HandshakeFault::Silent(limit))?,
+            None => read.await,
+        }
+        .map_err(HandshakeFault::Io)?;
         if len == 0 {
             say_cut_short(connection, io, *answered).await;
             return Err(HandshakeFault::Io(io::Error::new(
@@ -155,6 +180,7 @@ where
     let _ = io.shutdown().await;
 }
 
+/// Sends what rustls has to send, in one write.
 async fn send<IO>(connection: &mut ClientConnection, io: &mut Guarded<IO>) -> io::Result<()>
 where
     IO: AsyncRead + AsyncWrite + Unpin,

@@ -1,9 +1,12 @@
 //! What a failed handshake says, in words.
 
+use std::net::SocketAddr;
+
 use echkit_tls::client::OfferOutcome;
-use rustls::{AlertDescription, PeerIncompatible};
+use rustls::{CertificateError, Error, PeerIncompatible};
 
 use super::handshake::{HandshakeError, HandshakeFault};
+use crate::report::EchSource;
 
 /// A failed handshake in words.
 pub(super) fn describe_fault(error: &HandshakeError) -> String {
@@ -13,25 +16,62 @@ pub(super) fn describe_fault(error: &HandshakeError) -> String {
                 Some(_) => "ECH rejected, with retry configs".to_owned(),
                 None => "ECH rejected, without retry configs".to_owned(),
             },
+            OfferOutcome::RejectedResumed => REJECTED_RESUMED.to_owned(),
             _ => in_words(tls),
         },
         HandshakeFault::Io(error) => error.to_string(),
         HandshakeFault::Guard(error) => error.to_string(),
         HandshakeFault::Timeout(after) => format!("timed out after {} ms", after.as_millis()),
+        HandshakeFault::Silent(after) => format!("no answer within {} ms", after.as_millis()),
     }
 }
 
-/// Whether a server may have refused because it does not know TLS 1.3.
-pub(super) fn refuses_version(error: &rustls::Error) -> bool {
-    matches!(
-        error,
-        rustls::Error::AlertReceived(
-            AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure
-        ) | rustls::Error::PeerIncompatible(
-            PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
-                | PeerIncompatible::ServerDoesNotSupportTls12Or13
-        )
+/// RFC 9849 §6.1.2: a server that rejects ECH must not resume a session.
+pub(super) const REJECTED_RESUMED: &str = "the server rejected ECH and resumed a session, which \
+     does not authenticate it for the public_name (RFC 9849 §6.1.2)";
+
+/// What it means that a rejection could not be authenticated (RFC 9849 §6.1.7).
+pub(super) fn unauthenticated_rejection(
+    address: SocketAddr,
+    source: EchSource,
+    public_name: &str,
+    outer_sni: Option<&str>,
+    error: &Error,
+) -> String {
+    let certificate = match error {
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "is not for",
+        _ => "is not trusted for",
+    };
+    let (publisher, reason) = match source {
+        EchSource::Manual => (
+            "of the ECHConfig that was given",
+            "the ECHConfig may belong to another server",
+        ),
+        EchSource::Retry | EchSource::Learned | EchSource::Cache => (
+            "that it sent before",
+            "another server may answer at this address now",
+        ),
+        _ => (
+            "that DNS publishes",
+            "the record and the address may come from different views of DNS",
+        ),
+    };
+    let shown = shown_instead(source, outer_sni);
+    format!(
+        "the server at {address} does not hold the key {publisher}, and its certificate \
+         {certificate} {public_name}{shown}: {reason}"
     )
+}
+
+/// The outer name, for errors after an ECHConfig that the caller gave: a server may refuse it for
+/// its name alone.
+pub(super) fn shown_instead(source: EchSource, outer_sni: Option<&str>) -> String {
+    match (source, outer_sni) {
+        (EchSource::Manual, Some(name)) => format!(" (the hello showed {name} outside)"),
+        _ => String::new(),
+    }
 }
 
 /// An error of the TLS stack in words.

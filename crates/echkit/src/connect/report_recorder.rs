@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::guarded::ByteCounts;
-use crate::report::{AttemptReport, AttemptResult, Bytes, Report, Timings, milliseconds};
+use super::guarded::{ByteCounts, WireLog};
+use crate::report::{
+    AttemptReport, AttemptResult, Bytes, HelloReport, Report, Timings, milliseconds,
+};
 
 /// The report in the making.
 #[derive(Debug)]
@@ -78,10 +80,12 @@ impl ReportRecorder {
             ended_ms: None,
             result: AttemptResult::Cancelled,
             error: None,
+            hellos: Vec::new(),
         });
         RecordedAttempt {
             recorder: self,
             index: report.attempts.len() - 1,
+            log: WireLog::new(self.counts.clone()),
             ended: false,
         }
     }
@@ -96,10 +100,16 @@ impl ReportRecorder {
 pub(crate) struct RecordedAttempt<'r> {
     recorder: &'r ReportRecorder,
     index: usize,
+    log: WireLog,
     ended: bool,
 }
 
 impl RecordedAttempt<'_> {
+    /// Where its bytes and hellos are noted.
+    pub(crate) fn log(&self) -> &WireLog {
+        &self.log
+    }
+
     /// It failed, or led to another.
     pub(crate) fn failed(mut self, error: impl std::fmt::Display) {
         self.end(AttemptResult::Failed, None, Some(error.to_string()));
@@ -122,6 +132,7 @@ impl RecordedAttempt<'_> {
         attempt.result = result;
         attempt.protocol = protocol;
         attempt.error = error;
+        attempt.hellos = self.log.hellos().iter().map(HelloReport::from).collect();
     }
 }
 
