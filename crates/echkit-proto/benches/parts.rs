@@ -6,8 +6,13 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use echkit_proto::config::EchConfigList;
 use echkit_proto::hello::{ClientHello, EchExtension};
+use echkit_proto::hpke::{Kem, PrivateKey, Suite, setup_receiver, setup_sender};
 use echkit_proto::inner::decode_inner;
 use echkit_proto::key::{EchKey, KeyParams};
+use hpke::aead::AesGcm128;
+use hpke::kdf::HkdfSha256;
+use hpke::kem::X25519HkdfSha256;
+use hpke::{Deserializable, OpModeR, OpModeS};
 use rustls::client::{EchConfig, EchMode};
 use rustls::pki_types::{EchConfigListBytes, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -19,7 +24,8 @@ fn offered(key: &EchKey) -> ClientHello {
     let list = EchConfigList::from(key.config().clone());
     let chosen = list.select().chosen.unwrap();
     let bytes = EchConfigListBytes::from(chosen.single_list());
-    let ech = EchConfig::new(bytes, &[chosen.suite]).unwrap();
+    let suites = rustls::crypto::aws_lc_rs::hpke::ALL_SUPPORTED_SUITES;
+    let ech = EchConfig::new(bytes, suites).unwrap();
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let config = ClientConfig::builder_with_provider(provider.into())
         .with_ech(EchMode::Enable(ech))
@@ -43,16 +49,20 @@ fn parts(c: &mut Criterion) {
     };
     let aad = hello.outer_aad().unwrap();
     let open = || {
-        let mut opener = key.setup_opener(outer.suite, outer.enc).unwrap();
-        opener.open(&aad, outer.payload).unwrap()
+        let mut receiver = key.setup_receiver(outer.suite, outer.enc).unwrap();
+        receiver.open(&aad, outer.payload).unwrap()
     };
     let encoded = open();
+    let many = many_p384_configs();
 
     c.bench_function("ECHConfigList parse", |b| {
         b.iter(|| EchConfigList::parse(black_box(&bytes)).unwrap());
     });
     c.bench_function("ECHConfigList select", |b| {
         b.iter(|| black_box(&list).select())
+    });
+    c.bench_function("ECHConfigList select, 64 KB of P-384", |b| {
+        b.iter(|| black_box(&many).select())
     });
     c.bench_function("ClientHello map", |b| {
         b.iter(|| ClientHello::parse(black_box(hello.bytes())).unwrap());
@@ -63,5 +73,66 @@ fn parts(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, parts);
+/// As many P-384 configs as fit into a list.
+fn many_p384_configs() -> EchConfigList {
+    let params = KeyParams {
+        kem: Kem::P384,
+        ..KeyParams::new("a.example").unwrap()
+    };
+    let config = EchKey::generate(&params).unwrap().config().clone();
+    let count = usize::from(u16::MAX) / config.encoded().len();
+    EchConfigList::from_configs(vec![config; count]).unwrap()
+}
+
+/// Ours beside the crate `hpke`: both set-ups with one message, each under the mandatory suite.
+fn hpke_set_ups(c: &mut Criterion) {
+    const INFO: &[u8] = &[7; 70];
+    const MESSAGE: &[u8] = &[7; 250];
+    let suite = Suite::MANDATORY;
+    let key = PrivateKey::generate(suite.kem).unwrap();
+    let seal = || {
+        let (enc, mut sender) = setup_sender(suite, key.public_key(), INFO).unwrap();
+        (enc, sender.seal(b"", MESSAGE).unwrap())
+    };
+    let (enc, sealed) = seal();
+    c.bench_function("HPKE seal, ours", |b| b.iter(seal));
+    c.bench_function("HPKE open, ours", |b| {
+        b.iter(|| {
+            let mut receiver = setup_receiver(suite.sym, &enc, &key, INFO).unwrap();
+            receiver.open(b"", &sealed).unwrap()
+        });
+    });
+
+    type PublicKey = <X25519HkdfSha256 as hpke::kem::Kem>::PublicKey;
+    type Private = <X25519HkdfSha256 as hpke::kem::Kem>::PrivateKey;
+    type Enc = <X25519HkdfSha256 as hpke::kem::Kem>::EncappedKey;
+    let public = PublicKey::from_bytes(key.public_key()).unwrap();
+    let private = Private::from_bytes(&key.to_bytes().unwrap()).unwrap();
+    let their_enc = Enc::from_bytes(&enc).unwrap();
+    c.bench_function("HPKE seal, crate hpke", |b| {
+        b.iter(|| {
+            let (enc, mut sender) = hpke::setup_sender::<AesGcm128, HkdfSha256, X25519HkdfSha256>(
+                &OpModeS::Base,
+                &public,
+                INFO,
+            )
+            .unwrap();
+            (enc, sender.seal(MESSAGE, b"").unwrap())
+        });
+    });
+    c.bench_function("HPKE open, crate hpke", |b| {
+        b.iter(|| {
+            let mut receiver = hpke::setup_receiver::<AesGcm128, HkdfSha256, X25519HkdfSha256>(
+                &OpModeR::Base,
+                &private,
+                &their_enc,
+                INFO,
+            )
+            .unwrap();
+            receiver.open(&sealed, b"").unwrap()
+        });
+    });
+}
+
+criterion_group!(benches, parts, hpke_set_ups);
 criterion_main!(benches);

@@ -3,8 +3,6 @@
 
 use std::ops::Range;
 
-use rustls::crypto::tls13::Hkdf;
-
 use crate::codec::Reader;
 use crate::hello::extension::ENCRYPTED_CLIENT_HELLO;
 
@@ -100,12 +98,13 @@ impl Unconfirmed {
 
     /// Writes the confirmation and returns the message to send.
     ///
-    /// `hkdf` is that of the negotiated suite; `inner_random` the random of the first
-    /// ClientHelloInner; `transcript_hash` covers the handshake up to and with
+    /// `hkdf` is that of the negotiated suite: HKDF-Extract with zeros for a salt from its first
+    /// argument, then HKDF-Expand with the second, in parts, over the third; `None` when it fails.
+    /// `inner_random` is the random of the first ClientHelloInner; `transcript_hash` covers the handshake up to and with
     /// [`bytes`](Self::bytes).
     pub fn confirm(
         mut self,
-        hkdf: &dyn Hkdf,
+        hkdf: impl FnOnce(&[u8], &[&[u8]], &mut [u8]) -> Option<()>,
         inner_random: &[u8; 32],
         transcript_hash: &[u8],
     ) -> Option<Vec<u8>> {
@@ -117,7 +116,7 @@ impl Unconfirmed {
 
 /// `HKDF-Expand-Label(HKDF-Extract(0, random), label, transcript_hash, 8)`.
 fn confirmation(
-    hkdf: &dyn Hkdf,
+    hkdf: impl FnOnce(&[u8], &[&[u8]], &mut [u8]) -> Option<()>,
     inner_random: &[u8; 32],
     label: &[u8],
     transcript_hash: &[u8],
@@ -126,19 +125,15 @@ fn confirmation(
     let label_len = u8::try_from(PREFIX.len() + label.len()).ok()?;
     let context_len = u8::try_from(transcript_hash.len()).ok()?;
     let mut value = [0; CONFIRMATION_LEN];
-    hkdf.extract_from_secret(None, inner_random)
-        .expand_slice(
-            &[
-                &(CONFIRMATION_LEN as u16).to_be_bytes(),
-                &[label_len],
-                PREFIX,
-                label,
-                &[context_len],
-                transcript_hash,
-            ],
-            &mut value,
-        )
-        .ok()?;
+    let info = [
+        &(CONFIRMATION_LEN as u16).to_be_bytes(),
+        &[label_len][..],
+        PREFIX,
+        label,
+        &[context_len],
+        transcript_hash,
+    ];
+    hkdf(inner_random, &info, &mut value)?;
     Some(value)
 }
 

@@ -72,23 +72,30 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Bytes are more than their length prefix can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} bytes do not fit behind their length")]
+pub struct TooLong(pub usize);
+
 /// Appends `body` behind its length in two bytes.
 ///
-/// # Panics
+/// # Errors
 ///
-/// When `body` is longer than 65,535 bytes: callers check the limits of what they build.
-pub fn put_vec16(out: &mut Vec<u8>, body: &[u8]) {
-    let len = u16::try_from(body.len()).expect("the caller keeps vectors under 2^16 bytes");
+/// When `body` is longer than 65,535 bytes; `out` is then unchanged.
+pub fn put_vec16(out: &mut Vec<u8>, body: &[u8]) -> Result<(), TooLong> {
+    let len = u16::try_from(body.len()).map_err(|_| TooLong(body.len()))?;
     out.extend_from_slice(&len.to_be_bytes());
     out.extend_from_slice(body);
+    Ok(())
 }
 
 /// Appends `body` behind its length in one byte.
 ///
-/// # Panics
+/// # Errors
 ///
-/// When `body` is longer than 255 bytes: callers check the limits of what they build.
-pub fn put_vec8(out: &mut Vec<u8>, body: &[u8]) {
-    out.push(u8::try_from(body.len()).expect("the caller keeps vectors under 2^8 bytes"));
+/// When `body` is longer than 255 bytes; `out` is then unchanged.
+pub fn put_vec8(out: &mut Vec<u8>, body: &[u8]) -> Result<(), TooLong> {
+    out.push(u8::try_from(body.len()).map_err(|_| TooLong(body.len()))?);
     out.extend_from_slice(body);
+    Ok(())
 }

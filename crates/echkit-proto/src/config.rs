@@ -1,8 +1,9 @@
 //! ECHConfigList (RFC 9849 §4): parse, encode, and choose what to offer.
 //!
 //! A list is well framed or it is an error; inside a well-framed list every ECHConfig is kept,
-//! also one that this crate cannot use, with the reason ([`WhyNot`]). That is what §4 asks of a
-//! client, and what tells an operator why nobody uses a config.
+//! also one that this crate cannot use, with the reason ([`WhyNot`]), which tells an operator why
+//! clients ignore a config. `docs/decisions/070-malformed-configs.md` says why one with malformed
+//! contents does not spoil its list.
 //!
 //! ```
 //! use echkit_proto::config::EchConfigList;
@@ -19,8 +20,9 @@
 //! ```
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::codec::{Reader, Short, put_vec8, put_vec16};
+use crate::codec::{Reader, Short, TooLong, put_vec8, put_vec16};
 use crate::hpke::{Kem, SymmetricSuite};
 
 mod public_name;
@@ -28,7 +30,7 @@ mod select;
 mod text;
 
 pub use public_name::{BadPublicName, PublicName};
-pub use select::{Chosen, Selection, Verdict, WhyNot};
+pub use select::{Chosen, MAX_KEY_CHECKS, Selection, Verdict, WhyNot};
 pub use text::ConfigTextError;
 
 /// The `encrypted_client_hello` version and extension number: 0xfe0d (RFC 9849 §4, §5).
@@ -36,9 +38,12 @@ pub const ECH_VERSION: u16 = 0xfe0d;
 
 /// ECHConfigs longer than this are passed over.
 ///
-/// The longest useful one holds a post-quantum key of about 1.2 KB; HPKE implementations panic on
-/// an `info` of 64 KB, and `info` contains the ECHConfig.
+/// The longest useful one holds a post-quantum key of about 1.2 KB. HPKE's `info` contains the
+/// ECHConfig, and is bounded too ([`MAX_INFO`](crate::hpke::MAX_INFO)).
 pub const MAX_CONFIG_LEN: usize = 8192;
+
+/// The length of an ECHConfig's version and length (RFC 9849 §4).
+const HEADER_LEN: usize = 4;
 
 /// Extensions whose number has this bit set are mandatory (RFC 9849 §4.2).
 const MANDATORY_BIT: u16 = 0x8000;
@@ -100,12 +105,13 @@ impl EchConfigList {
 
     /// The bytes of the list, its two length bytes included.
     pub fn encode(&self) -> Vec<u8> {
-        let mut body = Vec::new();
+        let len: usize = self.configs.iter().map(|c| c.encoded().len()).sum();
+        let mut out = Vec::with_capacity(2 + len);
+        // Every way to make a list keeps its length in 16 bits.
+        out.extend_from_slice(&(len as u16).to_be_bytes());
         for config in &self.configs {
-            body.extend_from_slice(config.encoded());
+            out.extend_from_slice(config.encoded());
         }
-        let mut out = Vec::with_capacity(body.len() + 2);
-        put_vec16(&mut out, &body);
         out
     }
 
@@ -130,11 +136,12 @@ impl From<EchConfig> for EchConfigList {
     }
 }
 
-/// One ECHConfig: its exact bytes, and its contents where the version is known.
+/// One ECHConfig: its exact bytes, and its contents where the version is known. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EchConfig {
-    encoded: Vec<u8>,
-    contents: Result<EchConfigContents, WhyNot>,
+    /// Four bytes of version and length at least, and no more than a list can hold.
+    encoded: Arc<[u8]>,
+    contents: Result<Arc<EchConfigContents>, WhyNot>,
 }
 
 impl EchConfig {
@@ -142,28 +149,30 @@ impl EchConfig {
     ///
     /// # Errors
     ///
-    /// When the bytes end too early or go on behind the config.
+    /// When the bytes end too early, go on behind the config, or are more than a list can hold.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigListError> {
         let mut reader = Reader::new(bytes);
         let config = Self::read(&mut reader)
             .map_err(|Short| ConfigListError::ConfigTruncated { index: 0 })?;
-        match reader.is_empty() {
-            true => Ok(config),
-            false => Err(ConfigListError::TrailingBytes(reader.rest().len())),
+        match reader.rest().len() {
+            0 if bytes.len() > u16::MAX.into() => Err(ConfigListError::TooLong(bytes.len())),
+            0 => Ok(config),
+            trailing => Err(ConfigListError::TrailingBytes(trailing)),
         }
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Short> {
+        let whole = reader.rest();
         let version = reader.u16()?;
         let body = reader.vec16()?;
-        let mut encoded = Vec::with_capacity(body.len() + 4);
-        encoded.extend_from_slice(&version.to_be_bytes());
-        put_vec16(&mut encoded, body);
         let contents = match version {
-            ECH_VERSION => EchConfigContents::parse(body),
+            ECH_VERSION => EchConfigContents::parse(body).map(Arc::new),
             unknown => Err(WhyNot::UnknownVersion(unknown)),
         };
-        Ok(Self { encoded, contents })
+        Ok(Self {
+            encoded: whole[..HEADER_LEN + body.len()].into(),
+            contents,
+        })
     }
 
     /// The bytes of the `ECHConfig`: version, length and contents.
@@ -178,13 +187,18 @@ impl EchConfig {
 
     /// The contents, where the version is known and they are well formed.
     pub fn contents(&self) -> Option<&EchConfigContents> {
-        self.contents.as_ref().ok()
+        self.contents.as_deref().ok()
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn shared_contents(&self) -> Option<Arc<EchConfigContents>> {
+        self.contents.as_ref().ok().cloned()
     }
 
     /// The config_id, where the version is known and there is at least that byte.
     pub fn config_id(&self) -> Option<u8> {
         match self.version() {
-            ECH_VERSION => self.encoded.get(4).copied(),
+            ECH_VERSION => self.encoded.get(HEADER_LEN).copied(),
             _ => None,
         }
     }
@@ -204,25 +218,40 @@ impl fmt::Debug for EchConfig {
     }
 }
 
-impl From<EchConfigContents> for EchConfig {
+impl TryFrom<EchConfigContents> for EchConfig {
+    type Error = ContentsError;
+
     /// Encodes `contents` as version 0xfe0d.
-    ///
-    /// # Panics
-    ///
-    /// When a field is longer than its length prefix can say.
-    fn from(contents: EchConfigContents) -> Self {
-        let body = contents.encode();
-        let mut encoded = Vec::with_capacity(body.len() + 4);
+    fn try_from(contents: EchConfigContents) -> Result<Self, ContentsError> {
+        let body = contents.encode()?;
+        let whole = |TooLong(len)| ContentsError::TooLong("ECHConfig", len);
+        let mut encoded = Vec::with_capacity(HEADER_LEN + body.len());
         encoded.extend_from_slice(&ECH_VERSION.to_be_bytes());
-        put_vec16(&mut encoded, &body);
-        Self {
-            encoded,
-            contents: EchConfigContents::parse(&body),
+        put_vec16(&mut encoded, &body).map_err(whole)?;
+        if encoded.len() > u16::MAX.into() {
+            return Err(whole(TooLong(encoded.len())));
         }
+        Ok(Self {
+            encoded: encoded.into(),
+            contents: Ok(Arc::new(contents)),
+        })
     }
 }
 
-/// `ECHConfigContents` of version 0xfe0d (RFC 9849 §4).
+/// A field of [`EchConfigContents`] has a length that its encoding cannot have (RFC 9849 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContentsError {
+    /// It must hold something.
+    #[error("{0} is empty")]
+    Empty(&'static str),
+    /// It is longer than its length prefix can say.
+    #[error("{0} is too long: {1} bytes")]
+    TooLong(&'static str, usize),
+}
+
+/// `ECHConfigContents` of version 0xfe0d (RFC 9849 §4): plain values, which
+/// [`EchConfig::try_from`] checks and encodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EchConfigContents {
     /// Tells the server's keys apart.
@@ -292,26 +321,36 @@ impl EchConfigContents {
         })
     }
 
-    fn encode(&self) -> Vec<u8> {
+    fn encode(&self) -> Result<Vec<u8>, ContentsError> {
+        let too_long = |field| move |TooLong(len)| ContentsError::TooLong(field, len);
+        for (field, len) in [
+            ("public_key", self.public_key.len()),
+            ("cipher_suites", self.cipher_suites.len()),
+            ("public_name", self.public_name.as_bytes().len()),
+        ] {
+            if len == 0 {
+                return Err(ContentsError::Empty(field));
+            }
+        }
         let mut out = vec![self.config_id];
         out.extend_from_slice(&self.kem.0.to_be_bytes());
-        put_vec16(&mut out, &self.public_key);
+        put_vec16(&mut out, &self.public_key).map_err(too_long("public_key"))?;
         let suites: Vec<u8> = self
             .cipher_suites
             .iter()
             .flat_map(|s| [s.kdf.0.to_be_bytes(), s.aead.0.to_be_bytes()])
             .flatten()
             .collect();
-        put_vec16(&mut out, &suites);
+        put_vec16(&mut out, &suites).map_err(too_long("cipher_suites"))?;
         out.push(self.maximum_name_length);
-        put_vec8(&mut out, self.public_name.as_bytes());
+        put_vec8(&mut out, self.public_name.as_bytes()).map_err(too_long("public_name"))?;
         let mut extensions = Vec::new();
         for extension in &self.extensions {
             extensions.extend_from_slice(&extension.number.to_be_bytes());
-            put_vec16(&mut extensions, &extension.data);
+            put_vec16(&mut extensions, &extension.data).map_err(too_long("extension"))?;
         }
-        put_vec16(&mut out, &extensions);
-        out
+        put_vec16(&mut out, &extensions).map_err(too_long("extensions"))?;
+        Ok(out)
     }
 }
 
@@ -365,7 +404,7 @@ pub enum ConfigListError {
     /// There is no config.
     #[error("the ECHConfigList is empty")]
     Empty,
-    /// The configs do not fit into one list.
+    /// The configs, or one alone, do not fit into a list.
     #[error("{0} bytes of ECHConfigs do not fit into a list (65535 at most)")]
     TooLong(usize),
 }

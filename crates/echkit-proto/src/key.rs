@@ -13,15 +13,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::crypto::hpke::{EncapsulatedSecret, HpkeOpener, HpkePrivateKey};
+use zeroize::Zeroizing;
 
-use crate::config::{BadPublicName, EchConfig, EchConfigContents, MAX_CONFIG_LEN, PublicName};
-use crate::hpke::{self, Kem, Suite, SymmetricSuite};
+use crate::config::{
+    BadPublicName, ContentsError, EchConfig, EchConfigContents, MAX_CONFIG_LEN, PublicName,
+};
+use crate::hpke::{self, HpkeError, Kem, PrivateKey, ReceiverContext, Suite, SymmetricSuite};
 
 mod file;
+mod file_error;
 mod pkcs8;
 
-pub use file::{EchKeyFile, KeyFileError};
+pub use file::EchKeyFile;
+pub use file_error::KeyFileError;
 
 /// What a new key shall be like.
 #[derive(Clone, Debug)]
@@ -55,12 +59,13 @@ impl KeyParams {
     }
 }
 
-/// A server's ECH key: an ECHConfig and the private key of its public key.
+/// A server's ECH key: an ECHConfig and the private key of its public key. Cheap to clone.
 #[derive(Clone)]
 pub struct EchKey {
     config: EchConfig,
-    info: Vec<u8>,
-    private: Arc<HpkePrivateKey>,
+    contents: Arc<EchConfigContents>,
+    info: Arc<[u8]>,
+    private: Arc<PrivateKey>,
 }
 
 impl EchKey {
@@ -71,32 +76,33 @@ impl EchKey {
     /// When `params` name a KEM or suite that is not implemented, no suite at all, or so many that
     /// clients would pass the config over for its length.
     pub fn generate(params: &KeyParams) -> Result<Self, KeyError> {
-        let mut implementation = None;
+        if params.suites.is_empty() {
+            return Err(KeyError::NoSuite);
+        }
         for sym in &params.suites {
             let suite = Suite {
                 kem: params.kem,
                 sym: *sym,
             };
-            let found = hpke::find(suite).ok_or(KeyError::UnknownSuite(suite))?;
-            implementation.get_or_insert(found);
+            if !suite.is_supported() {
+                return Err(KeyError::UnknownSuite(suite));
+            }
         }
-        let (public, private) = implementation
-            .ok_or(KeyError::NoSuite)?
-            .generate_key_pair()
-            .map_err(|error| KeyError::Generation(error.to_string()))?;
-        if params.suites.len() * 4 + public.0.len() > MAX_CONFIG_LEN / 2 {
+        let private = PrivateKey::generate(params.kem).map_err(KeyError::Hpke)?;
+        let public_key = private.public_key().to_vec();
+        if params.suites.len() * 4 + public_key.len() > MAX_CONFIG_LEN / 2 {
             return Err(KeyError::TooManySuites(params.suites.len()));
         }
-        let config = EchConfig::from(EchConfigContents {
+        let config = EchConfig::try_from(EchConfigContents {
             config_id: params.config_id.unwrap_or_else(rand::random),
             kem: params.kem,
-            public_key: public.0,
+            public_key,
             cipher_suites: params.suites.clone(),
             maximum_name_length: params.maximum_name_length,
             public_name: params.public_name.clone(),
             extensions: Vec::new(),
-        });
-        Ok(Self::pair(config, Arc::new(private)))
+        })?;
+        Self::pair(&config, &Arc::new(private))
     }
 
     /// Joins an ECHConfig with the private key of its public key, as the KEM serialises it.
@@ -104,21 +110,28 @@ impl EchKey {
     /// # Errors
     ///
     /// When the config cannot be used (its version, its KEM), or the key is not its key.
-    pub fn new(config: EchConfig, private_key: Vec<u8>) -> Result<Self, KeyError> {
-        let private = HpkePrivateKey::from(private_key);
-        match fits(&config, &private)? {
-            true => Ok(Self::pair(config, Arc::new(private))),
-            false => Err(KeyError::Mismatch),
-        }
+    pub fn new(
+        config: EchConfig,
+        private_key: impl Into<Zeroizing<Vec<u8>>>,
+    ) -> Result<Self, KeyError> {
+        let bytes = private_key.into();
+        let kem = usable(&config)?.kem;
+        let private = PrivateKey::from_bytes(kem, &bytes).map_err(KeyError::Hpke)?;
+        Self::pair(&config, &Arc::new(private))
     }
 
-    /// The caller has seen that `private` is the key of `config`.
-    fn pair(config: EchConfig, private: Arc<HpkePrivateKey>) -> Self {
-        Self {
-            info: config.hpke_info(),
-            config,
-            private,
+    /// Joins the two if they belong together.
+    fn pair(config: &EchConfig, private: &Arc<PrivateKey>) -> Result<Self, KeyError> {
+        let contents = usable(config)?;
+        if contents.kem != private.kem() || contents.public_key != private.public_key() {
+            return Err(KeyError::Mismatch);
         }
+        Ok(Self {
+            config: config.clone(),
+            contents,
+            info: config.hpke_info().into(),
+            private: Arc::clone(private),
+        })
     }
 
     /// The ECHConfig to publish.
@@ -128,9 +141,7 @@ impl EchKey {
 
     /// The contents of the ECHConfig.
     pub fn contents(&self) -> &EchConfigContents {
-        self.config
-            .contents()
-            .expect("an EchKey is only made of a config with contents")
+        &self.contents
     }
 
     /// The config_id that clients name the key by.
@@ -139,8 +150,12 @@ impl EchKey {
     }
 
     /// The private key, as the KEM serialises it (RFC 9180 §7.1.2). Keep it secret.
-    pub fn private_key_bytes(&self) -> &[u8] {
-        self.private.secret_bytes()
+    ///
+    /// # Errors
+    ///
+    /// When the cryptography library fails.
+    pub fn private_key_bytes(&self) -> Result<Zeroizing<Vec<u8>>, HpkeError> {
+        self.private.to_bytes()
     }
 
     /// The HPKE `info`: `"tls ech" || 0x00 || ECHConfig` (RFC 9849 §7.1).
@@ -153,22 +168,19 @@ impl EchKey {
     /// # Errors
     ///
     /// When the ECHConfig does not list `sym`, or `enc` is not a value of its KEM.
-    pub fn setup_opener(
+    pub fn setup_receiver(
         &self,
         sym: SymmetricSuite,
         enc: &[u8],
-    ) -> Result<Box<dyn HpkeOpener>, OpenError> {
-        let contents = self.contents();
+    ) -> Result<ReceiverContext, OpenError> {
         let suite = Suite {
-            kem: contents.kem,
+            kem: self.contents.kem,
             sym,
         };
-        let hpke = match contents.cipher_suites.contains(&sym) {
-            true => hpke::find(suite),
-            false => None,
-        };
-        hpke.ok_or(OpenError::SuiteNotOffered(suite))?
-            .setup_opener(&EncapsulatedSecret(enc.to_vec()), &self.info, &self.private)
+        if !self.contents.cipher_suites.contains(&sym) || !suite.is_supported() {
+            return Err(OpenError::SuiteNotOffered(suite));
+        }
+        hpke::setup_receiver(sym, enc, &self.private, &self.info)
             .map_err(|_| OpenError::Encapsulation)
     }
 
@@ -191,15 +203,15 @@ impl fmt::Debug for EchKey {
     }
 }
 
-/// Whether `private` is the private key of the public key in `config`.
-fn fits(config: &EchConfig, private: &HpkePrivateKey) -> Result<bool, KeyError> {
+/// The contents of a config that a key can be joined with.
+fn usable(config: &EchConfig) -> Result<Arc<EchConfigContents>, KeyError> {
     let contents = config
-        .contents()
+        .shared_contents()
         .ok_or_else(|| KeyError::UnusableConfig(config.why_not().map(|w| w.to_string())))?;
-    if !Kem::ALL.contains(&contents.kem) {
-        return Err(KeyError::UnknownKem(contents.kem));
+    match Kem::ALL.contains(&contents.kem) {
+        true => Ok(contents),
+        false => Err(KeyError::UnknownKem(contents.kem)),
     }
-    Ok(hpke::public_key(contents.kem, private).is_some_and(|p| p == contents.public_key))
 }
 
 /// A key cannot be made.
@@ -224,9 +236,12 @@ pub enum KeyError {
     /// The private key belongs to another public key.
     #[error("the private key does not belong to the public key in the ECHConfig")]
     Mismatch,
-    /// The cryptography library could not make a key.
-    #[error("no key could be generated: {0}")]
-    Generation(String),
+    /// The private key is not one of its KEM, or could not be generated.
+    #[error(transparent)]
+    Hpke(HpkeError),
+    /// The ECHConfig cannot be written.
+    #[error("the ECHConfig cannot be written: {0}")]
+    Contents(#[from] ContentsError),
 }
 
 /// A client's offer cannot be opened under a key.

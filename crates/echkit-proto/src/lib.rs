@@ -5,7 +5,7 @@
 //! clients, servers and tools. The crate `echkit` adds sockets and time.
 //!
 //! - [`config`]: ECHConfigList: parse, encode, select.
-//! - [`hpke`]: the HPKE suites.
+//! - [`hpke`]: HPKE in base mode (RFC 9180).
 //! - [`key`]: ECH key pairs and their files (RFC 9934).
 //! - [`svcb`]: HTTPS records and what they mean for a client (RFC 9460, RFC 9848).
 //! - [`race`]: which connection to start when (Happy Eyeballs).
@@ -15,6 +15,9 @@
 //! - [`client`]: what a client may send, and what follows a rejection.
 //! - [`server`]: what a server makes of a ClientHello.
 //! - [`alert`]: the alerts that end a handshake.
+//!
+//! Features: `x-wing` adds that KEM. `count-setups` counts HPKE set-ups and `test-util` forges
+//! answers of a server, both for tests.
 
 pub mod accept;
 pub mod alert;

@@ -45,8 +45,8 @@ fn sample() -> (ClientHello, Vec<u8>) {
     let Ok(Some(EchExtension::Outer(ech))) = outer.ech() else {
         panic!("no offer");
     };
-    let mut opener = key.setup_opener(ech.suite, ech.enc).unwrap();
-    let encoded = opener
+    let mut receiver = key.setup_receiver(ech.suite, ech.enc).unwrap();
+    let encoded = receiver
         .open(&outer.outer_aad().unwrap(), ech.payload)
         .unwrap();
     (outer, encoded)

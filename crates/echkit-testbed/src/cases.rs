@@ -260,7 +260,7 @@ fn unusable() -> Vec<Spec> {
                 BOTH,
                 Param::Ech(ListSpec::Of(&[
                     ConfigSpec::UnknownVersion,
-                    ConfigSpec::ZeroLength,
+                    ConfigSpec::EmptyUnknownVersion,
                     ConfigSpec::UnknownKem("current"),
                     ConfigSpec::UnknownSuite("current"),
                     ConfigSpec::MandatoryExtension("current"),

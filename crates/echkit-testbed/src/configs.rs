@@ -80,6 +80,8 @@ pub(crate) enum ConfigSpec {
     Key(&'static str),
     /// A version that nobody knows.
     UnknownVersion,
+    /// The same, and no contents.
+    EmptyUnknownVersion,
     /// A KEM that nobody knows.
     UnknownKem(&'static str),
     /// KDFs and AEADs that nobody knows.
@@ -142,11 +144,12 @@ impl Keys {
         let changed = |label: &str, change: &dyn Fn(&mut EchConfigContents)| {
             let mut contents = self.key(label)?.contents().clone();
             change(&mut contents);
-            Ok(EchConfig::from(contents))
+            EchConfig::try_from(contents).map_err(|e| e.to_string())
         };
         match spec {
             ConfigSpec::Key(label) => Ok(self.key(label)?.config().clone()),
             ConfigSpec::UnknownVersion => raw(UNKNOWN_VERSION, b"of another age"),
+            ConfigSpec::EmptyUnknownVersion => raw(UNKNOWN_VERSION, b""),
             ConfigSpec::ZeroLength => raw(echkit_proto::config::ECH_VERSION, b""),
             ConfigSpec::UnknownKem(label) => changed(label, &|c| c.kem = UNKNOWN_KEM),
             ConfigSpec::UnknownSuite(label) => changed(label, &|c| {
@@ -182,7 +185,9 @@ pub(crate) fn generate(spec: &KeySpec, config_id: u8) -> Result<EchKey, String> 
     }
     let mut contents = key.contents().clone();
     contents.extensions.push(extension(UNKNOWN_EXTENSION));
-    EchKey::new(contents.into(), key.private_key_bytes().to_vec()).map_err(|e| e.to_string())
+    let config = EchConfig::try_from(contents).map_err(|e| e.to_string())?;
+    let private_key = key.private_key_bytes().map_err(|e| e.to_string())?;
+    EchKey::new(config, private_key).map_err(|e| e.to_string())
 }
 
 fn extension(number: u16) -> ConfigExtension {
@@ -235,6 +240,7 @@ mod tests {
         assert_eq!(
             why_not(&[
                 ConfigSpec::UnknownVersion,
+                ConfigSpec::EmptyUnknownVersion,
                 ConfigSpec::UnknownKem("a"),
                 ConfigSpec::UnknownSuite("a"),
                 ConfigSpec::MandatoryExtension("a"),
@@ -242,7 +248,7 @@ mod tests {
                 ConfigSpec::PublicNameIsAddress("a"),
                 ConfigSpec::ZeroLength,
             ]),
-            [false; 7]
+            [false; 8]
         );
         assert_eq!(
             why_not(&[ConfigSpec::Key("a"), ConfigSpec::Key("b")]),

@@ -50,7 +50,8 @@ fn with(testbed: &Testbed, mode: EchMode) -> ClientConfig {
 fn grease(testbed: &Testbed, list: &[u8]) -> ClientConfig {
     let chosen = EchConfigList::parse(list).unwrap().select().chosen.unwrap();
     let key = HpkePublicKey(chosen.contents().public_key.clone());
-    with(testbed, EchGreaseConfig::new(chosen.suite, key).into())
+    let hpke = echkit::tls::hpke::find(chosen.suite()).unwrap();
+    with(testbed, EchGreaseConfig::new(hpke, key).into())
 }
 
 /// A client that offers the first usable config of `list`, as a correct client does.
@@ -60,8 +61,8 @@ fn offering(testbed: &Testbed, list: &[u8]) -> ClientConfig {
         .select()
         .chosen
         .expect("a usable config");
-    let list = EchConfigList::from(chosen.config.clone()).encode();
-    let suites = echkit_proto::hpke::suites();
+    let list = chosen.single_list();
+    let suites = echkit::tls::hpke::all();
     let config = EchConfig::new(EchConfigListBytes::from(list), suites).unwrap();
     with(testbed, config.into())
 }
@@ -152,7 +153,7 @@ async fn published_keys_are_accepted() {
             .chosen
             .unwrap();
         assert_eq!(ech.config_id, Some(chosen.contents().config_id));
-        let suite = echkit_proto::hpke::Suite::from(chosen.suite.suite()).to_string();
+        let suite = chosen.suite().to_string();
         assert_eq!(ech.suite.as_ref(), Some(&suite));
         assert!(!ech.retry_configs);
         assert_eq!(tls.version.as_deref(), Some("TLSv1.3"));

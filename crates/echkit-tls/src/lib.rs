@@ -2,6 +2,7 @@
 //!
 //! - [`client`]: makes rustls client connections that offer ECH, each with the guard that its
 //!   outgoing hellos have to pass.
+//! - [`hpke`]: our HPKE as rustls takes it.
 //! - [`server`]: the server side of ECH around an unpatched [`rustls::ServerConnection`].
 //!
 //! The crate `echkit` adds sockets, DNS and HTTP on tokio; the Python package drives this crate
@@ -18,4 +19,5 @@
 
 pub mod client;
 mod error;
+pub mod hpke;
 pub mod server;

@@ -228,7 +228,7 @@ fn stops_the_ticket_that_rustls_0_23_46_leaks_after_a_rejecting_hello_retry_requ
     let list = ech_list();
     let ech = EchConfig::new(
         EchConfigListBytes::from(list.encode()),
-        echkit_proto::hpke::suites(),
+        echkit_tls::hpke::all(),
     )
     .unwrap();
     let builder = ClientConfig::builder_with_provider(provider);

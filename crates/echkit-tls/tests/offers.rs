@@ -210,11 +210,10 @@ fn a_config_whose_key_cannot_be_used_is_passed_over_for_the_next() {
     let pki = Pki::new(&[HIDDEN, PUBLIC]);
     let tls = pki.client().build().unwrap();
     let good = key_with(0);
-    let mut bad = chosen(&good);
     let mut contents = good.contents().clone();
     contents.public_key = vec![0; 32];
-    bad.config = EchConfig::from(contents);
-    let list = EchConfigList::from(bad.config.clone());
+    let list = EchConfigList::from(EchConfig::try_from(contents).unwrap());
+    let bad = list.select().chosen.unwrap();
     let mut offer = RealOffer::new(bad);
     let mut target = target(&good, None);
     target.offer = EchOffer::Real(Box::new(offer.clone()));
@@ -225,8 +224,8 @@ fn a_config_whose_key_cannot_be_used_is_passed_over_for_the_next() {
     target.offer = EchOffer::Real(Box::new(offer));
     let started = tls.handshake(&target).unwrap();
     let offered = started.offered.as_ref().unwrap();
-    assert_eq!(offered.config, *good.config());
-    assert_ne!(offered.config, list.configs()[0]);
+    assert_eq!(offered.config(), good.config());
+    assert_ne!(*offered.config(), list.configs()[0]);
     let server = pki.server(vec![good], false);
     assert_eq!(run(started, &server).outcome, OfferOutcome::Accepted);
 }

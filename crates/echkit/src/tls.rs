@@ -6,5 +6,6 @@ pub use echkit_tls::client::{
     InfoScope, OfferOutcome, Offering, OuterName, PreparedClient, RealOffer, Rejection, SeenHello,
     SessionUse, TlsTarget, Trust, TrustOrigin,
 };
+pub use echkit_tls::hpke;
 
 pub use crate::connect::{ByteCounts, Guarded, WireLog};

@@ -144,7 +144,8 @@ async fn retry_configs_without_a_known_suite_are_no_reason_to_drop_ech() {
     let pki = Pki::new();
     let mut contents = ech_key().contents().clone();
     contents.kem = Kem(0x7777);
-    let unusable = echkit_proto::config::EchConfigList::from(EchConfig::from(contents));
+    let unusable =
+        echkit_proto::config::EchConfigList::from(EchConfig::try_from(contents).unwrap());
     let keys = || {
         EchKeys::new(vec![ech_key()])
             .unwrap()
@@ -264,7 +265,7 @@ async fn a_ticket_is_not_shown_after_a_rejecting_hello_retry_request() {
 /// On a worker of tokio, whose stack is small: post-quantum keys are large.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn keys_of_every_kem_and_symmetric_suite_are_used() {
-    for kem in Kem::ALL {
+    for kem in Kem::ALL.iter().copied() {
         for (kdf, aead) in [
             (Kdf::HKDF_SHA256, Aead::AES_128_GCM),
             (Kdf::HKDF_SHA384, Aead::CHACHA20_POLY1305),
@@ -290,4 +291,32 @@ async fn keys_of_every_kem_and_symmetric_suite_are_used() {
             assert_eq!(report.ech.suite, Some(format!("{kem},{kdf},{aead}")));
         }
     }
+}
+
+/// X25519 shares no secret with a point of low order, which shows when the offer is made.
+#[tokio::test]
+async fn a_config_whose_key_cannot_be_encapsulated_to_is_followed_by_the_next() {
+    let pki = Pki::new();
+    let key = ech_key();
+    let keys = EchKeys::new(vec![key.clone()]).unwrap();
+    let server = serve(&pki, &[HIDDEN, PUBLIC], false, keys).await;
+    let mut contents = key.contents().clone();
+    contents.config_id = key.config_id().wrapping_add(1);
+    contents.public_key = vec![0; 32];
+    let unusable = EchConfig::try_from(contents).unwrap();
+    let configs = vec![unusable, key.config().clone()];
+    let list = echkit_proto::config::EchConfigList::from_configs(configs).unwrap();
+    let relay = Relay::to(server).await;
+    let client = Client::builder()
+        .tls(pki.tls())
+        .ech(EchMode::Require)
+        .ech_config(list)
+        .connect_to(HIDDEN, 443, "127.0.0.1", relay.address.port())
+        .unwrap()
+        .build()
+        .unwrap();
+    let report = fetch(&client).await.unwrap();
+    assert_eq!(report.ech.status, EchStatus::Accepted);
+    assert_eq!(report.ech.config_id, Some(key.config_id()));
+    relay.assert_hidden(HIDDEN);
 }

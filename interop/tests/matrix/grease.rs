@@ -4,10 +4,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use echkit::server::EchOutcome;
+use echkit::tls::hpke;
 use echkit_interop::{Peer, PeerServer, SECRET_NAME};
 use echkit_proto::hpke::{Kem, Suite, suites};
 use rustls::client::{EchGreaseConfig, EchMode};
-use rustls::crypto::hpke::Hpke;
 use rustls::{AlertDescription, ClientConfig, ClientConnection, Error};
 
 use crate::cell::{Cell, Lab, Outcome, PEERS, hold};
@@ -30,9 +30,9 @@ pub(crate) fn cells() -> Vec<Cell> {
 fn our_server(lab: &Lab) -> Outcome {
     let key = our_key(crate::cell::suite::X25519)?;
     let at = Listener::start(lab, vec![key], Vec::new(), false)?;
-    for hpke in suites() {
-        if let Err(error) = handshake(lab, at.address, *hpke)? {
-            return Err(format!("{}: {error}", Suite::from(hpke.suite())));
+    for suite in suites() {
+        if let Err(error) = handshake(lab, at.address, *suite)? {
+            return Err(format!("{suite}: {error}"));
         }
     }
     for seen in at.wait_for(suites().len())? {
@@ -59,14 +59,13 @@ fn every_suite(lab: &Lab, peer: Peer) -> Outcome {
         .start(&lab.peers, peer, &lab.pki)
         .map_err(|error| error.to_string())?;
     let mut wrong = String::new();
-    for hpke in suites() {
-        let suite = Suite::from(hpke.suite());
+    for suite in suites() {
         let refused = Error::AlertReceived(AlertDescription::IllegalParameter);
         let expected = match (peer, suite.kem) {
             (Peer::OpenSsl, Kem::X_WING) => Err(refused),
             _ => Ok(()),
         };
-        let got = handshake(lab, at.address, *hpke)?;
+        let got = handshake(lab, at.address, *suite)?;
         if got != expected {
             wrong.push_str(&format!("{suite}: {got:?}\n"));
         }
@@ -78,12 +77,9 @@ fn every_suite(lab: &Lab, peer: Peer) -> Outcome {
 }
 
 /// A handshake with stock rustls, whose GREASE our client sends.
-fn handshake(
-    lab: &Lab,
-    address: SocketAddr,
-    hpke: &'static dyn Hpke,
-) -> Result<Result<(), Error>, String> {
+fn handshake(lab: &Lab, address: SocketAddr, suite: Suite) -> Result<Result<(), Error>, String> {
     let text = |error: Error| error.to_string();
+    let hpke = hpke::find(suite).ok_or_else(|| format!("{suite} is not implemented"))?;
     let (placeholder, _) = hpke.generate_key_pair().map_err(text)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = lab.pki.roots().map_err(text)?;

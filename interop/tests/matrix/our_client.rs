@@ -211,7 +211,7 @@ fn accept_x_wing(lab: &Lab) -> Outcome {
     let raw = format!(
         "{}:{}",
         HEXLOWER.encode(key.config().encoded()),
-        HEXLOWER.encode(key.private_key_bytes())
+        HEXLOWER.encode(&key.private_key_bytes().map_err(|error| error.to_string())?)
     );
     let server = PeerServer {
         raw_keys: vec![raw],

@@ -130,7 +130,7 @@ fn stand_in(lab: &Lab, peer: Peer, blueprint: &Blueprint) -> Result<Running, Str
             Peer::Go => server.raw_keys.push(format!(
                 "{}:{}",
                 HEXLOWER.encode(published.config().encoded()),
-                HEXLOWER.encode(held.private_key_bytes())
+                HEXLOWER.encode(&held.private_key_bytes().map_err(text)?)
             )),
         }
     }

@@ -175,8 +175,8 @@ fn list_json(list: &EchConfigList) -> Value {
         "ech": list.to_base64(),
         "configs": list.configs().iter().map(config_json).collect::<Vec<_>>(),
         "chosen": list.select().chosen.map(|chosen| json!({
-            "index": chosen.index,
-            "suite": chosen.suite_id().to_string(),
+            "index": chosen.index(),
+            "suite": chosen.suite().to_string(),
         })),
     })
 }
@@ -216,18 +216,18 @@ fn config_json(config: &EchConfig) -> Value {
 
 fn list_text(list: &EchConfigList) -> String {
     let style = output::Style::stdout();
-    let chosen = list.select().chosen;
+    let selection = list.select();
     let mut out = format!(
         "ECHConfigList, {} bytes, {} config(s)\n",
         list.encode().len(),
         list.configs().len()
     );
-    for (i, config) in list.configs().iter().enumerate() {
-        let mark = match (config.why_not(), &chosen) {
+    for (i, (config, verdict)) in list.configs().iter().zip(&selection.verdicts).enumerate() {
+        let mark = match (&verdict.why_not, &selection.chosen) {
             (Some(why), _) => style.bad(&format!("passed over: {why}")),
-            (None, Some(chosen)) if chosen.index == i => style.good(&format!(
+            (None, Some(chosen)) if chosen.index() == i => style.good(&format!(
                 "a client offers this one, with {}",
-                chosen.suite_id()
+                chosen.suite()
             )),
             (None, _) => "usable".to_owned(),
         };

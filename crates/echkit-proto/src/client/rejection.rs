@@ -126,7 +126,7 @@ mod tests {
     fn unusable() -> EchConfig {
         let mut contents = usable().contents().unwrap().clone();
         contents.kem = Kem(0x7777);
-        EchConfig::from(contents)
+        EchConfig::try_from(contents).unwrap()
     }
 
     fn list(configs: Vec<EchConfig>) -> Vec<u8> {
@@ -143,7 +143,7 @@ mod tests {
             let AfterRejection::Retry(chosen) = after_rejection(policy, 0, Some(&configs)) else {
                 panic!("{policy:?}");
             };
-            assert_eq!(chosen.index, 1);
+            assert_eq!(chosen.index(), 1);
             let next = after_rejection(policy, 1, Some(&configs));
             let AfterRejection::Stop(reason) = next else {
                 panic!("{next:?}");

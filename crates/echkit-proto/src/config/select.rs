@@ -1,44 +1,66 @@
 //! Which ECHConfig to offer, and why not the others (RFC 9849 §4, §6.1, §6.1.7).
 
-use std::fmt;
-
-use rustls::crypto::hpke::{Hpke, HpkePublicKey};
+use std::sync::Arc;
 
 use super::{BadPublicName, EchConfig, EchConfigContents, EchConfigList, MAX_CONFIG_LEN};
 use crate::hpke::{self, Kem, Suite};
 
+/// Public keys that are checked in one list, at most.
+///
+/// Whether a point is on its curve takes microseconds, and a list may hold some 500 points. Lists
+/// in use hold fewer than ten configs, and a client needs one.
+pub const MAX_KEY_CHECKS: usize = 16;
+
 impl EchConfigList {
-    /// Judges every config and chooses the first usable one: the server's order wins (RFC 9849 §4).
+    /// Judges the configs and chooses the first usable one: the server's order wins
+    /// (RFC 9849 §4).
     pub fn select(&self) -> Selection {
-        let mut chosen = None;
+        let mut usable = Vec::new();
         let mut verdicts = Vec::with_capacity(self.configs().len());
+        let mut key_checks = 0;
         for (index, config) in self.configs().iter().enumerate() {
-            let judged = config.usable_suite();
+            let judged = config.known_suite().and_then(|(contents, suite)| {
+                if key_checks == MAX_KEY_CHECKS {
+                    return Err(WhyNot::NotJudged);
+                }
+                key_checks += 1;
+                contents.check_public_key()?;
+                Ok((contents, suite))
+            });
             verdicts.push(Verdict {
                 config_id: config.config_id(),
                 why_not: judged.as_ref().err().cloned(),
             });
-            if let (None, Ok(suite)) = (&chosen, judged) {
-                chosen = Some(Chosen {
+            if let Ok((contents, suite)) = judged {
+                usable.push(Chosen {
                     index,
                     config: config.clone(),
+                    contents: Arc::clone(contents),
                     suite,
                 });
             }
         }
-        Selection { chosen, verdicts }
+        let mut usable = usable.into_iter();
+        Selection {
+            chosen: usable.next(),
+            others: usable.collect(),
+            verdicts,
+        }
     }
 }
 
 impl EchConfig {
     /// Why a client passes this config over; `None` when it is usable.
     pub fn why_not(&self) -> Option<WhyNot> {
-        self.usable_suite().err()
+        let judged = self.known_suite();
+        judged
+            .and_then(|(contents, _)| contents.check_public_key())
+            .err()
     }
 
-    /// The suite to offer under this config: the first in the server's order that there is an
-    /// implementation of.
-    fn usable_suite(&self) -> Result<&'static dyn Hpke, WhyNot> {
+    /// The suite to offer under this config: the first in the server's order that is implemented.
+    /// The public key is not looked at.
+    fn known_suite(&self) -> Result<(&Arc<EchConfigContents>, Suite), WhyNot> {
         let contents = self.contents.as_ref().map_err(Clone::clone)?;
         if self.encoded().len() > MAX_CONFIG_LEN {
             return Err(WhyNot::TooLong(self.encoded().len()));
@@ -47,28 +69,26 @@ impl EchConfig {
         if let Some(why) = contents.public_name.why_not() {
             return Err(WhyNot::PublicName(why));
         }
-        if !Kem::ALL.contains(&contents.kem) {
-            return Err(WhyNot::UnknownKem(contents.kem));
+        let kem = contents.kem;
+        if !Kem::ALL.contains(&kem) {
+            return Err(WhyNot::UnknownKem(kem));
         }
-        let suite = contents
+        let mut suites = contents
             .cipher_suites
             .iter()
-            .find_map(|sym| {
-                hpke::find(Suite {
-                    kem: contents.kem,
-                    sym: *sym,
-                })
-            })
+            .map(|sym| Suite { kem, sym: *sym });
+        let suite = suites
+            .find(Suite::is_supported)
             .ok_or(WhyNot::NoKnownSuite)?;
-        // A key of the wrong length or off its curve shows only when it is used.
-        suite
-            .setup_sealer(b"", &HpkePublicKey(contents.public_key.clone()))
-            .map_err(|_| WhyNot::PublicKey(contents.kem))?;
-        Ok(suite)
+        Ok((contents, suite))
     }
 }
 
 impl EchConfigContents {
+    fn check_public_key(&self) -> Result<(), WhyNot> {
+        hpke::check_public_key(self.kem, &self.public_key).map_err(|_| WhyNot::PublicKey(self.kem))
+    }
+
     /// RFC 9849 §4.2: no extension twice, and none that is mandatory and unknown.
     fn check_extensions(&self) -> Result<(), WhyNot> {
         let mut numbers: Vec<u16> = self.extensions.iter().map(|e| e.number).collect();
@@ -88,6 +108,9 @@ impl EchConfigContents {
 pub struct Selection {
     /// The config to offer.
     pub chosen: Option<Chosen>,
+    /// The usable configs behind it, in the list's order: what to offer when encapsulating to the
+    /// chosen one's key fails, as it does for the X25519 keys that share no secret.
+    pub others: Vec<Chosen>,
     /// One verdict for each config, in the list's order.
     pub verdicts: Vec<Verdict>,
 }
@@ -101,43 +124,39 @@ pub struct Verdict {
     pub why_not: Option<WhyNot>,
 }
 
-/// The config to offer, with the suite to offer it under.
-#[derive(Clone)]
+/// A usable config, with the suite to offer it under. Only a selection makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chosen {
-    /// Its place in the list, from 0.
-    pub index: usize,
-    /// The config.
-    pub config: EchConfig,
-    /// The implementation of the suite.
-    pub suite: &'static dyn Hpke,
+    index: usize,
+    config: EchConfig,
+    contents: Arc<EchConfigContents>,
+    suite: Suite,
 }
 
 impl Chosen {
-    /// The contents of the config.
-    pub fn contents(&self) -> &EchConfigContents {
-        self.config
-            .contents()
-            .expect("only a config with contents is chosen")
+    /// Its place in the list, from 0.
+    pub fn index(&self) -> usize {
+        self.index
     }
 
-    /// The suite's numbers.
-    pub fn suite_id(&self) -> Suite {
-        self.suite.suite().into()
+    /// The config.
+    pub fn config(&self) -> &EchConfig {
+        &self.config
+    }
+
+    /// The contents of the config.
+    pub fn contents(&self) -> &EchConfigContents {
+        &self.contents
+    }
+
+    /// The suite.
+    pub fn suite(&self) -> Suite {
+        self.suite
     }
 
     /// An ECHConfigList of this config alone: a TLS library that is given it has no choice left.
     pub fn single_list(&self) -> Vec<u8> {
         EchConfigList::from(self.config.clone()).encode()
-    }
-}
-
-impl fmt::Debug for Chosen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Chosen")
-            .field("index", &self.index)
-            .field("config", &self.config)
-            .field("suite", &self.suite_id())
-            .finish()
     }
 }
 
@@ -157,8 +176,8 @@ pub enum WhyNot {
     /// An extension that a client must know, and this one does not.
     #[error("its mandatory extension 0x{0:04x} is unknown")]
     MandatoryExtension(u16),
-    /// An extension stands twice.
-    #[error("its extension 0x{0:04x} stands twice")]
+    /// Two extensions of one number.
+    #[error("its extension 0x{0:04x} is duplicated")]
     DuplicateExtension(u16),
     /// The public_name is no host name.
     #[error("its public_name is not valid: {0}")]
@@ -167,9 +186,12 @@ pub enum WhyNot {
     #[error("its KEM {0} is unknown")]
     UnknownKem(Kem),
     /// No pair of KDF and AEAD that is implemented.
-    #[error("it has no cipher suite that is known")]
+    #[error("it has no known cipher suite")]
     NoKnownSuite,
     /// The public key is not one of its KEM.
-    #[error("its public key is no valid {0} key")]
+    #[error("its public key is not a valid {0} key")]
     PublicKey(Kem),
+    /// Its key comes after [`MAX_KEY_CHECKS`] others.
+    #[error("it was not judged: {MAX_KEY_CHECKS} configs with a known suite come before it")]
+    NotJudged,
 }

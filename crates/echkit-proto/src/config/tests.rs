@@ -24,7 +24,7 @@ fn contents() -> EchConfigContents {
 fn why_not(change: impl FnOnce(&mut EchConfigContents)) -> Option<WhyNot> {
     let mut contents = contents();
     change(&mut contents);
-    EchConfig::from(contents).why_not()
+    EchConfig::try_from(contents).unwrap().why_not()
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn published_lists_are_read() {
         let chosen = list.select().chosen.unwrap();
         assert_eq!(chosen.contents().config_id, id);
         assert_eq!(chosen.contents().public_name.as_str(), Some(name));
-        assert_eq!(chosen.suite_id(), crate::hpke::Suite::MANDATORY);
+        assert_eq!(chosen.suite(), crate::hpke::Suite::MANDATORY);
         assert_eq!(list.to_base64(), text);
     }
 }
@@ -102,13 +102,13 @@ fn unusable_configs_are_passed_over_with_their_reason_and_the_servers_order_wins
     let list = EchConfigList::from_configs(vec![
         unknown_version,
         zero_length,
-        first.into(),
-        second.into(),
+        first.try_into().unwrap(),
+        second.try_into().unwrap(),
     ])
     .unwrap();
     let selection = EchConfigList::parse(&list.encode()).unwrap().select();
     let chosen = selection.chosen.unwrap();
-    assert_eq!((chosen.index, chosen.contents().config_id), (2, 1));
+    assert_eq!((chosen.index(), chosen.contents().config_id), (2, 1));
     assert_eq!(
         selection.verdicts,
         [
@@ -134,7 +134,7 @@ fn unusable_configs_are_passed_over_with_their_reason_and_the_servers_order_wins
         EchConfigList::parse(&chosen.single_list())
             .unwrap()
             .configs(),
-        [chosen.config]
+        [chosen.config().clone()]
     );
 }
 
@@ -198,16 +198,16 @@ fn a_suite_in_second_place_is_used_when_the_first_is_unknown() {
     contents
         .cipher_suites
         .insert(0, SymmetricSuite::new(Kdf(0x99), Aead(1)));
-    let chosen = EchConfigList::from(EchConfig::from(contents))
+    let chosen = EchConfigList::from(EchConfig::try_from(contents).unwrap())
         .select()
         .chosen
         .unwrap();
-    assert_eq!(chosen.suite_id().sym, SymmetricSuite::MANDATORY);
+    assert_eq!(chosen.suite().sym, SymmetricSuite::MANDATORY);
 }
 
 #[test]
 fn malformed_contents_name_the_field() {
-    let whole = EchConfig::from(contents());
+    let whole = EchConfig::try_from(contents()).unwrap();
     let body = &whole.encoded()[4..];
     for (len, field) in [
         (0, "config_id"),
@@ -220,12 +220,12 @@ fn malformed_contents_name_the_field() {
         (body.len() - 1, "extensions"),
     ] {
         let mut bytes = vec![0xfe, 0x0d];
-        put_vec16(&mut bytes, &body[..len]);
+        put_vec16(&mut bytes, &body[..len]).unwrap();
         let config = EchConfig::parse(&bytes).unwrap();
         assert_eq!(config.why_not(), Some(WhyNot::Malformed(field)), "{len}");
     }
     let mut bytes = vec![0xfe, 0x0d];
-    put_vec16(&mut bytes, &[body, &[0]].concat());
+    put_vec16(&mut bytes, &[body, &[0]].concat()).unwrap();
     let config = EchConfig::parse(&bytes).unwrap();
     assert_eq!(config.why_not(), Some(WhyNot::Malformed("trailing bytes")));
 }
@@ -262,7 +262,9 @@ prop_compose! {
 proptest! {
     #[test]
     fn what_is_encoded_is_decoded_again(all in prop::collection::vec(any_contents(), 1..5)) {
-        let configs: Vec<EchConfig> = all.iter().cloned().map(EchConfig::from).collect();
+        let encoded: Result<Vec<EchConfig>, _> =
+            all.iter().cloned().map(EchConfig::try_from).collect();
+        let configs = encoded.unwrap();
         for (config, contents) in configs.iter().zip(&all) {
             prop_assert_eq!(config.contents(), Some(contents));
         }
@@ -279,6 +281,9 @@ proptest! {
             prop_assert_eq!(list.encode(), bytes);
             let selection = list.select();
             prop_assert_eq!(selection.verdicts.len(), list.configs().len());
+            let usable = selection.verdicts.iter().filter(|v| v.why_not.is_none()).count();
+            let chosen = usize::from(selection.chosen.is_some());
+            prop_assert_eq!(chosen + selection.others.len(), usable);
         }
     }
 
@@ -286,4 +291,146 @@ proptest! {
     fn any_text_is_read_or_refused(text in ".{0,200}") {
         let _ = EchConfigList::from_text(&text);
     }
+}
+
+/// `fe0d 0000`: this version, and contents that end before they begin. The entry is skipped by its
+/// length, and the rest of the list counts: docs/decisions/070-malformed-configs.md.
+#[test]
+fn an_entry_of_our_version_without_contents_is_passed_over_and_the_rest_counts() {
+    let good = EchConfig::try_from(contents()).unwrap();
+    let body = [&[0xfe, 0x0d, 0, 0], good.encoded()].concat();
+    let mut list = Vec::new();
+    put_vec16(&mut list, &body).unwrap();
+    let list = EchConfigList::parse(&list).unwrap();
+    assert_eq!(list.encode()[2..], body);
+    let selection = list.select();
+    assert_eq!(
+        selection.verdicts[0].why_not,
+        Some(WhyNot::Malformed("config_id"))
+    );
+    assert_eq!(selection.chosen.unwrap().config(), &good);
+}
+
+#[test]
+fn the_usable_configs_behind_the_chosen_one_are_offered_next_in_the_servers_order() {
+    let config = |id, good: bool| {
+        let mut contents = contents();
+        contents.config_id = id;
+        if !good {
+            contents.kem = Kem(0x7fff);
+        }
+        EchConfig::try_from(contents).unwrap()
+    };
+    let list = EchConfigList::from_configs(vec![
+        config(1, false),
+        config(2, true),
+        config(3, false),
+        config(4, true),
+        config(5, true),
+    ])
+    .unwrap();
+    let selection = list.select();
+    assert_eq!(selection.chosen.unwrap().contents().config_id, 2);
+    let others: Vec<_> = selection
+        .others
+        .iter()
+        .map(|c| (c.index(), c.contents().config_id))
+        .collect();
+    assert_eq!(others, [(3, 4), (4, 5)]);
+}
+
+#[test]
+fn a_bounded_number_of_keys_is_checked_and_what_costs_nothing_does_not_count() {
+    let mut bad = contents();
+    bad.public_key.truncate(31);
+    let bad = EchConfig::try_from(bad).unwrap();
+    let unknown = EchConfig::parse(&[0xfe, 0x0c, 0, 1, 9]).unwrap();
+    let good = EchConfig::try_from(contents()).unwrap();
+    let list = |bad_keys: usize| {
+        let mut configs = vec![unknown.clone(); 2 * MAX_KEY_CHECKS];
+        configs.extend(vec![bad.clone(); bad_keys]);
+        configs.push(good.clone());
+        EchConfigList::from_configs(configs).unwrap().select()
+    };
+    let within = list(MAX_KEY_CHECKS - 1);
+    assert_eq!(within.chosen.unwrap().config(), &good);
+
+    let beyond = list(MAX_KEY_CHECKS);
+    assert_eq!(beyond.chosen, None);
+    assert_eq!(
+        beyond.verdicts.last().unwrap().why_not,
+        Some(WhyNot::NotJudged)
+    );
+    let judged = |v: &&Verdict| v.why_not == Some(WhyNot::PublicKey(Kem::X25519));
+    assert_eq!(
+        beyond.verdicts.iter().filter(judged).count(),
+        MAX_KEY_CHECKS
+    );
+}
+
+#[test]
+fn contents_that_cannot_be_encoded_are_an_error_that_names_the_field() {
+    type Change = fn(&mut EchConfigContents);
+    let cases: [(Change, ContentsError); 9] = [
+        (|c| c.public_key.clear(), ContentsError::Empty("public_key")),
+        (
+            |c| c.public_key = vec![0; 65_536],
+            ContentsError::TooLong("public_key", 65_536),
+        ),
+        (
+            |c| c.cipher_suites.clear(),
+            ContentsError::Empty("cipher_suites"),
+        ),
+        (
+            |c| c.cipher_suites = vec![SymmetricSuite::MANDATORY; 16_384],
+            ContentsError::TooLong("cipher_suites", 65_536),
+        ),
+        (
+            |c| c.public_name = PublicName::from_wire(b""),
+            ContentsError::Empty("public_name"),
+        ),
+        (
+            |c| c.public_name = PublicName::from_wire(&[b'a'; 256]),
+            ContentsError::TooLong("public_name", 256),
+        ),
+        (
+            |c| {
+                let data = vec![0; 40_000];
+                c.extensions = vec![ConfigExtension { number: 1, data }; 2];
+            },
+            ContentsError::TooLong("extensions", 80_008),
+        ),
+        // Each field fits, and the whole does not: alone, or into a list.
+        (
+            |c| {
+                let data = vec![0; 65_468];
+                c.extensions = vec![ConfigExtension { number: 1, data }];
+            },
+            ContentsError::TooLong("ECHConfig", 65_537),
+        ),
+        (
+            |c| {
+                let data = vec![0; 65_500];
+                c.extensions = vec![ConfigExtension { number: 1, data }];
+            },
+            ContentsError::TooLong("ECHConfig", 65_565),
+        ),
+    ];
+    for (change, error) in cases {
+        let mut contents = contents();
+        change(&mut contents);
+        assert_eq!(EchConfig::try_from(contents), Err(error));
+    }
+}
+
+#[test]
+fn a_config_that_no_list_can_hold_is_refused() {
+    let config = |len: u16| {
+        let mut bytes = vec![0xfe, 0x0c];
+        put_vec16(&mut bytes, &vec![0; len.into()]).unwrap();
+        EchConfig::parse(&bytes)
+    };
+    let longest = EchConfigList::from(config(65_531).unwrap());
+    assert_eq!(EchConfigList::parse(&longest.encode()), Ok(longest));
+    assert_eq!(config(65_532), Err(ConfigListError::TooLong(65_536)));
 }

@@ -22,7 +22,8 @@ pub const MAX_PLAINTEXT: usize = 1 << 14;
 pub const MAX_RECORD: usize = MAX_PLAINTEXT + 2048;
 /// The most that an encrypted record of TLS 1.3 holds (RFC 8446 §5.2).
 pub const MAX_CIPHERTEXT: usize = MAX_PLAINTEXT + 256;
-/// The longest hello that is put together: what rustls accepts of a handshake message.
+/// The longest hello that is put together. It is also the longest handshake message that rustls
+/// accepts.
 pub const MAX_HELLO: usize = 0xffff;
 
 /// Wraps a handshake message in plaintext records of at most `max` bytes of content.

@@ -80,8 +80,8 @@ fn aad_is_what_the_client_sealed_with() {
     let Ok(Some(EchExtension::Outer(outer))) = hello.ech() else {
         panic!("no outer extension");
     };
-    let mut opener = key.setup_opener(outer.suite, outer.enc).unwrap();
-    let inner = opener
+    let mut receiver = key.setup_receiver(outer.suite, outer.enc).unwrap();
+    let inner = receiver
         .open(&hello.outer_aad().unwrap(), outer.payload)
         .unwrap();
     assert!(inner.windows(14).any(|w| w == b"secret.example"));

@@ -171,8 +171,8 @@ fn undoes_what_a_rustls_client_encodes() {
     let Ok(Some(EchExtension::Outer(ech))) = outer.ech() else {
         panic!("no offer");
     };
-    let mut opener = key.setup_opener(ech.suite, ech.enc).unwrap();
-    let encoded = opener
+    let mut receiver = key.setup_receiver(ech.suite, ech.enc).unwrap();
+    let encoded = receiver
         .open(&outer.outer_aad().unwrap(), ech.payload)
         .unwrap();
     let inner = decode_checked(&encoded, &outer).unwrap();

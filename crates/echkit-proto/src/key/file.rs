@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::crypto::hpke::HpkePrivateKey;
 use zeroize::Zeroizing;
 
-use super::{EchKey, fits, pkcs8};
-use crate::config::{ConfigListError, EchConfigList};
+use super::file_error::KeyFileError;
+use super::{EchKey, pkcs8};
+use crate::config::EchConfigList;
 
 const PRIVATE_KEY: &str = "PRIVATE KEY";
 const ECHCONFIG: &str = "ECHCONFIG";
@@ -40,7 +40,7 @@ impl EchKeyFile {
             return Err(KeyFileError::Encrypted);
         }
         let private = match block(before, PRIVATE_KEY)? {
-            Some((_, der)) => Arc::new(HpkePrivateKey::from(pkcs8::decode(&der)?)),
+            Some((_, der)) => Arc::new(pkcs8::decode(&der)?),
             None => {
                 return Ok(Self {
                     list,
@@ -51,8 +51,7 @@ impl EchKeyFile {
         let keys: Vec<EchKey> = list
             .configs()
             .iter()
-            .filter(|config| fits(config, &private) == Ok(true))
-            .map(|config| EchKey::pair(config.clone(), private.clone()))
+            .filter_map(|config| EchKey::pair(config, &private).ok())
             .collect();
         match keys.is_empty() {
             true => Err(KeyFileError::Mismatch),
@@ -69,7 +68,10 @@ impl EchKeyFile {
         let mut out = String::new();
         if let Some(key) = self.keys.first() {
             let contents = key.contents();
-            let der = pkcs8::encode(contents.kem, key.private_key_bytes(), &contents.public_key)?;
+            let private = key
+                .private_key_bytes()
+                .map_err(|error| KeyFileError::PrivateKey(format!("cannot be written: {error}")))?;
+            let der = pkcs8::encode(contents.kem, &private, &contents.public_key)?;
             out.push_str(&encode(PRIVATE_KEY, &der)?);
         }
         out.push_str(&encode(ECHCONFIG, &self.list.encode())?);
@@ -138,31 +140,4 @@ fn block(text: &str, label: &'static str) -> Result<Option<Block>, KeyFileError>
 fn encode(label: &'static str, bytes: &[u8]) -> Result<String, KeyFileError> {
     pem_rfc7468::encode_string(label, pem_rfc7468::LineEnding::LF, bytes)
         .map_err(|_| KeyFileError::BrokenBlock(label))
-}
-
-/// A file is not one of RFC 9934.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyFileError {
-    /// No PEM at all.
-    #[error("not a PEM file")]
-    NotPem,
-    /// No `ECHCONFIG` block.
-    #[error("it has no ECHCONFIG block (RFC 9934); make one with `ech keygen` or `openssl ech`")]
-    NoEchConfig,
-    /// A block has no end, or is not base64.
-    #[error("its {0} block is broken")]
-    BrokenBlock(&'static str),
-    /// RFC 9934 files hold the private key unencrypted.
-    #[error("its private key is encrypted; ECH key files hold it in plain PKCS#8 (RFC 9934)")]
-    Encrypted,
-    /// Not PKCS#8, or of another kind of key.
-    #[error("its private key {0}")]
-    PrivateKey(String),
-    /// The private key belongs to none of the configs.
-    #[error("its private key belongs to none of its ECHConfigs")]
-    Mismatch,
-    /// The ECHCONFIG block is not an ECHConfigList.
-    #[error(transparent)]
-    List(#[from] ConfigListError),
 }

@@ -8,8 +8,8 @@ use ::pkcs8::{AlgorithmIdentifierRef, ObjectIdentifier, PrivateKeyInfoRef};
 use sec1::EcPrivateKey;
 use zeroize::Zeroizing;
 
-use super::KeyFileError;
-use crate::hpke::Kem;
+use super::file_error::KeyFileError;
+use crate::hpke::{Kem, PrivateKey};
 
 const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
 const X_WING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.62253.25722");
@@ -18,31 +18,36 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 
-/// The private key in `der`, as its KEM serialises it (RFC 9180 §7.1.2).
-pub(super) fn decode(der: &[u8]) -> Result<Vec<u8>, KeyFileError> {
+/// The private key in `der`.
+pub(super) fn decode(der: &[u8]) -> Result<PrivateKey, KeyFileError> {
     let info = PrivateKeyInfoRef::from_der(der)
         .map_err(|e| KeyFileError::PrivateKey(format!("is not PKCS#8: {e}")))?;
     let raw = info.private_key.as_bytes();
     match info.algorithm.oid {
         // RFC 8410 §7: an OCTET STRING inside the OCTET STRING.
         X25519 => <&OctetStringRef>::from_der(raw)
-            .map(|key| key.as_bytes().to_vec())
-            .map_err(|e| KeyFileError::PrivateKey(format!("is no X25519 key: {e}"))),
-        X_WING => Ok(raw.to_vec()),
-        EC_PUBLIC_KEY => ec_scalar(&info.algorithm, raw),
+            .map_err(|e| KeyFileError::PrivateKey(format!("is no X25519 key: {e}")))
+            .and_then(|key| import(Kem::X25519, key.as_bytes())),
+        X_WING => import(Kem::X_WING, raw),
+        EC_PUBLIC_KEY => ec_key(&info.algorithm, raw),
         oid => Err(KeyFileError::PrivateKey(format!(
             "is of a kind that ECH has no use for ({oid})"
         ))),
     }
 }
 
-fn ec_scalar(algorithm: &AlgorithmIdentifierRef<'_>, raw: &[u8]) -> Result<Vec<u8>, KeyFileError> {
+fn import(kem: Kem, bytes: &[u8]) -> Result<PrivateKey, KeyFileError> {
+    PrivateKey::from_bytes(kem, bytes)
+        .map_err(|error| KeyFileError::PrivateKey(format!("is not usable: {error}")))
+}
+
+fn ec_key(algorithm: &AlgorithmIdentifierRef<'_>, raw: &[u8]) -> Result<PrivateKey, KeyFileError> {
     let wrong = |e: &dyn std::fmt::Display| KeyFileError::PrivateKey(format!("is no EC key: {e}"));
     let curve = algorithm.parameters_oid().map_err(|e| wrong(&e))?;
-    let len = match curve {
-        P256 => 32,
-        P384 => 48,
-        P521 => 66,
+    let (kem, len) = match curve {
+        P256 => (Kem::P256, 32),
+        P384 => (Kem::P384, 48),
+        P521 => (Kem::P521, 66),
         other => {
             return Err(KeyFileError::PrivateKey(format!(
                 "is on a curve that ECH has no use for ({other})"
@@ -55,9 +60,9 @@ fn ec_scalar(algorithm: &AlgorithmIdentifierRef<'_>, raw: &[u8]) -> Result<Vec<u
     if digits.len() > len {
         return Err(wrong(&"it is longer than its curve"));
     }
-    let mut scalar = vec![0; len - digits.len()];
-    scalar.extend_from_slice(digits);
-    Ok(scalar)
+    let mut scalar = Zeroizing::new(vec![0; len]);
+    scalar[len - digits.len()..].copy_from_slice(digits);
+    import(kem, &scalar)
 }
 
 /// The private key of `kem` in DER.
@@ -76,8 +81,12 @@ fn encode_info(
     public: &[u8],
 ) -> ::pkcs8::der::Result<Zeroizing<Vec<u8>>> {
     let (oid, parameters, inner) = match kem {
-        Kem::X25519 => (X25519, None, OctetStringRef::new(private)?.to_der()?),
-        Kem::X_WING => (X_WING, None, private.to_vec()),
+        Kem::X25519 => (
+            X25519,
+            None,
+            Zeroizing::new(OctetStringRef::new(private)?.to_der()?),
+        ),
+        Kem::X_WING => (X_WING, None, Zeroizing::new(private.to_vec())),
         _ => {
             let curve = match kem {
                 Kem::P256 => P256,
@@ -89,10 +98,9 @@ fn encode_info(
                 parameters: None,
                 public_key: Some(public),
             };
-            (EC_PUBLIC_KEY, Some(curve), key.to_der()?)
+            (EC_PUBLIC_KEY, Some(curve), Zeroizing::new(key.to_der()?))
         }
     };
-    let inner = Zeroizing::new(inner);
     let info = PrivateKeyInfoRef {
         algorithm: AlgorithmIdentifier {
             oid,

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::hpke::{Aead, Kdf};
-use rustls::crypto::hpke::HpkePublicKey;
 
 fn params() -> KeyParams {
     KeyParams::new("public.example").unwrap()
@@ -10,7 +9,7 @@ fn params() -> KeyParams {
 
 #[test]
 fn every_kem_generates_seals_opens_and_survives_its_file() {
-    for kem in Kem::ALL {
+    for kem in Kem::ALL.iter().copied() {
         let key = EchKey::generate(&KeyParams {
             kem,
             config_id: Some(7),
@@ -31,12 +30,12 @@ fn every_kem_generates_seals_opens_and_survives_its_file() {
         assert_eq!(read.private_key_bytes(), key.private_key_bytes());
 
         for sym in &key.contents().cipher_suites {
-            let hpke = hpke::find(Suite { kem, sym: *sym }).unwrap();
-            let public = HpkePublicKey(key.contents().public_key.clone());
-            let (enc, mut sealer) = hpke.setup_sealer(key.info(), &public).unwrap();
-            let sealed = sealer.seal(b"aad", b"hello").unwrap();
-            let mut opener = read.setup_opener(*sym, &enc.0).unwrap();
-            assert_eq!(opener.open(b"aad", &sealed).unwrap(), b"hello");
+            let suite = Suite { kem, sym: *sym };
+            let public = &key.contents().public_key;
+            let (enc, mut sender) = hpke::setup_sender(suite, public, key.info()).unwrap();
+            let sealed = sender.seal(b"aad", b"hello").unwrap();
+            let mut receiver = read.setup_receiver(*sym, &enc).unwrap();
+            assert_eq!(receiver.open(b"aad", &sealed).unwrap(), b"hello");
         }
     }
 }
@@ -45,7 +44,7 @@ fn every_kem_generates_seals_opens_and_survives_its_file() {
 fn a_suite_that_the_config_does_not_list_is_not_opened() {
     let key = EchKey::generate(&params()).unwrap();
     let sym = SymmetricSuite::new(Kdf::HKDF_SHA512, Aead::AES_256_GCM);
-    let error = key.setup_opener(sym, &[9; 32]).unwrap_err();
+    let error = key.setup_receiver(sym, &[9; 32]).unwrap_err();
     assert!(matches!(error, OpenError::SuiteNotOffered(_)));
 }
 
@@ -53,7 +52,7 @@ fn a_suite_that_the_config_does_not_list_is_not_opened() {
 fn an_encapsulated_key_of_the_wrong_length_is_an_error() {
     let key = EchKey::generate(&params()).unwrap();
     let error = key
-        .setup_opener(SymmetricSuite::MANDATORY, &[9; 31])
+        .setup_receiver(SymmetricSuite::MANDATORY, &[9; 31])
         .unwrap_err();
     assert_eq!(error, OpenError::Encapsulation);
 }
@@ -84,12 +83,23 @@ fn generation_refuses_what_no_client_could_use() {
 }
 
 #[test]
+fn bytes_that_are_no_private_key_are_refused() {
+    let key = EchKey::generate(&params()).unwrap();
+    for bytes in [vec![], vec![7; 31], vec![7; 33]] {
+        assert_eq!(
+            EchKey::new(key.config().clone(), bytes).unwrap_err(),
+            KeyError::Hpke(HpkeError::PrivateKey(Kem::X25519))
+        );
+    }
+}
+
+#[test]
 fn a_private_key_of_another_config_is_refused() {
     let (a, b) = (
         EchKey::generate(&params()).unwrap(),
         EchKey::generate(&params()).unwrap(),
     );
-    let error = EchKey::new(a.config().clone(), b.private_key_bytes().to_vec()).unwrap_err();
+    let error = EchKey::new(a.config().clone(), b.private_key_bytes().unwrap()).unwrap_err();
     assert_eq!(error, KeyError::Mismatch);
 
     let (pem_a, pem_b) = (a.to_pem().unwrap(), b.to_pem().unwrap());
@@ -175,7 +185,7 @@ fn broken_files_are_told_apart() {
 #[test]
 fn debug_output_holds_no_private_key() {
     let key = EchKey::generate(&params()).unwrap();
-    let secret = format!("{:?}", key.private_key_bytes());
+    let secret = format!("{:?}", *key.private_key_bytes().unwrap());
     let shown = format!("{key:?} {:?}", EchKeyFile::from(key.clone()));
     assert!(!shown.contains(&secret[1..secret.len() - 1]));
 }

@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::hello::{ClientHello, EchExtension, HelloError, OuterEch};
-use crate::hpke::{Suite, SymmetricSuite};
+use crate::hpke::{ReceiverContext, Suite, SymmetricSuite};
 use crate::inner::{InnerError, decode_checked};
 use crate::key::{EchKey, OpenError};
-use rustls::crypto::hpke::HpkeOpener;
 use zeroize::Zeroizing;
 
 use super::keys::{EchKeys, MAX_SAME_ID};
@@ -68,7 +67,7 @@ impl fmt::Debug for Opened {
 
 /// What the second hello is held against after a HelloRetryRequest (RFC 9849 §7.1.1).
 pub struct Retained {
-    opener: Box<dyn HpkeOpener>,
+    receiver: ReceiverContext,
     suite: SymmetricSuite,
     config_id: u8,
     random: [u8; 32],
@@ -120,8 +119,8 @@ fn open(
         .take(MAX_TRIALS);
     let mut aad = None;
     for key in candidates {
-        let mut opener = match key.setup_opener(offer.suite, offer.enc) {
-            Ok(opener) => opener,
+        let mut receiver = match key.setup_receiver(offer.suite, offer.enc) {
+            Ok(receiver) => receiver,
             Err(OpenError::SuiteNotOffered(_)) => {
                 reason = reason.max(RejectReason::SuiteNotOffered);
                 continue;
@@ -132,7 +131,7 @@ fn open(
             }
         };
         let aad = aad.get_or_insert_with(|| hello.outer_aad().unwrap_or_default());
-        let Ok(encoded) = opener.open(aad, offer.payload) else {
+        let Ok(encoded) = receiver.open(aad, offer.payload) else {
             reason = RejectReason::NotOpened;
             continue;
         };
@@ -146,7 +145,7 @@ fn open(
             },
             config_id: key.config_id(),
             retained: Retained {
-                opener,
+                receiver,
                 suite: offer.suite,
                 config_id: offer.config_id,
                 random: inner.random(),
@@ -193,7 +192,7 @@ impl Retained {
             return Err(Misbehaviour::SecondChanged);
         }
         let encoded = self
-            .opener
+            .receiver
             .open(&hello.outer_aad().unwrap_or_default(), offer.payload)
             .map_err(|_| Misbehaviour::SecondNotOpened)?;
         let encoded = Zeroizing::new(encoded);

@@ -180,7 +180,7 @@ impl ClientTls {
         let mut kem = None;
         let builder = match (&target.offer, chosen) {
             (EchOffer::Real(offer), Some(chosen)) => {
-                kem = Some(chosen.suite_id().kem);
+                kem = Some(chosen.suite().kem);
                 if let Some(name) = &offer.outer_sni {
                     name.check_against(&host)?;
                     verifier = self.verifiers.renaming(chosen, name)?;

@@ -6,9 +6,11 @@
 
 use std::sync::OnceLock;
 
-use echkit_proto::hpke::{self, Aead, Kdf, Kem, Suite, SymmetricSuite};
+use echkit_proto::hpke::{Aead, Kdf, Kem, Suite, SymmetricSuite};
 use rustls::client::EchGreaseConfig;
 use rustls::crypto::hpke::HpkePublicKey;
+
+use crate::hpke;
 
 /// A GREASE configuration, and its suite.
 pub(super) fn grease() -> Result<(EchGreaseConfig, Suite), rustls::Error> {
@@ -16,8 +18,7 @@ pub(super) fn grease() -> Result<(EchGreaseConfig, Suite), rustls::Error> {
     /// per process serves.
     static PLACEHOLDER: OnceLock<HpkePublicKey> = OnceLock::new();
     let suite = usual_suite(has_aes_hardware());
-    let hpke = hpke::find(suite)
-        .ok_or_else(|| rustls::Error::General(format!("the suite {suite} is not implemented")))?;
+    let hpke = hpke::find(suite).ok_or_else(|| hpke::unknown(suite))?;
     let key = match PLACEHOLDER.get() {
         Some(key) => key.clone(),
         None => {

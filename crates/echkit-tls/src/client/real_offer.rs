@@ -19,16 +19,17 @@
 //! [`ClientConnection::new`]: rustls::client::ClientConnection::new
 
 use std::cell::RefCell;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock};
 
 use echkit_proto::config::{Chosen, EchConfig, EchConfigList};
-use echkit_proto::hpke::{Suite, suites};
+use echkit_proto::hpke::Suite;
 use rustls::OtherError;
 use rustls::crypto::hpke::{
     EncapsulatedSecret, Hpke, HpkeOpener, HpkePrivateKey, HpkePublicKey, HpkeSealer, HpkeSuite,
 };
 
 use super::OuterName;
+use crate::hpke;
 
 /// What rustls is given for a real offer.
 pub(super) struct RustlsOffer {
@@ -40,19 +41,17 @@ pub(super) struct RustlsOffer {
 
 impl RustlsOffer {
     pub(super) fn new(chosen: &Chosen, outer: Option<&OuterName>) -> Result<Self, rustls::Error> {
-        let suite = wrapped(chosen.suite_id()).ok_or_else(|| {
-            let suite = chosen.suite_id();
-            rustls::Error::General(format!("the HPKE suite {suite} is not implemented"))
-        })?;
+        let suite = wrapped(chosen.suite())?;
         let mut contents = chosen.contents().clone();
         contents.maximum_name_length = 0;
         if let Some(name) = outer {
             contents.public_name = name.public_name().clone();
         }
-        let given = EchConfig::from(contents);
+        let given = EchConfig::try_from(contents)
+            .map_err(|error| rustls::Error::Other(OtherError(Arc::new(error))))?;
         let scope = InfoScope(Some(Infos {
             given: given.hpke_info().into(),
-            original: chosen.config.hpke_info().into(),
+            original: chosen.config().hpke_info().into(),
         }));
         Ok(Self {
             list: EchConfigList::from(given).encode(),
@@ -122,16 +121,16 @@ pub(super) fn is_encapsulation_error(error: &rustls::Error) -> bool {
 }
 
 /// The wrapper of a suite: one for each, made once per process because rustls wants `'static`.
-fn wrapped(suite: Suite) -> Option<&'static dyn Hpke> {
-    static WRAPPERS: OnceLock<&'static [OriginalInfo]> = OnceLock::new();
-    WRAPPERS
-        .get_or_init(|| {
-            let wrappers: Vec<_> = suites().iter().map(|inner| OriginalInfo(*inner)).collect();
-            Box::leak(wrappers.into_boxed_slice())
-        })
+fn wrapped(suite: Suite) -> Result<&'static dyn Hpke, rustls::Error> {
+    static WRAPPERS: LazyLock<Vec<OriginalInfo>> =
+        LazyLock::new(|| hpke::all().iter().copied().map(OriginalInfo).collect());
+    let wrapper = WRAPPERS
         .iter()
-        .find(|wrapper| Suite::from(wrapper.suite()) == suite)
-        .map(|wrapper| wrapper as &dyn Hpke)
+        .find(|wrapper| hpke::suite_of(wrapper.0) == suite);
+    match wrapper {
+        Some(wrapper) => Ok(wrapper),
+        None => Err(hpke::unknown(suite)),
+    }
 }
 
 /// A suite that seals with the `info` of the original config.
@@ -206,7 +205,7 @@ mod tests {
         [30, 64].map(|maximum_name_length| {
             let mut contents = key.contents().clone();
             contents.maximum_name_length = maximum_name_length;
-            let list = EchConfigList::from(EchConfig::from(contents));
+            let list = EchConfigList::from(EchConfig::try_from(contents).unwrap());
             let chosen = list.select().chosen.unwrap();
             (RustlsOffer::new(&chosen, None).unwrap(), chosen)
         })
@@ -235,13 +234,13 @@ mod tests {
         assert_eq!(info, given(&second), "rustls sees one and the same config");
         assert!(original(&info).is_err(), "nothing is sealed outside");
         first.scope.enter(|| {
-            assert_eq!(*original(&info).unwrap(), one.config.hpke_info());
+            assert_eq!(*original(&info).unwrap(), one.config().hpke_info());
             second.scope.enter(|| {
-                assert_eq!(*original(&info).unwrap(), other.config.hpke_info());
+                assert_eq!(*original(&info).unwrap(), other.config().hpke_info());
             });
             let caught = std::panic::catch_unwind(|| second.scope.enter(|| panic!("in rustls")));
             assert!(caught.is_err());
-            assert_eq!(*original(&info).unwrap(), one.config.hpke_info());
+            assert_eq!(*original(&info).unwrap(), one.config().hpke_info());
             // A connection without an offer inherits none.
             InfoScope::NONE.enter(|| assert!(original(&info).is_err()));
             assert!(original(b"tls ech\0another config").is_err());

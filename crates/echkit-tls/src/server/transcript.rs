@@ -139,7 +139,11 @@ impl Transcript {
         let patched = Unconfirmed::new(data).and_then(|unconfirmed| {
             let mut hash = self.raw.fork();
             hash.update(unconfirmed.bytes());
-            unconfirmed.confirm(self.hkdf, inner_random, hash.finish().as_ref())
+            let hkdf = |secret: &[u8], info: &[&[u8]], out: &mut [u8]| {
+                let expander = self.hkdf.extract_from_secret(None, secret);
+                expander.expand_slice(info, out).ok()
+            };
+            unconfirmed.confirm(hkdf, inner_random, hash.finish().as_ref())
         });
         let Some(patched) = patched else {
             // The wire layer finds no patch for this message and ends the handshake.

@@ -61,7 +61,8 @@ impl Pki {
 pub fn twin(key: &EchKey, maximum_name_length: u8) -> EchKey {
     let mut contents = key.contents().clone();
     contents.maximum_name_length = maximum_name_length;
-    EchKey::new(EchConfig::from(contents), key.private_key_bytes().to_vec()).unwrap()
+    let config = EchConfig::try_from(contents).unwrap();
+    EchKey::new(config, key.private_key_bytes().unwrap()).unwrap()
 }
 
 pub fn key_with(maximum_name_length: u8) -> EchKey {

@@ -239,8 +239,9 @@ impl AttemptState<'_> {
         target.offer = match &self.offer {
             Offer::None => EchOffer::None,
             Offer::Grease => EchOffer::Grease,
-            Offer::Real { chosen, .. } => {
+            Offer::Real { chosen, others, .. } => {
                 let mut offer = RealOffer::new((**chosen).clone());
+                offer.others.clone_from(others);
                 offer.outer_sni = self.context.outer_sni.cloned();
                 EchOffer::Real(Box::new(offer))
             }
@@ -263,7 +264,7 @@ impl AttemptState<'_> {
     /// Takes over the config that was offered, where the key of the one chosen could not be used.
     fn note_offered(&mut self, offered: Option<Chosen>) {
         if let (Offer::Real { chosen, .. }, Some(offered)) = (&mut self.offer, offered)
-            && chosen.config != offered.config
+            && chosen.config() != offered.config()
         {
             self.ech.warnings.push(format!(
                 "the key of ECHConfig {} cannot be used; {} was offered",
@@ -285,7 +286,7 @@ impl AttemptState<'_> {
         ech.outer_sni.clone_from(&seen.outer_sni);
         ech.outer_alpn.clone_from(&seen.outer_alpn);
         match &self.offer {
-            Offer::Real { chosen, source } => {
+            Offer::Real { chosen, source, .. } => {
                 ech.source = *source;
                 ech.public_name = Some(chosen.contents().public_name.to_string());
                 ech.inner_sni = match &self.context.name {
@@ -399,7 +400,11 @@ impl AttemptState<'_> {
                     true => EchSource::Learned,
                     false => EchSource::Retry,
                 };
-                self.offer = Offer::Real { chosen, source };
+                self.offer = Offer::Real {
+                    chosen,
+                    others: Vec::new(),
+                    source,
+                };
                 Then::Again
             }
             AfterRejection::Grease(reason) => {

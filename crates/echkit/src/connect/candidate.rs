@@ -26,6 +26,8 @@ pub(super) enum Offer {
     Learn(Box<Chosen>),
     Real {
         chosen: Box<Chosen>,
+        /// Offered in turn where encapsulating to the chosen config's key fails.
+        others: Vec<Chosen>,
         source: EchSource,
     },
 }
@@ -82,6 +84,7 @@ fn offer(
     {
         return Offer::Real {
             chosen: Box::new(chosen),
+            others: Vec::new(),
             source: EchSource::Cache,
         };
     }
@@ -94,9 +97,14 @@ fn offer(
             .and_then(|bytes| EchConfigList::parse(bytes).ok())
             .map(|list| (list, EchSource::Dns)),
     };
-    match found.and_then(|(list, source)| Some((list.select().chosen?, source))) {
-        Some((chosen, source)) => Offer::Real {
+    let selected = found.and_then(|(list, source)| {
+        let selection = list.select();
+        Some((selection.chosen?, selection.others, source))
+    });
+    match selected {
+        Some((chosen, others, source)) => Offer::Real {
             chosen: Box::new(chosen),
+            others,
             source,
         },
         None if manual.is_none() && endpoint.ech.is_none() => match retry_configs.made_up() {

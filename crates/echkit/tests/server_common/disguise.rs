@@ -14,7 +14,7 @@ use rustls::pki_types::EchConfigListBytes;
 pub fn disguised(key: &EchKey, change: impl FnOnce(&mut EchConfigContents)) -> Option<EchMode> {
     let mut contents = key.contents().clone();
     change(&mut contents);
-    let list = EchConfigList::from(ProtoConfig::from(contents)).encode();
+    let list = EchConfigList::from(ProtoConfig::try_from(contents).unwrap()).encode();
     let suite: &'static dyn Hpke = Box::leak(Box::new(Disguise {
         inner: hpke::DH_KEM_X25519_HKDF_SHA256_AES_128,
         info: key.config().hpke_info(),

@@ -13,8 +13,8 @@ fn a_backend_confirms_what_a_front_forwards() {
     let (pki, key) = (Pki::new(), ech_key(7));
     for provider in [echkit::server::provider(), retrying_server()] {
         let backend = EchServer::backend(Arc::new(pki.server_with(provider))).unwrap();
-        let mut opener = None;
-        let forward = |wire: Vec<u8>| forward(&key, &mut opener, wire);
+        let mut receiver = None;
+        let forward = |wire: Vec<u8>| forward(&key, &mut receiver, wire);
         let client = connect(pki.client_with(offer(&key), retrying_client()), SECRET);
         let joined = join_through(&backend, client, 9999, forward, |b| b).unwrap();
         assert_eq!(joined.client.ech_status(), EchStatus::Accepted);
@@ -26,10 +26,10 @@ fn a_backend_confirms_what_a_front_forwards() {
     }
 }
 
-type Opener = Option<Box<dyn rustls::crypto::hpke::HpkeOpener>>;
+type Receiver = Option<echkit_proto::hpke::ReceiverContext>;
 
 /// A client-facing server of the simplest kind: opens each hello and sends it on.
-fn forward(key: &echkit_proto::key::EchKey, opener: &mut Opener, wire: Vec<u8>) -> Vec<u8> {
+fn forward(key: &echkit_proto::key::EchKey, receiver: &mut Receiver, wire: Vec<u8>) -> Vec<u8> {
     use echkit_proto::hello::{ClientHello, EchExtension};
     let start = wire.iter().position(|b| *b == 22).unwrap_or(0);
     // ChangeCipherSpec comes before a second hello.
@@ -39,8 +39,8 @@ fn forward(key: &echkit_proto::key::EchKey, opener: &mut Opener, wire: Vec<u8>) 
     let Ok(Some(EchExtension::Outer(ech))) = hello.ech() else {
         panic!("no offer");
     };
-    let opener = opener.get_or_insert_with(|| key.setup_opener(ech.suite, ech.enc).unwrap());
-    let encoded = opener
+    let receiver = receiver.get_or_insert_with(|| key.setup_receiver(ech.suite, ech.enc).unwrap());
+    let encoded = receiver
         .open(&hello.outer_aad().unwrap(), ech.payload)
         .unwrap();
     let inner = echkit_proto::inner::decode_checked(&encoded, &hello).unwrap();
