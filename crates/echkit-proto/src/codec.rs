@@ -8,38 +8,45 @@ pub struct Short;
 /// A cursor over borrowed bytes; every read checks that the bytes are there.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
-    rest: &'a [u8],
-    whole: usize,
+    bytes: &'a [u8],
+    /// Never beyond the end of `bytes`.
+    at: usize,
 }
 
 impl<'a> Reader<'a> {
     /// Starts at the first byte of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Starts at the byte number `position` of `bytes`, counted from 0; a position beyond the end is
+    /// the end. Formats with pointers, such as DNS messages, need that.
+    pub fn starting_at(bytes: &'a [u8], position: usize) -> Self {
         Self {
-            rest: bytes,
-            whole: bytes.len(),
+            bytes,
+            at: position.min(bytes.len()),
         }
     }
 
-    /// How many bytes were read so far.
+    /// How many bytes of the whole are before the cursor.
     pub fn position(&self) -> usize {
-        self.whole - self.rest.len()
+        self.at
     }
 
     /// Whether every byte was read.
     pub fn is_empty(&self) -> bool {
-        self.rest.is_empty()
+        self.rest().is_empty()
     }
 
     /// The bytes that were not read yet.
     pub fn rest(&self) -> &'a [u8] {
-        self.rest
+        self.bytes.get(self.at..).unwrap_or_default()
     }
 
     /// Reads `len` bytes.
     pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], Short> {
-        let (head, rest) = self.rest.split_at_checked(len).ok_or(Short)?;
-        self.rest = rest;
+        let (head, _) = self.rest().split_at_checked(len).ok_or(Short)?;
+        self.at += len;
         Ok(head)
     }
 
@@ -57,6 +64,12 @@ impl<'a> Reader<'a> {
     pub fn u24(&mut self) -> Result<u32, Short> {
         self.bytes(3)
             .map(|b| u32::from_be_bytes([0, b[0], b[1], b[2]]))
+    }
+
+    /// Reads a big-endian u32.
+    pub fn u32(&mut self) -> Result<u32, Short> {
+        self.bytes(4)
+            .map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
     }
 
     /// Reads bytes behind a length of one byte.
@@ -98,4 +111,35 @@ pub fn put_vec8(out: &mut Vec<u8>, body: &[u8]) -> Result<(), TooLong> {
     out.push(u8::try_from(body.len()).map_err(|_| TooLong(body.len()))?);
     out.extend_from_slice(body);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_only_what_is_there_and_stays_where_it_failed() {
+        let mut reader = Reader::new(&[1, 0, 2, 7, 8, 0, 0, 1, 0, 9]);
+        assert_eq!(reader.u8(), Ok(1));
+        assert_eq!(reader.vec16(), Ok(&[7, 8][..]));
+        assert_eq!(reader.position(), 5);
+        assert_eq!(reader.u32(), Ok(0x0100));
+        assert_eq!(reader.u16(), Err(Short));
+        assert_eq!(reader.vec8(), Err(Short));
+        assert!(reader.is_empty(), "the length of the vector was read");
+        let mut reader = Reader::new(&[1]);
+        assert_eq!(reader.u32(), Err(Short));
+        assert_eq!(reader.rest(), [1]);
+    }
+
+    #[test]
+    fn starts_within_the_bytes_wherever_it_is_told_to() {
+        let bytes = [1, 2, 3];
+        assert_eq!(Reader::starting_at(&bytes, 2).u8(), Ok(3));
+        for beyond in [3, 4, usize::MAX] {
+            let mut reader = Reader::starting_at(&bytes, beyond);
+            assert_eq!(reader.position(), 3);
+            assert_eq!(reader.u8(), Err(Short));
+        }
+    }
 }

@@ -8,6 +8,7 @@
 //! - [`hpke`]: HPKE in base mode (RFC 9180).
 //! - [`key`]: ECH key pairs and their files (RFC 9934).
 //! - [`svcb`]: HTTPS records and what they mean for a client (RFC 9460, RFC 9848).
+//! - [`dns`]: DNS messages and CNAME chains (RFC 1035, RFC 2308).
 //! - [`race`]: which connection to start when (Happy Eyeballs).
 //! - [`hello`]: a ClientHello as bytes with a map, and its way through records.
 //! - [`inner`]: EncodedClientHelloInner to ClientHelloInner.
@@ -24,6 +25,7 @@ pub mod alert;
 pub mod client;
 pub mod codec;
 pub mod config;
+pub mod dns;
 pub mod hello;
 pub mod hpke;
 pub mod inner;

@@ -1,12 +1,10 @@
 //! Questions to a resolver, with records as raw bytes.
 //!
-//! A general purpose resolver library drops a whole message for one bad HTTPS record, which would
-//! make "malformed" look like "no answer". Here a message is only walked; what is inside a record
-//! is for [`echkit_proto::svcb`] to judge.
+//! What a message and a chain of CNAMEs say is decided in [`echkit_proto::dns`]; here are the
+//! transports, tries and time-outs, the cache and the resolver's encrypted form.
 
 mod answer;
 mod cache;
-mod chain;
 mod classic;
 mod designated;
 mod direct;
@@ -17,7 +15,6 @@ mod dot;
 mod exchange;
 mod flight;
 mod link;
-mod message;
 mod network;
 mod options;
 mod resolver;

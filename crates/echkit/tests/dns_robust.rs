@@ -14,6 +14,7 @@ use common::{TTL, https};
 use echkit::discover::discover;
 use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions};
 use echkit::origin::Origin;
+use echkit_proto::codec::Reader;
 use echkit_proto::svcb::DomainName;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -65,9 +66,10 @@ fn address(number: usize) -> Vec<u8> {
 
 /// The number in the name of a query, and the answer.
 fn answer(query: &[u8], truncated: bool) -> (usize, u16, Vec<u8>) {
-    let (name, taken) = DomainName::read(&query[12..]).unwrap();
-    let end = 12 + taken + 4;
-    let kind = u16::from_be_bytes([query[end - 4], query[end - 3]]);
+    let mut reader = Reader::starting_at(query, 12);
+    let name = DomainName::read(&mut reader).unwrap();
+    let kind = reader.u16().unwrap();
+    let end = reader.position() + 2;
     let label = std::str::from_utf8(name.labels().next().unwrap()).unwrap();
     let number = label[1..].parse().unwrap();
     let rdata = match RecordType(kind) {

@@ -4,6 +4,8 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::str::FromStr;
 
+use crate::codec::{Reader, Short};
+
 /// A fully qualified domain name.
 ///
 /// Kept as wire bytes (RFC 1035 §3.1), so that every name which DNS can carry survives; compared
@@ -25,26 +27,27 @@ impl DomainName {
         Self { wire: vec![0] }
     }
 
-    /// Reads an uncompressed name at the start of `bytes` and says how many octets it took.
+    /// Reads an uncompressed name.
     ///
     /// Compression pointers are refused: RFC 9460 §2.2 wants TargetName uncompressed.
-    pub fn read(bytes: &[u8]) -> Result<(Self, usize), NameError> {
-        let mut at = 0;
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, NameError> {
+        let mut wire = Vec::new();
         loop {
-            let length = usize::from(*bytes.get(at).ok_or(NameError::Truncated)?);
-            match length {
-                0 => break,
-                1..=Self::MAX_LABEL => at += 1 + length,
+            let length = reader.u8().map_err(|Short| NameError::Truncated)?;
+            wire.push(length);
+            match usize::from(length) {
+                0 => return Ok(Self { wire }),
+                1..=Self::MAX_LABEL => {
+                    let label = reader.bytes(length.into());
+                    wire.extend_from_slice(label.map_err(|Short| NameError::Truncated)?);
+                }
                 0xc0.. => return Err(NameError::Compressed),
                 _ => return Err(NameError::LabelType),
             }
-            if at >= Self::MAX_WIRE {
+            if wire.len() >= Self::MAX_WIRE {
                 return Err(NameError::TooLong);
             }
         }
-        let taken = at + 1;
-        let wire = bytes.get(..taken).ok_or(NameError::Truncated)?.to_vec();
-        Ok((Self { wire }, taken))
     }
 
     /// Builds a name from labels, the leftmost first; the root label is added.
@@ -272,14 +275,12 @@ mod tests {
 
     #[test]
     fn refuses_pointers_and_cut_names() {
-        assert_eq!(
-            DomainName::read(b"\x01a\xc0\x0c"),
-            Err(NameError::Compressed)
-        );
-        assert_eq!(DomainName::read(b"\x40"), Err(NameError::LabelType));
-        assert_eq!(DomainName::read(b"\x03ab"), Err(NameError::Truncated));
-        assert_eq!(DomainName::read(b""), Err(NameError::Truncated));
-        assert_eq!(DomainName::read(&[1; 300]), Err(NameError::TooLong));
+        let read = |bytes: &[u8]| DomainName::read(&mut Reader::new(bytes));
+        assert_eq!(read(b"\x01a\xc0\x0c"), Err(NameError::Compressed));
+        assert_eq!(read(b"\x40"), Err(NameError::LabelType));
+        assert_eq!(read(b"\x03ab"), Err(NameError::Truncated));
+        assert_eq!(read(b""), Err(NameError::Truncated));
+        assert_eq!(read(&[1; 300]), Err(NameError::TooLong));
     }
 
     #[test]
@@ -305,8 +306,9 @@ mod tests {
         fn text_and_wire_round_trip(labels in prop::collection::vec(
             prop::collection::vec(any::<u8>(), 1..20), 0..8)) {
             let name = DomainName::from_labels(&labels).unwrap();
-            let (again, taken) = DomainName::read(name.wire()).unwrap();
-            prop_assert_eq!(taken, name.wire().len());
+            let mut reader = Reader::new(name.wire());
+            let again = DomainName::read(&mut reader).unwrap();
+            prop_assert!(reader.is_empty());
             prop_assert_eq!(again.wire(), name.wire());
             let parsed: DomainName = name.to_string().parse().unwrap();
             prop_assert_eq!(parsed.wire(), name.wire());
@@ -314,7 +316,7 @@ mod tests {
 
         #[test]
         fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..400), text in ".{0,80}") {
-            let _ = DomainName::read(&bytes);
+            let _ = DomainName::read(&mut Reader::new(&bytes));
             let _ = text.parse::<DomainName>();
         }
     }

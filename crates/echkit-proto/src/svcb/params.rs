@@ -4,6 +4,7 @@ use core::fmt;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::codec::{Reader, Short};
 use crate::config::EchConfigList;
 
 /// The number of a parameter in the registry of RFC 9460 §14.3.
@@ -236,33 +237,27 @@ impl Params {
 pub(super) fn split(
     bytes: &[u8],
 ) -> impl Iterator<Item = Result<(SvcParamKey, &[u8]), ParamsError>> {
-    let mut rest = bytes;
+    let mut reader = Reader::new(bytes);
     let mut last = None;
+    let mut failed = false;
     core::iter::from_fn(move || {
-        if rest.is_empty() {
+        if failed || reader.is_empty() {
             return None;
         }
-        let item = take_param(rest);
-        let Some((key, value, tail)) = item else {
-            rest = &[];
-            return Some(Err(ParamsError::Truncated));
+        let item = match take_param(&mut reader) {
+            Err(Short) => Err(ParamsError::Truncated),
+            Ok((key, _)) if last.is_some_and(|last| last >= key) => Err(ParamsError::KeyOrder(key)),
+            Ok(param) => Ok(param),
         };
-        rest = tail;
-        if last.is_some_and(|last| last >= key) {
-            rest = &[];
-            return Some(Err(ParamsError::KeyOrder(key)));
-        }
-        last = Some(key);
-        Some(Ok((key, value)))
+        failed = item.is_err();
+        last = item.ok().map(|(key, _)| key);
+        Some(item)
     })
 }
 
-fn take_param(bytes: &[u8]) -> Option<(SvcParamKey, &[u8], &[u8])> {
-    let (head, rest) = bytes.split_first_chunk::<4>()?;
-    let key = SvcParamKey(u16::from_be_bytes([head[0], head[1]]));
-    let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
-    let (value, rest) = rest.split_at_checked(length)?;
-    Some((key, value, rest))
+fn take_param<'a>(reader: &mut Reader<'a>) -> Result<(SvcParamKey, &'a [u8]), Short> {
+    let key = SvcParamKey(reader.u16()?);
+    Ok((key, reader.vec16()?))
 }
 
 fn parse_mandatory(value: &[u8]) -> Result<Vec<SvcParamKey>, ParamsError> {
@@ -280,14 +275,10 @@ fn parse_mandatory(value: &[u8]) -> Result<Vec<SvcParamKey>, ParamsError> {
 /// At least one identifier, none empty, exactly filling the value (RFC 9460 §7.1.1).
 fn parse_alpn(value: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut ids = Vec::new();
-    let mut rest = value;
-    while let Some((length, tail)) = rest.split_first() {
-        let (id, tail) = tail.split_at_checked(usize::from(*length))?;
-        if id.is_empty() {
-            return None;
-        }
+    let mut reader = Reader::new(value);
+    while !reader.is_empty() {
+        let id = reader.vec8().ok().filter(|id| !id.is_empty())?;
         ids.push(id.to_vec());
-        rest = tail;
     }
     (!ids.is_empty()).then_some(ids)
 }

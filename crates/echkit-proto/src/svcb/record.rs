@@ -2,6 +2,7 @@
 
 use super::name::{DomainName, NameError};
 use super::params::{Params, ParamsError, split};
+use crate::codec::{Reader, Short};
 
 /// The RDATA of one SVCB or HTTPS record.
 ///
@@ -37,12 +38,10 @@ impl Record {
     /// In AliasMode the parameters must be well framed and sorted, since §2.2 speaks of every
     /// record, but their values mean nothing (§2.4.2) and are not looked at.
     pub fn parse(rdata: &[u8]) -> Result<Self, RecordError> {
-        let (priority, rest) = rdata
-            .split_first_chunk::<2>()
-            .ok_or(RecordError::Truncated)?;
-        let priority = u16::from_be_bytes(*priority);
-        let (target, taken) = DomainName::read(rest).map_err(RecordError::Target)?;
-        let params = &rest[taken..];
+        let mut reader = Reader::new(rdata);
+        let priority = reader.u16().map_err(|Short| RecordError::Truncated)?;
+        let target = DomainName::read(&mut reader).map_err(RecordError::Target)?;
+        let params = reader.rest();
         let params = if priority == 0 {
             split(params).try_for_each(|param| param.map(|_| ()))?;
             Params::default()

@@ -7,41 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use echkit_proto::dns::QuestionOutcome;
 use echkit_proto::svcb::DomainName;
 
-/// The type of a record set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RecordType(pub u16);
-
-impl RecordType {
-    /// An IPv4 address.
-    pub const A: Self = Self(1);
-    /// An alias of the whole name.
-    pub const CNAME: Self = Self(5);
-    /// The start of a zone; carries the lifetime of negative answers.
-    pub const SOA: Self = Self(6);
-    /// An IPv6 address.
-    pub const AAAA: Self = Self(28);
-    /// A service binding (RFC 9460).
-    pub const SVCB: Self = Self(echkit_proto::svcb::TYPE_SVCB);
-    /// A service binding for `https` (RFC 9460 §9).
-    pub const HTTPS: Self = Self(echkit_proto::svcb::TYPE_HTTPS);
-}
-
-impl fmt::Display for RecordType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::A => f.write_str("A"),
-            Self::CNAME => f.write_str("CNAME"),
-            Self::SOA => f.write_str("SOA"),
-            Self::AAAA => f.write_str("AAAA"),
-            Self::SVCB => f.write_str("SVCB"),
-            Self::HTTPS => f.write_str("HTTPS"),
-            // RFC 3597 §5
-            Self(number) => write!(f, "TYPE{number}"),
-        }
-    }
-}
+pub use echkit_proto::dns::{RecordType, Status};
 
 /// An authoritative yes or no: the resolver said what there is, or that there is nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +31,24 @@ pub struct Answer {
 }
 
 impl Answer {
+    pub(super) fn new(outcome: QuestionOutcome, protected: bool) -> Self {
+        let QuestionOutcome {
+            status,
+            owner,
+            cnames,
+            rdata,
+            ttl,
+        } = outcome;
+        Self {
+            status,
+            owner,
+            cnames,
+            rdata,
+            ttl,
+            protected,
+        }
+    }
+
     /// The addresses in an A or AAAA answer; RDATA of another size is passed over.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.rdata.iter().filter_map(|rdata| {
@@ -72,17 +59,6 @@ impl Answer {
             Some(Ipv6Addr::from(octets).into())
         })
     }
-}
-
-/// The three answers that a resolver can give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// There are records.
-    Found,
-    /// The name exists, and has no records of this type.
-    NoData,
-    /// The name does not exist.
-    NxDomain,
 }
 
 /// No answer: nobody can say from this whether there are records.

@@ -3,10 +3,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use echkit_proto::dns::Question;
 use lru::LruCache;
 
 use super::answer::{Answer, QueryError, Status};
-use super::message::Question;
 use super::network::Network;
 use crate::clock::{Clock, Moment};
 

@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use echkit_proto::dns::{DnsResponse, EdnsUse, Question, ResponseError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::exchange::{ExchangeError, Patience, accept, whole};
-use super::message::{EdnsUse, Question, Response, Unusable, framed};
 use super::network::source_for;
 
 /// Servers to ask, one after the other.
@@ -101,7 +101,7 @@ impl Classic {
         &self,
         question: &Question,
         patience: &Patience,
-    ) -> Result<Response, ExchangeError> {
+    ) -> Result<DnsResponse, ExchangeError> {
         let now = Instant::now();
         let deadline = now + patience.total;
         let schedule = self.schedule(patience, now);
@@ -185,7 +185,7 @@ async fn ask(
     patience: &Patience,
     edns: EdnsUse,
     support: &EdnsSupport,
-) -> Result<Response, ExchangeError> {
+) -> Result<DnsResponse, ExchangeError> {
     let first = ask_with(server, protocol, question, patience, edns).await;
     match first {
         Err(ExchangeError::Refused(rcode))
@@ -212,7 +212,7 @@ async fn ask_with(
     question: &Question,
     patience: &Patience,
     edns: EdnsUse,
-) -> Result<Response, ExchangeError> {
+) -> Result<DnsResponse, ExchangeError> {
     if protocol == Protocol::Udp {
         let response = ask_udp(server, question, edns, patience.total).await?;
         if !response.truncated {
@@ -228,20 +228,20 @@ async fn ask_udp(
     question: &Question,
     edns: EdnsUse,
     patience: Duration,
-) -> Result<Response, ExchangeError> {
+) -> Result<DnsResponse, ExchangeError> {
     let socket = UdpSocket::bind((source_for(server.ip()), 0)).await?;
     socket.connect(server).await?;
     let id = rand::random();
-    socket.send(&question.encode(id, edns)?).await?;
+    socket.send(&question.encode(id, edns)).await?;
     let mut buffer = vec![0; usize::from(u16::MAX)];
     let mut broken = None;
     let listen = async {
         loop {
             let length = socket.recv(&mut buffer).await?;
-            match Response::parse(&buffer[..length], question, id) {
+            match DnsResponse::parse(&buffer[..length], question, id) {
                 Ok(response) => return Ok(response),
                 // Not ours, or damaged on the way: the true answer may still come.
-                Err(Unusable::NotOurs(_)) => {}
+                Err(ResponseError::NotOurs(_)) => {}
                 Err(unusable) => broken = Some(unusable.reason()),
             }
         }
@@ -257,16 +257,16 @@ async fn ask_tcp(
     server: SocketAddr,
     question: &Question,
     edns: EdnsUse,
-) -> Result<Response, ExchangeError> {
+) -> Result<DnsResponse, ExchangeError> {
     let mut stream = TcpStream::connect(server).await?;
     stream.set_nodelay(true)?;
     let id = rand::random();
-    let query = question.encode(id, edns)?;
-    stream.write_all(&framed(query)?).await?;
+    let query = question.encode_for_stream(id, edns);
+    stream.write_all(&query).await?;
     let length = stream.read_u16().await?;
     let mut message = vec![0; usize::from(length)];
     stream.read_exact(&mut message).await?;
-    Ok(Response::parse(&message, question, id)?)
+    Ok(DnsResponse::parse(&message, question, id)?)
 }
 
 #[cfg(test)]

@@ -4,16 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use echkit_proto::dns::{CnameChain, DnsResponse, EndlessCnames, Question};
 use echkit_proto::svcb::DomainName;
 use tokio::sync::Semaphore;
 
 use super::answer::{Answer, QueryError, RecordType, Status};
 use super::cache::Cache;
-use super::chain::Chain;
 use super::classic::{Classic, Protocol};
 use super::exchange::{ExchangeError, Patience};
 use super::flight::Flights;
-use super::message::{Question, Response};
 use super::network::Network;
 use super::options::ResolverOptions;
 use super::system::System;
@@ -185,10 +184,10 @@ impl Direct {
 
     /// Asks along CNAMEs to their end.
     async fn resolve(&self, question: &Question) -> Result<Answer, QueryError> {
-        let mut chain = Chain::new(&question.name, self.is_protected());
+        let mut chain = CnameChain::new(&question.name);
         loop {
             let next = Question {
-                name: chain.owner.clone(),
+                name: chain.owner().clone(),
                 kind: question.kind,
             };
             let response = self
@@ -200,13 +199,16 @@ impl Direct {
                 return Err(self.error(error));
             }
             // Without an answer the chain left what this server wanted to tell; ask where it leads.
-            if let Some(answer) = chain.advance(&response, question.kind)? {
-                return Ok(answer);
+            let outcome = chain
+                .advance(&response, question.kind)
+                .map_err(|EndlessCnames(links)| QueryError::CnameChain(links))?;
+            if let Some(outcome) = outcome {
+                return Ok(Answer::new(outcome, self.is_protected()));
             }
         }
     }
 
-    async fn exchange(&self, question: &Question) -> Result<Response, ExchangeError> {
+    async fn exchange(&self, question: &Question) -> Result<DnsResponse, ExchangeError> {
         // Its time begins with its turn.
         let sockets = self
             .transport

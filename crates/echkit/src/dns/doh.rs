@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use echkit_proto::dns::{DnsResponse, EdnsUse, Question};
 use http::header::{ACCEPT, AGE, CONTENT_TYPE};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -18,7 +19,6 @@ use tokio_rustls::TlsConnector;
 
 use super::exchange::ExchangeError;
 use super::link::{AskError, Connection, Dialer};
-use super::message::{EdnsUse, Question, Response};
 use super::upstream::Upstream;
 
 pub(super) const MEDIA_TYPE: &str = "application/dns-message";
@@ -84,9 +84,9 @@ impl Connection for Http2 {
         self.sender.is_closed()
     }
 
-    async fn ask(&self, question: &Question) -> Result<Response, AskError> {
+    async fn ask(&self, question: &Question) -> Result<DnsResponse, AskError> {
         // RFC 8484 §4.1: the same question is the same bytes, for caches.
-        let query = Bytes::from(question.encode(0, EdnsUse::Padded)?);
+        let query = Bytes::from(question.encode(0, EdnsUse::Padded));
         let request = Request::post(&*self.url)
             .header(CONTENT_TYPE, MEDIA_TYPE)
             .header(ACCEPT, MEDIA_TYPE)
@@ -101,7 +101,7 @@ impl Connection for Http2 {
             Ok(error) => self.failed(*error),
             Err(error) => AskError::Final(io::Error::other(error).into()),
         })?;
-        let response = Response::parse(&message.to_bytes(), question, 0)?;
+        let response = DnsResponse::parse(&message.to_bytes(), question, 0)?;
         Ok(aged(response, age))
     }
 }
@@ -155,7 +155,7 @@ pub(super) fn age_of(status: StatusCode, headers: &HeaderMap) -> Result<u32, Exc
 }
 
 /// RFC 8484 §5.1: what caches kept has aged.
-pub(super) fn aged(mut response: Response, age: u32) -> Response {
+pub(super) fn aged(mut response: DnsResponse, age: u32) -> DnsResponse {
     for record in &mut response.answers {
         record.ttl = record.ttl.saturating_sub(age);
     }

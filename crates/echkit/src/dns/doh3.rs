@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf, BufMut, Bytes};
+use echkit_proto::dns::{DnsResponse, EdnsUse, Question};
 use h3::client::{self, RequestStream, SendRequest};
 use h3::error::{Code, StreamError};
 use http::Request;
@@ -18,7 +19,6 @@ use super::doh::{MAX_MESSAGE, MEDIA_TYPE, age_of, aged};
 use super::doq;
 use super::exchange::ExchangeError;
 use super::link::{AskError, Connection, Dialer};
-use super::message::{EdnsUse, Question, Response};
 use super::upstream::Upstream;
 
 /// RFC 9114 §3.1
@@ -95,9 +95,9 @@ impl Connection for Http3 {
         self.shared.connection.close_reason().is_some()
     }
 
-    async fn ask(&self, question: &Question) -> Result<Response, AskError> {
+    async fn ask(&self, question: &Question) -> Result<DnsResponse, AskError> {
         // RFC 8484 §4.1: the same question is the same bytes, for caches.
-        let query = Bytes::from(question.encode(0, EdnsUse::Padded)?);
+        let query = Bytes::from(question.encode(0, EdnsUse::Padded));
         let request = Request::post(&*self.url)
             .header(CONTENT_TYPE, MEDIA_TYPE)
             .header(ACCEPT, MEDIA_TYPE)
@@ -128,7 +128,7 @@ impl Connection for Http3 {
             }
             message.put(piece);
         }
-        Ok(aged(Response::parse(&message, question, 0)?, age))
+        Ok(aged(DnsResponse::parse(&message, question, 0)?, age))
     }
 }
 

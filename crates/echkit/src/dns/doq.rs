@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use echkit_proto::dns::{DnsResponse, EdnsUse, Question};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig};
 use quinn::{Endpoint, ReadError, ReadToEndError, RecvStream, VarInt, WriteError};
 use rustls::ClientConfig;
 
 use super::exchange::ExchangeError;
 use super::link::{AskError, Connection, Dialer};
-use super::message::{EdnsUse, Question, Response, framed};
 use super::network::source_for;
 use super::upstream::Upstream;
 
@@ -84,9 +84,9 @@ impl Connection for Quic {
         self.connection.close_reason().is_some()
     }
 
-    async fn ask(&self, question: &Question) -> Result<Response, AskError> {
+    async fn ask(&self, question: &Question) -> Result<DnsResponse, AskError> {
         // §4.2.1: streams tell the questions apart, and the id is zero. §5.4: they are padded.
-        let query = framed(question.encode(0, EdnsUse::Padded)?)?;
+        let query = question.encode_for_stream(0, EdnsUse::Padded);
         let (mut send, recv) = self
             .connection
             .open_bi()
@@ -120,7 +120,7 @@ impl Connection for Quic {
             Some((length, message))
                 if usize::from(u16::from_be_bytes(*length)) == message.len() =>
             {
-                Ok(Response::parse(message, question, 0)?)
+                Ok(DnsResponse::parse(message, question, 0)?)
             }
             _ => Err(self.broken("its stream does not hold one message")),
         }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use echkit_proto::dns::{DnsResponse, EdnsUse, Question, ResponseError};
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,7 +16,6 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::link::{AskError, Connection, Dialer};
-use super::message::{EdnsUse, Question, Response, Unusable, framed};
 use super::upstream::Upstream;
 
 /// The protocol's name in TLS (RFC 7858 §7.1 and the registry of ALPN ids).
@@ -67,7 +67,7 @@ struct Waiting {
 struct Waiter {
     ticket: u64,
     question: Question,
-    answer: oneshot::Sender<Result<Response, Unusable>>,
+    answer: oneshot::Sender<Result<DnsResponse, ResponseError>>,
 }
 
 /// A place among those who wait; given up when dropped.
@@ -116,13 +116,13 @@ impl Connection for Pipe {
         self.queries.is_closed()
     }
 
-    async fn ask(&self, question: &Question) -> Result<Response, AskError> {
+    async fn ask(&self, question: &Question) -> Result<DnsResponse, AskError> {
         let ended = || AskError::Ended {
             answered: self.waiting.answered.load(Ordering::Relaxed),
             error: io::ErrorKind::ConnectionReset.into(),
         };
         let (place, answer) = self.waiting.enter(question);
-        let query = framed(question.encode(place.id, EdnsUse::Padded)?)?;
+        let query = question.encode_for_stream(place.id, EdnsUse::Padded);
         self.queries.send(query).await.map_err(|_| ended())?;
         Ok(answer.await.map_err(|_| ended())??)
     }
@@ -137,7 +137,10 @@ impl Waiting {
     fn enter(
         &self,
         question: &Question,
-    ) -> (Place<'_>, oneshot::Receiver<Result<Response, Unusable>>) {
+    ) -> (
+        Place<'_>,
+        oneshot::Receiver<Result<DnsResponse, ResponseError>>,
+    ) {
         let (sender, receiver) = oneshot::channel();
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         let mut by_id = self.lock();
@@ -170,9 +173,9 @@ impl Waiting {
         let Entry::Occupied(waiter) = by_id.entry(id) else {
             return;
         };
-        match Response::parse(message, &waiter.get().question, id) {
+        match DnsResponse::parse(message, &waiter.get().question, id) {
             // To whoever had the id before.
-            Err(Unusable::NotOurs(_)) => {}
+            Err(ResponseError::NotOurs(_)) => {}
             outcome => {
                 let _ = waiter.remove().answer.send(outcome);
             }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::message::{Response, Unusable};
+use echkit_proto::dns::{DnsResponse, ResponseError};
 
 /// How long to wait, and how often to ask.
 #[derive(Clone, Debug)]
@@ -28,14 +28,14 @@ impl From<io::Error> for ExchangeError {
     }
 }
 
-impl From<Unusable> for ExchangeError {
-    fn from(unusable: Unusable) -> Self {
+impl From<ResponseError> for ExchangeError {
+    fn from(unusable: ResponseError) -> Self {
         Self::Malformed(unusable.reason())
     }
 }
 
 /// A response that came over a connection, where nothing has to be truncated.
-pub(super) fn whole(response: Response) -> Result<Response, ExchangeError> {
+pub(super) fn whole(response: DnsResponse) -> Result<DnsResponse, ExchangeError> {
     if response.truncated {
         return Err(ExchangeError::Malformed("it is truncated on a connection"));
     }
@@ -43,7 +43,7 @@ pub(super) fn whole(response: Response) -> Result<Response, ExchangeError> {
 }
 
 /// NOERROR and NXDOMAIN are answers; all else is a refusal to answer.
-pub(super) fn accept(response: Response) -> Result<Response, ExchangeError> {
+pub(super) fn accept(response: DnsResponse) -> Result<DnsResponse, ExchangeError> {
     match response.rcode {
         0 | 3 => Ok(response),
         rcode => Err(ExchangeError::Refused(rcode)),

@@ -5,11 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use echkit_proto::dns::{DnsResponse, Question, ResponseError};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::exchange::{ExchangeError, Patience, whole};
-use super::message::{Question, Response, Unusable};
 use super::upstream::Upstream;
 
 /// Opens the connections of one transport.
@@ -30,7 +30,10 @@ pub(super) trait Connection: Clone + Send + Sync {
     fn is_closed(&self) -> bool;
 
     /// Asks one question.
-    fn ask(&self, question: &Question) -> impl Future<Output = Result<Response, AskError>> + Send;
+    fn ask(
+        &self,
+        question: &Question,
+    ) -> impl Future<Output = Result<DnsResponse, AskError>> + Send;
 }
 
 /// Why a question has no answer on a connection.
@@ -47,8 +50,8 @@ pub(super) enum AskError {
     Final(ExchangeError),
 }
 
-impl From<Unusable> for AskError {
-    fn from(unusable: Unusable) -> Self {
+impl From<ResponseError> for AskError {
+    fn from(unusable: ResponseError) -> Self {
         Self::Final(unusable.into())
     }
 }
@@ -96,7 +99,7 @@ impl<D: Dialer> Link<D> {
         &self,
         question: &Question,
         patience: &Patience,
-    ) -> Result<Response, ExchangeError> {
+    ) -> Result<DnsResponse, ExchangeError> {
         let connected = AtomicBool::new(false);
         match timeout(patience.total, self.ask(question, patience, &connected)).await {
             Ok(response) => whole(response?),
@@ -122,7 +125,7 @@ impl<D: Dialer> Link<D> {
         question: &Question,
         patience: &Patience,
         connected: &AtomicBool,
-    ) -> Result<Response, ExchangeError> {
+    ) -> Result<DnsResponse, ExchangeError> {
         let mut in_vain = 0;
         loop {
             connected.store(false, Ordering::Relaxed);

@@ -6,12 +6,12 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use echkit_proto::dns::{DnsResponse, Question};
 use echkit_proto::svcb::DomainName;
 use resolv_conf::ScopedIp;
 
 use super::classic::{Classic, EdnsSupport, Protocol};
 use super::exchange::{ExchangeError, Patience};
-use super::message::{Question, Response};
 use super::watched::Watched;
 
 const DNS_PORT: u16 = 53;
@@ -69,7 +69,7 @@ impl System {
         &self,
         question: &Question,
         patience: &Patience,
-    ) -> Result<Response, ExchangeError> {
+    ) -> Result<DnsResponse, ExchangeError> {
         self.classic().await?.exchange(question, patience).await
     }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use echkit_proto::dns::{DnsResponse, Question};
+
 use super::classic::Classic;
 use super::doh::Doh;
 use super::doh3::Doh3;
@@ -10,7 +12,6 @@ use super::doq::Doq;
 use super::dot::Dot;
 use super::exchange::{ExchangeError, Patience};
 use super::link::Link;
-use super::message::{Question, Response};
 use super::system::System;
 
 /// A server, or several, behind one protocol. A new one needs a variant, a scheme and, where it is
@@ -63,7 +64,7 @@ impl Transport {
         &self,
         question: &Question,
         patience: &Patience,
-    ) -> Result<Response, ExchangeError> {
+    ) -> Result<DnsResponse, ExchangeError> {
         match self {
             Self::System(system) => system.exchange(question, patience).await,
             Self::Classic(classic) => classic.exchange(question, patience).await,

@@ -3,11 +3,11 @@
 use std::io;
 use std::net::IpAddr;
 
+use echkit_proto::dns::Question;
 use rustls_pki_types::ServerName;
 
 use super::answer::RecordType;
 use super::exchange::{ExchangeError, Patience};
-use super::message::Question;
 use super::system::System;
 use crate::origin::Host;
 

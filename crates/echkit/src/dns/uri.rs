@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use echkit_proto::dns::Question;
 use rustls::ClientConfig;
 use url::Url;
 
@@ -13,7 +14,6 @@ use super::doh3::Doh3;
 use super::doq::Doq;
 use super::dot::Dot;
 use super::link::Link;
-use super::message::Question;
 use super::options::ResolverOptions;
 use super::system::System;
 use super::transport::Transport;

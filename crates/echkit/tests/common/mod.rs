@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use echkit::dns::{RecordType, Resolver};
+use echkit_proto::codec::Reader;
 use echkit_proto::svcb::{DomainName, Record};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -118,8 +119,9 @@ impl Script {
 
     /// How long to wait with the answer.
     fn delay(&self, message: &[u8]) -> Duration {
-        let (name, taken) = DomainName::read(&message[12..]).unwrap();
-        let kind = u16::from_be_bytes([message[12 + taken], message[13 + taken]]);
+        let mut reader = Reader::starting_at(message, 12);
+        let name = DomainName::read(&mut reader).unwrap();
+        let kind = reader.u16().unwrap();
         match self.replies.get(&(name, kind)) {
             Some(Reply::Late(ms, _)) => Duration::from_millis(*ms),
             _ => Duration::ZERO,
@@ -128,9 +130,9 @@ impl Script {
 
     /// The messages to send for one that came.
     pub fn answer(&self, message: &[u8], tcp: bool) -> Vec<Vec<u8>> {
-        let (name, taken) = DomainName::read(&message[12..]).unwrap();
-        let at = 12 + taken;
-        let kind = u16::from_be_bytes([message[at], message[at + 1]]);
+        let mut reader = Reader::starting_at(message, 12);
+        let name = DomainName::read(&mut reader).unwrap();
+        let kind = reader.u16().unwrap();
         let asked = Asked {
             name: name.clone(),
             kind,
