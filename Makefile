@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-latency fuzz interop peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python
+.PHONY: help demo test lint rustls-range bench bench-latency fuzz interop peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -28,6 +28,9 @@ lint: prepare ## formatting, clippy, documentation, licences, leftovers
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	python3 scripts/licences.py
 	python3 scripts/leftovers.py
+
+rustls-range: prepare ## the assumption tests with the lowest and the newest rustls that the range allows
+	@scripts/rustls-range
 
 bench: prepare ## benchmarks, with their ratio to stock rustls in the same run
 	cargo bench --locked --workspace --bench '*'

@@ -183,7 +183,7 @@ impl Core {
             State::Opening(handshake) => {
                 let hello = handshake.hello()?;
                 Some(Hello {
-                    name: hello.server_name().map(str::to_owned),
+                    name: hello.dns_name(),
                     alpn: hello
                         .alpn()
                         .map(|names| names.into_iter().map(<[u8]>::to_vec).collect()),

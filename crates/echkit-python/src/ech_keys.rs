@@ -34,8 +34,8 @@ impl EchKeys {
             return Err(ssl_error("NO_ECH_KEY", "no file with an ECH private key"));
         }
         let keys = server::EchKeys::default()
-            .with_retired(keys)
-            .and_then(|keys| keys.with_retry_configs(retry))
+            .with_retry_configs(retry)
+            .and_then(|set| set.with_retired(keys))
             .map_err(|error| ssl_error("BAD_ECHCONFIG", &error.to_string()))?;
         Ok(Self { keys })
     }

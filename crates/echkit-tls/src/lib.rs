@@ -20,4 +20,5 @@
 pub mod client;
 mod error;
 pub mod hpke;
+mod retry_configs;
 pub mod server;

@@ -14,11 +14,23 @@ pub const MAX_RETRY_EXTENSION: usize = 4096;
 /// anything.
 pub const MAX_SAME_ID: usize = 4;
 
+/// What clients are sent whose offers no key opens.
+#[derive(Clone, Debug, Default)]
+enum Retry {
+    /// Nothing was said about it.
+    #[default]
+    Unsaid,
+    /// Nothing, on purpose.
+    Nothing,
+    /// These configs.
+    Configs(EchConfigList),
+}
+
 /// A set of ECH keys, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct EchKeys {
     keys: Vec<Arc<EchKey>>,
-    retry: Option<EchConfigList>,
+    retry: Retry,
     retry_extension: Option<Vec<u8>>,
 }
 
@@ -34,9 +46,11 @@ impl EchKeys {
             true => None,
             false => Some(EchConfigList::from_configs(configs).map_err(EchKeysError::Configs)?),
         };
-        Self::default()
-            .with_opening(keys)?
-            .with_retry_configs(retry)
+        let all = Self::default().with_opening(keys)?;
+        match retry {
+            None => Ok(all),
+            retry => all.with_retry_configs(retry),
+        }
     }
 
     /// Adds keys that open hellos and are not among the retry_configs: rotated out, and kept
@@ -44,9 +58,13 @@ impl EchKeys {
     ///
     /// # Errors
     ///
-    /// When too many share a config_id.
+    /// When too many share a config_id, or when no retry_configs are there: a server with keys sends
+    /// some (RFC 9849 §7.1), or is told not to by [`with_retry_configs`](Self::with_retry_configs).
     pub fn with_retired(self, keys: Vec<EchKey>) -> Result<Self, EchKeysError> {
-        self.with_opening(keys)
+        match (&self.retry, keys.is_empty()) {
+            (Retry::Unsaid, false) => Err(EchKeysError::NoRetryConfigs),
+            _ => self.with_opening(keys),
+        }
     }
 
     fn with_opening(mut self, keys: Vec<EchKey>) -> Result<Self, EchKeysError> {
@@ -84,7 +102,7 @@ impl EchKeys {
                 Some(extension)
             }
         };
-        self.retry = retry;
+        self.retry = retry.map_or(Retry::Nothing, Retry::Configs);
         Ok(self)
     }
 
@@ -105,7 +123,10 @@ impl EchKeys {
 
     /// What rejected clients are sent.
     pub fn retry_configs(&self) -> Option<&EchConfigList> {
-        self.retry.as_ref()
+        match &self.retry {
+            Retry::Configs(list) => Some(list),
+            Retry::Unsaid | Retry::Nothing => None,
+        }
     }
 
     /// The same as an extension of EncryptedExtensions, type and length included.
@@ -134,6 +155,11 @@ pub enum EchKeysError {
         "retry_configs take {0} bytes, at most {MAX_RETRY_EXTENSION} are sent; publish fewer keys"
     )]
     RetryTooLong(usize),
+    /// Keys that open hellos, and nothing to send to clients whose offers they do not open.
+    #[error(
+        "the ECH keys come without retry_configs (RFC 9849 §7.1); publish one of them, or say that none are sent"
+    )]
+    NoRetryConfigs,
     /// The configs make no ECHConfigList.
     #[error("the configs of the keys make no ECHConfigList: {0}")]
     Configs(ConfigListError),
@@ -166,5 +192,31 @@ impl EchKeyHandle {
 impl From<EchKeys> for EchKeyHandle {
     fn from(keys: EchKeys) -> Self {
         Self::new(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::key::KeyParams;
+
+    fn key() -> EchKey {
+        EchKey::generate(&KeyParams::new("public.example").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn keys_without_retry_configs_are_refused_unless_that_is_meant() {
+        let refused = EchKeys::default().with_retired(vec![key()]).unwrap_err();
+        assert_eq!(refused, EchKeysError::NoRetryConfigs);
+
+        let meant = EchKeys::default().with_retry_configs(None).unwrap();
+        let meant = meant.with_retired(vec![key()]).unwrap();
+        assert_eq!((meant.keys().len(), meant.retry_configs()), (1, None));
+
+        let published = EchKeys::new(vec![key()]).unwrap();
+        let both = published.with_retired(vec![key()]).unwrap();
+        assert_eq!(both.keys().len(), 2);
+        assert_eq!(both.retry_configs().unwrap().configs().len(), 1);
     }
 }

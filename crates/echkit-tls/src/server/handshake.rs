@@ -5,6 +5,7 @@ mod changing;
 mod choice;
 mod error;
 mod feed;
+mod judged;
 
 use std::sync::Arc;
 
@@ -16,9 +17,9 @@ use echkit_proto::server::{EchKeys, Verdict, judge};
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
 use self::changing::{Changing, Offer};
-use self::choice::Judged;
 pub use self::error::HandshakeError;
 use self::feed::{alert_record, connection, drain, feed, inner_records, last_words};
+use self::judged::Judged;
 use super::interpose::{Mode, Shared};
 use super::outcome::EchOutcome;
 use super::settings::EchServer;
@@ -54,8 +55,21 @@ enum Step {
     Failed,
 }
 
+impl EchServer {
+    /// Begins with a connection.
+    pub fn handshake(&self) -> Handshake {
+        Handshake::new(self.clone(), false)
+    }
+
+    /// Begins with a connection that waits, once its hello is there, for the configuration that
+    /// is to answer it: see [`Handshake::hello`] and [`Handshake::answer`].
+    pub fn handshake_with_choice(&self) -> Handshake {
+        Handshake::new(self.clone(), true)
+    }
+}
+
 impl Handshake {
-    pub(super) fn new(server: EchServer, choosing: bool) -> Self {
+    fn new(server: EchServer, choosing: bool) -> Self {
         Self {
             choosing,
             reader: HelloReader::new(server.max_hello),
@@ -204,17 +218,16 @@ impl Handshake {
             rest,
         } = judged;
         let rest = rest.as_slice();
-        let outer_sni = || hello.server_name().map(str::to_owned);
+        let outer_sni = || hello.dns_name();
         match verdict {
             Verdict::NotOffered => self.plain(hello, &keys, &raw, rest),
             Verdict::Rejected(reason) => {
-                let retry = keys.retry_extension().unwrap_or_default().to_vec();
                 let outcome = EchOutcome::Rejected {
                     outer_sni: outer_sni(),
                     reason,
-                    retry_configs: !retry.is_empty(),
+                    retry_configs: keys.retry_extension().is_some(),
                 };
-                self.outer(hello, outcome, retry, &raw, rest)
+                self.outer(hello, outcome, &keys, &raw, rest)
             }
             Verdict::Backend => {
                 let random = hello.random();
@@ -224,10 +237,9 @@ impl Handshake {
                 let mode = Mode::Accept {
                     inner_random: random,
                 };
-                let config = self.server.config.clone();
                 let shared = Shared::new(mode, hello.into_bytes(), self.server.padding);
                 self.change(
-                    config,
+                    self.config(&keys),
                     shared,
                     outcome,
                     Offer::Backend { random },
@@ -239,19 +251,27 @@ impl Handshake {
                 let outcome = EchOutcome::Accepted {
                     config_id: opened.config_id,
                     suite: opened.suite,
-                    inner_sni: opened.inner.server_name().map(str::to_owned),
+                    inner_sni: opened.inner.dns_name(),
                     outer_sni: outer_sni(),
                 };
                 let mode = Mode::Accept {
                     inner_random: opened.inner.random(),
                 };
                 let records = inner_records(&opened.inner);
-                let config = self.server.config.clone();
+                let config = self.config(&keys);
                 let shared = Shared::new(mode, opened.inner.into_bytes(), self.server.padding);
                 let offer = Offer::Accepted(opened.retained);
                 self.change(config, shared, outcome, offer, &records, rest)
             }
         }
+    }
+
+    /// The configuration to answer with: the same for every hello, as [`RecordSizes`] says.
+    ///
+    /// [`RecordSizes`]: super::record_sizes::RecordSizes
+    fn config(&self, keys: &EchKeys) -> Arc<ServerConfig> {
+        let extension = keys.retry_extension().unwrap_or_default();
+        self.server.records.with_room_for(extension.len())
     }
 
     /// Lets rustls refuse what is no hello, with the alert that it has for that. It must: a
@@ -274,30 +294,30 @@ impl Handshake {
         raw: &[u8],
         rest: &[u8],
     ) -> Result<Step, HandshakeError> {
-        let mut conn = connection(&self.server.config)?;
+        let mut conn = connection(&self.config(keys))?;
         let result = feed(&mut conn, None, raw);
         self.flush_refused(&mut conn, result)?;
         if asks_again(&conn) {
             // The second hello is to be judged, and may make an offer. Begin anew, with messages
             // that can be changed: up to here rustls has only chosen a suite and a group.
-            let retry = keys.retry_extension().unwrap_or_default().to_vec();
-            return self.outer(hello, EchOutcome::NotOffered, retry, raw, rest);
+            return self.outer(hello, EchOutcome::NotOffered, keys, raw, rest);
         }
         let result = feed(&mut conn, None, rest);
         self.flush_failed(&mut conn, result)?;
         Ok(Step::Done(Box::new(conn), EchOutcome::NotOffered))
     }
 
-    /// Answers a hello as it came, with the extension `retry` if it makes an offer.
+    /// Answers a hello as it came, with the retry_configs of `keys` if it makes an offer.
     fn outer(
         &mut self,
         hello: ClientHello,
         outcome: EchOutcome,
-        retry: Vec<u8>,
+        keys: &EchKeys,
         raw: &[u8],
         rest: &[u8],
     ) -> Result<Step, HandshakeError> {
-        let config = self.server.reject_config.clone();
+        let config = self.config(keys);
+        let retry = keys.retry_extension().unwrap_or_default().to_vec();
         let extension = retry.clone();
         let shared = Shared::new(
             Mode::Reject { extension },

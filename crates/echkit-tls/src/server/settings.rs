@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use echkit_proto::hello::record::{MAX_HELLO, MAX_PLAINTEXT, RECORD_HEADER_LEN};
-use echkit_proto::server::{EchKeyHandle, MAX_RETRY_EXTENSION, Rules};
+use echkit_proto::server::{EchKeyHandle, Rules};
 use rustls::ServerConfig;
 
-use super::handshake::Handshake;
 use super::interpose::Padding;
+use super::padded_tickets::PaddedTickets;
 use super::provider;
+use super::record_sizes::RecordSizes;
+use super::self_test::{self, UnknownRustls};
 
 /// An ECH server: a rustls configuration, ECH keys, and rules. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct EchServer {
     pub(super) config: Arc<ServerConfig>,
-    /// The same with room in each record for the retry_configs.
-    pub(super) reject_config: Arc<ServerConfig>,
+    pub(super) records: RecordSizes,
     pub(super) keys: EchKeyHandle,
     pub(super) rules: Rules,
     pub(super) public_name_only: bool,
@@ -27,9 +28,17 @@ impl EchServer {
     /// A server that opens hellos with `keys` and serves both the sites inside and outside
     /// (shared mode).
     ///
+    /// The first one of a process runs a self-test of the rustls that is linked in: about a
+    /// millisecond of handshakes in memory.
+    ///
+    /// Session tickets are padded ([`PaddedTickets`]), and every record keeps as much room free as
+    /// retry_configs take, whatever became of the offer: record lengths do not tell accepted
+    /// connections from others (RFC 9849 §10.10.4).
+    ///
     /// # Errors
     ///
-    /// When `config` was not built with [`provider()`](super::provider()).
+    /// When `config` was not built with [`provider()`](super::provider()), or when rustls does not
+    /// behave as this crate relies on.
     pub fn new(
         config: Arc<ServerConfig>,
         keys: impl Into<EchKeyHandle>,
@@ -37,20 +46,22 @@ impl EchServer {
         if !provider::is_ours(config.crypto_provider()) {
             return Err(SetupError::Provider);
         }
-        // A record of EncryptedExtensions grows after rustls has cut it.
-        let room = RECORD_HEADER_LEN + MAX_PLAINTEXT - MAX_RETRY_EXTENSION;
-        let mut reject_config = (*config).clone();
-        reject_config.max_fragment_size =
-            Some(config.max_fragment_size.map_or(room, |max| max.min(room)));
-        Ok(Self {
+        self_test::of_this_process().map_err(SetupError::Rustls)?;
+        Ok(Self::untested(config, keys.into()))
+    }
+
+    /// As [`new`](Self::new), without its checks.
+    pub(super) fn untested(config: Arc<ServerConfig>, keys: EchKeyHandle) -> Self {
+        let config = PaddedTickets::in_config(config);
+        Self {
+            records: RecordSizes::new(&config),
             config,
-            reject_config: Arc::new(reject_config),
-            keys: keys.into(),
+            keys,
             rules: Rules::default(),
             public_name_only: false,
             max_hello: MAX_HELLO,
             padding: Padding::default(),
-        })
+        }
     }
 
     /// A backend server of split mode: confirms inner hellos without opening anything.
@@ -60,7 +71,7 @@ impl EchServer {
     ///
     /// # Errors
     ///
-    /// When `config` was not built with [`provider()`](super::provider()).
+    /// As [`new`](Self::new).
     pub fn backend(config: Arc<ServerConfig>) -> Result<Self, SetupError> {
         let mut server = Self::new(config, EchKeyHandle::default())?;
         server.rules.backend = true;
@@ -118,24 +129,16 @@ impl EchServer {
     pub fn keys(&self) -> &EchKeyHandle {
         &self.keys
     }
-
-    /// Begins with a connection.
-    pub fn handshake(&self) -> Handshake {
-        Handshake::new(self.clone(), false)
-    }
-
-    /// Begins with a connection that waits, once its hello is there, for the configuration that
-    /// is to answer it: see [`Handshake::hello`] and [`Handshake::answer`].
-    pub fn handshake_with_choice(&self) -> Handshake {
-        Handshake::new(self.clone(), true)
-    }
 }
 
 /// A server cannot be set up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetupError {
     /// The configuration has another crypto provider.
     #[error("build the rustls::ServerConfig with echkit::server::provider()")]
     Provider,
+    /// rustls does not behave as this crate relies on.
+    #[error(transparent)]
+    Rustls(UnknownRustls),
 }

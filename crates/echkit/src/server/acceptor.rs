@@ -59,7 +59,9 @@ impl Acceptor {
         self.server.keys()
     }
 
-    /// Does the handshake with a client.
+    /// Does the handshake with a client, up to and with the client's Finished.
+    ///
+    /// A server that answers early data before that drives [`Handshake`](super::Handshake) itself.
     ///
     /// May be dropped at any time; the stream is closed then.
     ///
@@ -71,10 +73,11 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let deadline = Instant::now() + self.timeout;
+        // A limit beyond what the clock can say is none.
+        let deadline = Instant::now().checked_add(self.timeout);
         let late = || AcceptError::Timeout(self.timeout);
-        let begun = tokio::time::timeout_at(deadline, self.begin(&mut io)).await;
-        let (conn, outcome) = match begun.unwrap_or_else(|_| Err(late())) {
+        let begun = until(deadline, self.begin(&mut io)).await;
+        let (conn, outcome) = match begun.unwrap_or_else(|| Err(late())) {
             Ok(done) => done,
             Err(error) => {
                 if matches!(error, AcceptError::Handshake(_)) {
@@ -86,14 +89,14 @@ impl Acceptor {
         let finish = TlsAcceptor::from(self.server.config().clone())
             .accept_with(io, |fresh| *fresh = conn)
             .into_fallible();
-        match tokio::time::timeout_at(deadline, finish).await {
-            Ok(Ok(stream)) => Ok(Accepted { stream, outcome }),
-            Ok(Err((source, io))) => {
+        match until(deadline, finish).await {
+            Some(Ok(stream)) => Ok(Accepted { stream, outcome }),
+            Some(Err((source, io))) => {
                 part(io).await;
                 let outcome = Box::new(outcome);
                 Err(AcceptError::Finishing { outcome, source })
             }
-            Err(_) => Err(late()),
+            None => Err(late()),
         }
     }
 
@@ -122,6 +125,14 @@ impl Acceptor {
         handshake
             .finish()
             .ok_or(AcceptError::Handshake(HandshakeError::Over))
+    }
+}
+
+/// What `work` comes to, unless the deadline comes first.
+async fn until<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, work).await.ok(),
+        None => Some(work.await),
     }
 }
 

@@ -138,8 +138,8 @@ const NO_FAULT: Fault = Fault {
 /// A ServerHello, or a HelloRetryRequest.
 const SERVER_HELLO: Option<&u8> = Some(&2);
 
-/// An ECH server on a rustls with a fault, and a log of its secrets.
-fn server_with(pki: &Pki, keys: Vec<EchKey>, fault: Fault, retries: bool) -> Faulty {
+/// A rustls with a fault.
+fn provider_with(fault: Fault) -> CryptoProvider {
     let raw = SUITE.tls13().unwrap();
     let hkdf = Box::leak(Box::new(OtherExtract {
         raw: raw.hkdf_provider,
@@ -159,10 +159,15 @@ fn server_with(pki: &Pki, keys: Vec<EchKey>, fault: Fault, retries: bool) -> Fau
         aead_alg: doctored::record_protection(raw.aead_alg),
         quic: None,
     }));
-    let mut provider = CryptoProvider {
+    CryptoProvider {
         cipher_suites: vec![SupportedCipherSuite::Tls13(suite)],
         ..aws_lc_rs::default_provider()
-    };
+    }
+}
+
+/// An ECH server on a rustls with a fault, and a log of its secrets.
+fn server_with(pki: &Pki, keys: Vec<EchKey>, fault: Fault, retries: bool) -> Faulty {
+    let mut provider = provider_with(fault);
     if retries {
         provider.kx_groups = vec![aws_lc_rs::kx_group::SECP384R1];
     }
@@ -172,8 +177,7 @@ fn server_with(pki: &Pki, keys: Vec<EchKey>, fault: Fault, retries: bool) -> Fau
     let config = Arc::new(config);
     // `EchServer::new` refuses such a provider, and is right.
     assert!(EchServer::new(config.clone(), EchKeys::default()).is_err());
-    let like = server(pki.server(), Vec::new());
-    let server = doctored::server(&like, config, EchKeys::new(keys).unwrap());
+    let server = doctored::server(config, EchKeys::new(keys).unwrap());
     Faulty { server, log }
 }
 
@@ -242,10 +246,8 @@ async fn run<IO: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// The layer cannot put its confirmation into the ServerHello, or HelloRetryRequest, that rustls
-/// wrote: the client gets internal_error and not one byte of that message.
-#[tokio::test]
-async fn an_unconfirmed_server_hello_is_internal_error() {
+/// Faults that keep the layer from confirming what rustls sends.
+fn unconfirmed() -> [Fault; 4] {
     let unconfirmable = Fault {
         extract: |_, _| Box::new(NoExpander),
         ..NO_FAULT
@@ -273,11 +275,21 @@ async fn an_unconfirmed_server_hello_is_internal_error() {
         },
         ..NO_FAULT
     };
+    [unconfirmable, other_message, in_pieces, hello_in_pieces]
+}
+
+/// A confirmation under a secret that the client does not have.
+const WRONGLY_CONFIRMED: Fault = Fault {
+    extract: |raw, secret| raw.extract_from_secret(None, &[secret, &[0]].concat()),
+    ..NO_FAULT
+};
+
+/// The layer cannot put its confirmation into the ServerHello, or HelloRetryRequest, that rustls
+/// wrote: the client gets internal_error and not one byte of that message.
+#[tokio::test]
+async fn an_unconfirmed_server_hello_is_internal_error() {
     let (pki, key) = (Pki::new(), ech_key(7));
-    for (number, fault) in [unconfirmable, other_message, in_pieces, hello_in_pieces]
-        .into_iter()
-        .enumerate()
-    {
+    for (number, fault) in unconfirmed().into_iter().enumerate() {
         for retries in [false, true] {
             let faulty = server_with(&pki, vec![key.clone()], fault, retries);
             let client = connect(pki.client_with(offer(&key), retrying_client()), SECRET);
@@ -300,12 +312,8 @@ async fn an_unconfirmed_server_hello_is_internal_error() {
 /// differ, and each says so.
 #[tokio::test]
 async fn a_wrongly_confirmed_server_hello_ends_with_bad_record_mac() {
-    let wrong = Fault {
-        extract: |raw, secret| raw.extract_from_secret(None, &[secret, &[0]].concat()),
-        ..NO_FAULT
-    };
     let (pki, key) = (Pki::new(), ech_key(7));
-    let faulty = server_with(&pki, vec![key.clone()], wrong, false);
+    let faulty = server_with(&pki, vec![key.clone()], WRONGLY_CONFIRMED, false);
     let mut config = pki.client_with(offer(&key), one_suite());
     let log = Arc::new(SecretLog::default());
     config.key_log = log.clone();
@@ -327,5 +335,18 @@ async fn without_a_fault_the_doctored_server_is_a_server() {
         let client = connect(pki.client_with(offer(&key), retrying_client()), SECRET);
         let joined = join(&faulty.server, client, 9999).unwrap();
         assert_eq!(joined.client.ech_status(), EchStatus::Accepted);
+    }
+}
+
+#[test]
+fn the_self_test_refuses_every_such_rustls_and_no_other() {
+    assert_eq!(doctored::self_test(&provider_with(NO_FAULT)), Ok(()));
+    for fault in unconfirmed().into_iter().chain([WRONGLY_CONFIRMED]) {
+        let error = doctored::self_test(&provider_with(fault)).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("this version of rustls") && text.contains("TLS13"),
+            "{text}"
+        );
     }
 }

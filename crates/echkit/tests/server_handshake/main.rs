@@ -9,5 +9,6 @@ mod accept;
 mod backend;
 mod choice;
 mod padding;
+mod records;
 mod refuse;
 mod reject;

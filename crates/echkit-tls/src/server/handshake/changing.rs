@@ -76,7 +76,8 @@ impl Changing {
                 .pass(&records, &mut state, output)
                 .map_err(|_| HandshakeError::Interposition)?,
             Mode::Reject { .. } => {
-                if state.grown.is_some() != state.inserted {
+                // rustls may fail between the two, and says why.
+                if result.is_ok() && state.grown.is_some() != state.inserted {
                     return Err(HandshakeError::Interposition);
                 }
                 output.extend(records);
@@ -120,7 +121,7 @@ impl Changing {
                         EchOutcome::Rejected { retry_configs, .. } => *retry_configs = sent,
                         outcome if offered => {
                             *outcome = EchOutcome::Rejected {
-                                outer_sni: hello.server_name().map(str::to_owned),
+                                outer_sni: hello.dns_name(),
                                 reason: RejectReason::OfferedLate,
                                 retry_configs: sent,
                             }

@@ -1,6 +1,5 @@
 //! Handshakes whose configuration is chosen by the hello, as with [`rustls::server::Acceptor`].
 
-use std::fmt;
 use std::sync::Arc;
 
 use echkit_proto::hello::ClientHello;
@@ -8,25 +7,7 @@ use echkit_proto::hello::ClientHello;
 use super::super::settings::EchServer;
 use super::error::HandshakeError;
 use super::{Handshake, Step};
-use echkit_proto::server::EchKeys;
 use echkit_proto::server::Verdict;
-
-/// A hello that waits for its answer.
-pub(super) struct Judged {
-    pub(super) hello: ClientHello,
-    pub(super) verdict: Verdict,
-    pub(super) keys: Arc<EchKeys>,
-    /// The hello as it came.
-    pub(super) raw: Vec<u8>,
-    /// What came after it.
-    pub(super) rest: Vec<u8>,
-}
-
-impl fmt::Debug for Judged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Judged").finish_non_exhaustive()
-    }
-}
 
 impl Handshake {
     /// The hello that is to be answered: the inner one where an offer was opened, else the one that
@@ -57,7 +38,7 @@ impl Handshake {
             }
         };
         self.server.config = Arc::clone(&server.config);
-        self.server.reject_config = Arc::clone(&server.reject_config);
+        self.server.records = server.records.clone();
         self.server.padding = server.padding;
         let result = self.judged(*judged);
         self.settle(result)
