@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use rustls::client::{EchConfig, EchGreaseConfig, EchMode, EchStatus};
 use rustls::crypto::hpke::HpkePublicKey;
 use rustls::pki_types::EchConfigListBytes;
-use rustls::{ClientConfig, Error, HandshakeKind, PeerIncompatible, RootCertStore};
+use rustls::{ClientConfig, Error, HandshakeKind, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -114,13 +114,7 @@ async fn visit(case: &Case, config: ClientConfig) -> Result<Visit, Error> {
 /// The retry_configs of a rejection that was authenticated; `None` where there are none.
 fn rejected(result: Result<Visit, Error>) -> Option<Vec<u8>> {
     match result.map(|visit| visit.page) {
-        Err(Error::PeerIncompatible(PeerIncompatible::ServerRejectedEncryptedClientHello(
-            retry,
-        ))) => retry.map(|configs| {
-            let mut list = Vec::new();
-            rustls::internal::msgs::codec::Codec::encode(&configs, &mut list);
-            list
-        }),
+        Err(error) => echkit_tls::client::retry_configs(&error).expect("a rejection"),
         other => panic!("not a rejection: {other:?}"),
     }
 }
