@@ -5,8 +5,6 @@
 
 use std::ops::Range;
 
-use rustls_pki_types::DnsName;
-
 use crate::codec::{Reader, Short};
 use crate::hpke::{Aead, Kdf, SymmetricSuite};
 
@@ -149,13 +147,6 @@ impl ClientHello {
         let name = list.vec16().ok()?;
         let whole = body.is_empty() && list.is_empty() && kind == HOST_NAME && !name.is_empty();
         whole.then(|| std::str::from_utf8(name).ok()).flatten()
-    }
-
-    /// The host name of `server_name`, checked to be a DNS name and in lower case: what a server may
-    /// look up, log or show. `None` when there is none, or none that is a DNS name.
-    pub fn dns_name(&self) -> Option<String> {
-        let name = DnsName::try_from(self.server_name()?).ok()?;
-        Some(name.as_ref().to_ascii_lowercase())
     }
 
     /// The protocol names of ALPN (RFC 7301 §3.1); `None` when absent or malformed.

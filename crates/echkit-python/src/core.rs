@@ -183,7 +183,7 @@ impl Core {
             State::Opening(handshake) => {
                 let hello = handshake.hello()?;
                 Some(Hello {
-                    name: hello.dns_name(),
+                    name: handshake.server_name(),
                     alpn: hello
                         .alpn()
                         .map(|names| names.into_iter().map(<[u8]>::to_vec).collect()),

@@ -21,7 +21,7 @@ pub use self::error::HandshakeError;
 use self::feed::{alert_record, connection, drain, feed, inner_records, last_words};
 use self::judged::Judged;
 use super::interpose::{Mode, Shared};
-use super::outcome::EchOutcome;
+use super::outcome::{EchOutcome, dns_name};
 use super::settings::EchServer;
 use super::swap::Swapper;
 
@@ -218,7 +218,7 @@ impl Handshake {
             rest,
         } = judged;
         let rest = rest.as_slice();
-        let outer_sni = || hello.dns_name();
+        let outer_sni = || dns_name(&hello);
         match verdict {
             Verdict::NotOffered => self.plain(hello, &keys, &raw, rest),
             Verdict::Rejected(reason) => {
@@ -251,7 +251,7 @@ impl Handshake {
                 let outcome = EchOutcome::Accepted {
                     config_id: opened.config_id,
                     suite: opened.suite,
-                    inner_sni: opened.inner.dns_name(),
+                    inner_sni: dns_name(&opened.inner),
                     outer_sni: outer_sni(),
                 };
                 let mode = Mode::Accept {

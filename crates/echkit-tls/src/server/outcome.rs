@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use echkit_proto::hello::ClientHello;
 use echkit_proto::hpke::Suite;
 use echkit_proto::server::RejectReason;
+use rustls_pki_types::DnsName;
 
 /// What became of the ECH offer of one connection.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,4 +70,11 @@ impl fmt::Debug for EchOutcome {
             Self::Backend { .. } => f.debug_struct("Backend").finish_non_exhaustive(),
         }
     }
+}
+
+/// The host name that a hello asks for, checked to be a DNS name and in lower case: what a server may
+/// look up, log or show. `None` when there is none, or none that is a DNS name.
+pub(super) fn dns_name(hello: &ClientHello) -> Option<String> {
+    let name = DnsName::try_from(hello.server_name()?).ok()?;
+    Some(name.as_ref().to_ascii_lowercase())
 }

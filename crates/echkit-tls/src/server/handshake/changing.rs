@@ -7,7 +7,7 @@ use echkit_proto::hello::record::ALERT;
 use rustls::{ProtocolVersion, ServerConnection};
 
 use super::super::interpose::{Mode, Shared};
-use super::super::outcome::EchOutcome;
+use super::super::outcome::{EchOutcome, dns_name};
 use super::super::swap::Swapper;
 use super::error::HandshakeError;
 use super::feed::{drain, feed, last_words};
@@ -121,7 +121,7 @@ impl Changing {
                         EchOutcome::Rejected { retry_configs, .. } => *retry_configs = sent,
                         outcome if offered => {
                             *outcome = EchOutcome::Rejected {
-                                outer_sni: hello.dns_name(),
+                                outer_sni: dns_name(&hello),
                                 reason: RejectReason::OfferedLate,
                                 retry_configs: sent,
                             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use echkit_proto::hello::ClientHello;
 
+use super::super::outcome::dns_name;
 use super::super::settings::EchServer;
 use super::error::HandshakeError;
 use super::{Handshake, Step};
@@ -21,6 +22,13 @@ impl Handshake {
             }),
             _ => None,
         }
+    }
+
+    /// The name that is asked for by the hello that is to be answered: a DNS name in lower case, as
+    /// [`rustls::server::ClientHello::server_name`] gives it. Other names are `None` here, and
+    /// refused by rustls afterwards.
+    pub fn server_name(&self) -> Option<String> {
+        self.hello().and_then(dns_name)
     }
 
     /// Goes on with the configuration and the padding of `server`, which may be another one than
