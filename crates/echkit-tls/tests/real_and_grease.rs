@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use echkit_proto::hello::{ClientHello, EchExtension, extension};
 use echkit_proto::key::EchKey;
-use echkit_tls::client::{ClientTls, EchOffer, TlsTarget};
+use echkit_tls::client::{ClientTls, EchOffer, SessionUse, TlsTarget};
 use rustls_pki_types::ServerName;
 
-use pair::{Pki, chosen, flight, hello, key_with};
+use pair::{Pki, chosen, flight, hello, key_with, run};
 
 /// Hellos of each kind.
 const HELLOS: usize = 1000;
@@ -185,4 +185,29 @@ fn the_length_of_the_hidden_name_does_not_show() {
             .collect();
         assert_eq!(lengths.len(), 1, "{lengths:?}");
     }
+}
+
+/// With a ticket, both have `pre_shared_key`; the outer one of a real offer is made up
+/// (RFC 9849 §10.12.3) and as long as the ticket.
+#[test]
+fn real_offers_and_grease_with_a_ticket_have_the_same_shape() {
+    let pki = Pki::new(&[pair::HIDDEN, pair::PUBLIC]);
+    let key = key_with(64);
+    let server = pki.server(vec![key.clone()], false);
+    let shapes = [EchOffer::real(chosen(&key)), EchOffer::Grease].map(|offer| {
+        let tls = pki.client().build().unwrap();
+        let mut target = TlsTarget::new(pair::HIDDEN.try_into().unwrap());
+        target.offer = offer;
+        target.sessions = SessionUse::ByOrigin { port: 443 };
+        run(tls.handshake(&target).unwrap(), &server);
+        let hello = hello(&flight(&mut tls.handshake(&target).unwrap()));
+        assert!(hello.has_pre_shared_key());
+        let mut features = features(&hello);
+        // Drawn anew for each hello, as the classifier finds.
+        for drawn in ["order", "place of SNI", "first and last"] {
+            features.remove(drawn);
+        }
+        features
+    });
+    assert_eq!(shapes[0], shapes[1]);
 }

@@ -122,6 +122,44 @@ pub enum SessionUse {
 ///
 /// - The connection has to be made inside of [`InfoScope::enter`].
 /// - Everything that it wants to send has to pass the [`Guard`].
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// # use echkit_proto::config::EchConfigList;
+/// # use echkit_proto::key::{EchKey, KeyParams};
+/// use echkit_tls::client::{ClientTls, EchOffer, TlsTarget, Trust};
+/// # use rustls::RootCertStore;
+/// use rustls::{ClientConfig, ClientConnection};
+///
+/// # let site = rcgen::generate_simple_self_signed(vec!["site.test".to_owned()])?;
+/// # let mut roots = RootCertStore::empty();
+/// # roots.add(site.cert.der().clone())?;
+/// # let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+/// # let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(
+/// #     Arc::new(roots), provider.clone()).build()?;
+/// # let own: Arc<ClientConfig> = Arc::new(ClientConfig::builder_with_provider(provider)
+/// #     .with_safe_default_protocol_versions()?
+/// #     .with_webpki_verifier(verifier.clone())
+/// #     .with_no_client_auth());
+/// # let key = EchKey::generate(&KeyParams::new("public.test")?)?;
+/// # let list = EchConfigList::from(key.config().clone());
+/// // `own` is a rustls configuration, `verifier` what it was made with, `list` from DNS.
+/// let tls = ClientTls::builder().like(&own).trust(Trust::verifier(verifier)).build()?;
+/// let mut target = TlsTarget::new("hidden.test".try_into()?);
+/// target.alpn.clone_from(&own.alpn_protocols);
+/// target.offer = EchOffer::real(list.select().chosen.ok_or("no usable config")?);
+///
+/// let mut prepared = tls.prepare(&target)?;
+/// let mut connection = prepared
+///     .scope
+///     .enter(|| ClientConnection::new(prepared.config, prepared.name))?;
+/// let mut flight = Vec::new();
+/// connection.write_tls(&mut flight)?;
+/// prepared.guard.push(&flight)?;
+/// // Now `prepared.guard.cleared()` may be sent.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PreparedClient {
