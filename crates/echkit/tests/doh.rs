@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Reply, Script, https, v4};
+use common::encrypted::{self, EncryptedServer};
+use common::{Reply, Script, https, numbered, v4};
 use echkit::discover::{DiscoverError, discover};
 use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions, Status};
 use echkit::origin::Origin;
@@ -107,27 +108,29 @@ impl DohServer {
         }
     }
 
-    fn resolver(&self) -> Resolver {
-        self.resolver_with(Some(Arc::clone(&self.tls)), Duration::from_secs(20))
-    }
-
-    fn resolver_with(&self, tls: Option<Arc<ClientConfig>>, timeout: Duration) -> Resolver {
-        let options = ResolverOptions {
-            tls,
-            timeout,
-            ..ResolverOptions::default()
-        };
-        let uri = format!(
-            "https://dns.test:{}/dns-query#127.0.0.1",
-            self.address.port()
-        );
-        Resolver::from_uri(&uri, &options).unwrap()
-    }
-
     async fn ask(&self, kind: RecordType) -> Result<echkit::dns::Answer, QueryError> {
         self.resolver()
             .query(&"a.test".parse().unwrap(), kind)
             .await
+    }
+}
+
+impl EncryptedServer for DohServer {
+    fn uri(&self) -> String {
+        let port = self.address.port();
+        format!("https://dns.test:{port}/dns-query#127.0.0.1")
+    }
+
+    fn tls(&self) -> &Arc<ClientConfig> {
+        &self.tls
+    }
+
+    fn script(&self) -> &Arc<Script> {
+        &self.script
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 }
 
@@ -171,30 +174,10 @@ fn zone() -> Arc<Script> {
 
 #[tokio::test]
 async fn queries_are_padded_have_id_zero_and_share_a_connection() {
-    let server = DohServer::start(zone(), Http::Good, b"h2").await;
-    let resolver = server.resolver();
-    assert!(resolver.is_protected() && resolver.looked_up_name().is_none());
-    let mut running = tokio::task::JoinSet::new();
-    for number in 0..50 {
-        let resolver = resolver.clone();
-        let name = match number {
-            0 => "a.test".parse().unwrap(),
-            _ => format!("{number}.test").parse().unwrap(),
-        };
-        running.spawn(async move { resolver.query(&name, RecordType::A).await.unwrap() });
-    }
-    let mut rdata = Vec::new();
-    while let Some(answer) = running.join_next().await {
-        let answer = answer.unwrap();
-        assert!(answer.protected);
-        rdata.extend(answer.rdata);
-    }
-    assert_eq!(rdata, [v4(1)]);
-    assert_eq!(server.script.asked.lock().unwrap().len(), 50);
-    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    let server = DohServer::start(numbered(50), Http::Good, b"h2").await;
+    encrypted::shares_one_connection(&server, 50).await;
     for asked in server.script.asked.lock().unwrap().iter() {
-        assert_eq!(asked.message[..2], [0, 0]);
-        assert_eq!(asked.message.len() % 128, 0);
+        assert_eq!(asked.message[..2], [0, 0], "RFC 8484 §4.1");
     }
 }
 
@@ -245,29 +228,23 @@ async fn http_failures_are_no_answers() {
 
 #[tokio::test]
 async fn a_server_that_is_not_trusted_or_lacks_http2_is_not_asked() {
-    let server = DohServer::start(zone(), Http::Good, b"h2").await;
-    let other = DohServer::start(zone(), Http::Good, b"h2").await;
-    let resolver = server.resolver_with(Some(Arc::clone(&other.tls)), Duration::from_secs(20));
-    let error = resolver
-        .query(&"a.test".parse().unwrap(), RecordType::A)
-        .await
-        .unwrap_err();
-    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
-    let old = DohServer::start(zone(), Http::Good, b"http/1.1").await;
-    let error = old.ask(RecordType::A).await.unwrap_err();
-    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
-    for server in [server, old] {
-        assert!(server.script.asked.lock().unwrap().is_empty());
-    }
+    let server = DohServer::start(numbered(1), Http::Good, b"h2").await;
+    encrypted::is_not_asked_without_trust(&server).await;
+    let old = DohServer::start(numbered(1), Http::Good, b"http/1.1").await;
+    encrypted::cannot_be_asked(&old.resolver()).await;
+    assert!(old.script.asked.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn discovery_over_https_is_protected() {
+    let server = DohServer::start(numbered(1), Http::Good, b"h2").await;
+    encrypted::protects_discovery(&server).await;
     let server = DohServer::start(zone(), Http::Good, b"h2").await;
     let origin = Origin::parse("https://a.test").unwrap();
     let found = discover(&server.resolver(), &origin).await;
     assert!(found.protected && found.error.is_none(), "{found:?}");
-    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    assert_eq!(found.https.as_str(), "found");
+    assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]
@@ -283,8 +260,7 @@ async fn over_a_protected_resolver_a_failed_https_lookup_is_the_end() {
             ("a.test", RecordType::HTTPS, reply.clone()),
         ]);
         let server = DohServer::start(script, Http::Good, b"h2").await;
-        let tls = Some(Arc::clone(&server.tls));
-        let resolver = server.resolver_with(tls, Duration::from_secs(2));
+        let resolver = server.resolver_with(&server.tls, Duration::from_secs(2));
         let origin = Origin::parse("https://a.test").unwrap();
         let found = discover(&resolver, &origin).await;
         assert!(found.endpoints.is_empty(), "{reply:?}");
@@ -318,11 +294,8 @@ async fn the_template_of_a_resolver_is_read_or_refused() {
 
 #[tokio::test]
 async fn a_server_that_only_closes_is_given_up() {
-    let server = DohServer::start(zone(), Http::Close, b"h2").await;
-    let error = server.ask(RecordType::A).await.unwrap_err();
-    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
-    let tries = usize::try_from(ResolverOptions::default().tries).unwrap();
-    assert_eq!(server.connections.load(Ordering::SeqCst), tries);
+    let server = DohServer::start(numbered(1), Http::Close, b"h2").await;
+    encrypted::is_given_up(&server).await;
 }
 
 #[tokio::test]
@@ -349,18 +322,6 @@ async fn a_stream_that_was_refused_is_asked_again_on_another_connection() {
 
 #[tokio::test]
 async fn a_question_without_answer_holds_up_no_other() {
-    let script = Script::new([
-        ("silent.test", RecordType::A, Reply::Silence),
-        ("a.test", RecordType::A, Reply::Records(vec![v4(1)])),
-    ]);
-    let server = DohServer::start(script, Http::Good, b"h2").await;
-    let tls = Some(Arc::clone(&server.tls));
-    let resolver = server.resolver_with(tls, Duration::from_secs(2));
-    let (silent, answered) = ("silent.test".parse().unwrap(), "a.test".parse().unwrap());
-    let (silent, answered) = tokio::join!(
-        resolver.query(&silent, RecordType::A),
-        resolver.query(&answered, RecordType::A)
-    );
-    assert!(matches!(silent, Err(QueryError::Timeout { .. })));
-    assert_eq!(answered.unwrap().rdata, [v4(1)]);
+    let server = DohServer::start(encrypted::one_silent(), Http::Good, b"h2").await;
+    encrypted::silence_holds_up_no_other(&server).await;
 }

@@ -9,10 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
-use common::{Reply, Script, ask_all, numbered, v4};
-use echkit::discover::discover;
-use echkit::dns::{QueryError, RecordType, Resolver, ResolverError, ResolverOptions, Status};
-use echkit::origin::Origin;
+use common::encrypted::{self, EncryptedServer};
+use common::{Script, ask_all, numbered};
+use echkit::dns::{QueryError, RecordType, Resolver, ResolverError, ResolverOptions};
 use h3::error::Code;
 use h3::server::{RequestResolver, RequestStream};
 use http::{Method, Request, Response};
@@ -102,30 +101,29 @@ impl Doh3Server {
         }
     }
 
-    fn resolver(&self) -> Resolver {
-        self.resolver_with(&self.tls, Duration::from_secs(30))
-    }
-
-    fn resolver_with(&self, tls: &Arc<ClientConfig>, timeout: Duration) -> Resolver {
-        let options = ResolverOptions {
-            tls: Some(Arc::clone(tls)),
-            timeout,
-            tries: 3,
-            ..ResolverOptions::default()
-        };
-        let port = self.address.port();
-        let uri = format!("h3://dns.test:{port}/dns-query{{?dns}}#127.0.0.1");
-        Resolver::from_uri(&uri, &options).unwrap()
-    }
-
-    fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
-
     async fn error(&self) -> QueryError {
         let name = "1.test".parse().unwrap();
         let asked = self.resolver().query(&name, RecordType::A).await;
         asked.unwrap_err()
+    }
+}
+
+impl EncryptedServer for Doh3Server {
+    fn uri(&self) -> String {
+        let port = self.address.port();
+        format!("h3://dns.test:{port}/dns-query{{?dns}}#127.0.0.1")
+    }
+
+    fn tls(&self) -> &Arc<ClientConfig> {
+        &self.tls
+    }
+
+    fn script(&self) -> &Arc<Script> {
+        &self.script
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 }
 
@@ -233,13 +231,9 @@ async fn serve_raw(connection: Connection, octets: &[u8]) {
 #[tokio::test]
 async fn each_question_has_a_request_of_one_connection() {
     let server = Doh3Server::start(numbered(50), Manners::LastFirst(50)).await;
-    let resolver = server.resolver();
-    assert!(resolver.is_protected() && resolver.looked_up_name().is_none());
-    ask_all(&resolver, 50).await;
-    assert_eq!(server.connections(), 1);
+    encrypted::shares_one_connection(&server, 50).await;
     for asked in server.script.asked.lock().unwrap().iter() {
         assert_eq!(asked.message[..2], [0, 0], "RFC 8484 §4.1");
-        assert_eq!(asked.message.len() % 128, 0, "RFC 8467 §4.1");
     }
 }
 
@@ -267,9 +261,7 @@ async fn a_resolver_that_goes_closes_its_connection() {
 #[tokio::test]
 async fn an_http3_server_that_only_closes_is_given_up() {
     let server = Doh3Server::start(numbered(1), Manners::Close(0)).await;
-    let error = server.error().await;
-    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
-    assert_eq!(server.connections(), 3);
+    encrypted::is_given_up(&server).await;
 }
 
 #[tokio::test]
@@ -397,37 +389,17 @@ async fn what_a_cache_has_kept_has_aged_over_http3() {
 
 #[tokio::test]
 async fn a_request_without_answer_holds_up_no_other() {
-    let script = Script::new([
-        ("silent.test", RecordType::A, Reply::Silence),
-        ("1.test", RecordType::A, Reply::Records(vec![v4(1)])),
-    ]);
-    let server = Doh3Server::start(script, Manners::Good).await;
-    let resolver = server.resolver_with(&server.tls, Duration::from_secs(3));
-    let name = "silent.test".parse().unwrap();
-    let silent = resolver.query(&name, RecordType::A);
-    let (silent, ()) = tokio::join!(silent, ask_all(&resolver, 1));
-    let error = silent.unwrap_err();
-    assert!(matches!(error, QueryError::Timeout { .. }), "{error}");
-    // The next question is asked on a connection of its own.
-    resolver.clear_cache();
-    ask_all(&resolver, 1).await;
-    assert_eq!(server.connections(), 2);
+    let server = Doh3Server::start(encrypted::one_silent(), Manners::Good).await;
+    encrypted::silence_holds_up_no_other(&server).await;
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_trusted_or_lacks_http3_is_not_asked() {
     let server = Doh3Server::start(numbered(1), Manners::Good).await;
-    let (_, other) = common::tls(&["dns.test"], b"h3");
-    let resolver = server.resolver_with(&Arc::new(other), Duration::from_secs(30));
-    let name = "1.test".parse().unwrap();
-    let error = resolver.query(&name, RecordType::A).await.unwrap_err();
-    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
+    encrypted::is_not_asked_without_trust(&server).await;
     let doq = Doh3Server::start_with(numbered(1), Manners::Good, b"doq").await;
-    let error = doq.error().await;
-    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
-    for server in [server, doq] {
-        assert!(server.script.asked.lock().unwrap().is_empty());
-    }
+    encrypted::cannot_be_asked(&doq.resolver()).await;
+    assert!(doq.script.asked.lock().unwrap().is_empty());
 }
 
 #[test]
@@ -448,16 +420,6 @@ fn its_uri_needs_tls_and_addresses_that_are_some() {
 
 #[tokio::test]
 async fn over_http3_discovery_is_protected() {
-    let script = Script::new([("a.test", RecordType::A, Reply::Records(vec![v4(1)]))]);
-    let server = Doh3Server::start(script, Manners::Good).await;
-    let resolver = server.resolver();
-    let found = discover(&resolver, &Origin::parse("https://a.test").unwrap()).await;
-    assert!(found.protected && found.error.is_none(), "{found:?}");
-    assert_eq!(found.https.as_str(), "none");
-    let gone = resolver
-        .query(&"gone.test".parse().unwrap(), RecordType::A)
-        .await
-        .unwrap();
-    assert_eq!(gone.status, Status::NxDomain);
-    assert_eq!(server.connections(), 1);
+    let server = Doh3Server::start(numbered(1), Manners::Good).await;
+    encrypted::protects_discovery(&server).await;
 }

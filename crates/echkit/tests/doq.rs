@@ -6,12 +6,10 @@ mod common;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use common::{Reply, Script, ask_all, numbered, v4};
-use echkit::discover::discover;
-use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions, Status};
-use echkit::origin::Origin;
+use common::encrypted::{self, EncryptedServer};
+use common::{Script, ask_all, numbered};
+use echkit::dns::{QueryError, RecordType};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, SendStream, VarInt};
 use rustls::ClientConfig;
@@ -71,20 +69,19 @@ impl DoqServer {
             tls: Arc::new(tls),
         }
     }
+}
 
-    fn resolver(&self) -> Resolver {
-        self.resolver_with(&self.tls, Duration::from_secs(30))
+impl EncryptedServer for DoqServer {
+    fn uri(&self) -> String {
+        format!("quic://dns.test:{}#127.0.0.1", self.address.port())
     }
 
-    fn resolver_with(&self, tls: &Arc<ClientConfig>, timeout: Duration) -> Resolver {
-        let options = ResolverOptions {
-            tls: Some(Arc::clone(tls)),
-            timeout,
-            tries: 3,
-            ..ResolverOptions::default()
-        };
-        let uri = format!("quic://dns.test:{}#127.0.0.1", self.address.port());
-        Resolver::from_uri(&uri, &options).unwrap()
+    fn tls(&self) -> &Arc<ClientConfig> {
+        &self.tls
+    }
+
+    fn script(&self) -> &Arc<Script> {
+        &self.script
     }
 
     fn connections(&self) -> usize {
@@ -150,13 +147,9 @@ async fn serve(connection: Connection, script: &Script, manners: Manners) {
 #[tokio::test]
 async fn each_question_has_a_stream_of_one_connection() {
     let server = DoqServer::start(numbered(50), Manners::LastFirst(50)).await;
-    let resolver = server.resolver();
-    assert!(resolver.is_protected() && resolver.looked_up_name().is_none());
-    ask_all(&resolver, 50).await;
-    assert_eq!(server.connections(), 1);
+    encrypted::shares_one_connection(&server, 50).await;
     for asked in server.script.asked.lock().unwrap().iter() {
         assert_eq!(asked.message[..2], [0, 0], "RFC 9250 §4.2.1");
-        assert_eq!(asked.message.len() % 128, 0, "RFC 9250 §5.4");
     }
 }
 
@@ -173,14 +166,7 @@ async fn a_connection_that_was_closed_is_replaced() {
 #[tokio::test]
 async fn a_server_that_only_closes_is_given_up() {
     let server = DoqServer::start(numbered(1), Manners::Close(0)).await;
-    let name = "1.test".parse().unwrap();
-    let error = server
-        .resolver()
-        .query(&name, RecordType::A)
-        .await
-        .unwrap_err();
-    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
-    assert_eq!(server.connections(), 3);
+    encrypted::is_given_up(&server).await;
 }
 
 #[tokio::test]
@@ -210,42 +196,18 @@ async fn what_breaks_the_protocol_is_no_answer() {
 
 #[tokio::test]
 async fn a_question_without_answer_holds_up_no_other() {
-    let script = Script::new([
-        ("silent.test", RecordType::A, Reply::Silence),
-        ("1.test", RecordType::A, Reply::Records(vec![v4(1)])),
-    ]);
-    let server = DoqServer::start(script, Manners::Good).await;
-    let resolver = server.resolver_with(&server.tls, Duration::from_secs(3));
-    let name = "silent.test".parse().unwrap();
-    let silent = resolver.query(&name, RecordType::A);
-    let (silent, ()) = tokio::join!(silent, ask_all(&resolver, 1));
-    let error = silent.unwrap_err();
-    assert!(matches!(error, QueryError::Timeout { .. }), "{error}");
+    let server = DoqServer::start(encrypted::one_silent(), Manners::Good).await;
+    encrypted::silence_holds_up_no_other(&server).await;
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_trusted_is_not_asked() {
     let server = DoqServer::start(numbered(1), Manners::Good).await;
-    let (_, other) = common::tls(&["dns.test"], b"doq");
-    let resolver = server.resolver_with(&Arc::new(other), Duration::from_secs(30));
-    let name = "1.test".parse().unwrap();
-    let error = resolver.query(&name, RecordType::A).await.unwrap_err();
-    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
-    assert!(server.script.asked.lock().unwrap().is_empty());
+    encrypted::is_not_asked_without_trust(&server).await;
 }
 
 #[tokio::test]
 async fn over_quic_discovery_is_protected() {
-    let script = Script::new([("a.test", RecordType::A, Reply::Records(vec![v4(1)]))]);
-    let server = DoqServer::start(script, Manners::Good).await;
-    let resolver = server.resolver();
-    let found = discover(&resolver, &Origin::parse("https://a.test").unwrap()).await;
-    assert!(found.protected && found.error.is_none(), "{found:?}");
-    assert_eq!(found.https.as_str(), "none");
-    let gone = resolver
-        .query(&"gone.test".parse().unwrap(), RecordType::A)
-        .await
-        .unwrap();
-    assert_eq!(gone.status, Status::NxDomain);
-    assert_eq!(server.connections(), 1);
+    let server = DoqServer::start(numbered(1), Manners::Good).await;
+    encrypted::protects_discovery(&server).await;
 }

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
+use common::encrypted::{self, EncryptedServer};
 use common::{Reply, Script, ask_all, https, numbered, v4};
 use echkit::discover::{DiscoverError, DiscoverOptions, Warning, discover, discover_with};
 use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions, Status};
@@ -72,20 +72,19 @@ impl DotServer {
             tls: Arc::new(tls),
         }
     }
+}
 
-    fn resolver(&self) -> Resolver {
-        self.resolver_with(&self.tls, "dns.test", Duration::from_secs(30))
+impl EncryptedServer for DotServer {
+    fn uri(&self) -> String {
+        format!("tls://dns.test:{}#127.0.0.1", self.address.port())
     }
 
-    fn resolver_with(&self, tls: &Arc<ClientConfig>, host: &str, timeout: Duration) -> Resolver {
-        let options = ResolverOptions {
-            tls: Some(Arc::clone(tls)),
-            timeout,
-            tries: 3,
-            ..ResolverOptions::default()
-        };
-        let uri = format!("tls://{host}:{}#127.0.0.1", self.address.port());
-        Resolver::from_uri(&uri, &options).unwrap()
+    fn tls(&self) -> &Arc<ClientConfig> {
+        &self.tls
+    }
+
+    fn script(&self) -> &Arc<Script> {
+        &self.script
     }
 
     fn connections(&self) -> usize {
@@ -135,16 +134,10 @@ async fn send(stream: &mut Stream, message: &[u8]) -> std::io::Result<()> {
 #[tokio::test]
 async fn questions_share_a_connection_and_answers_come_in_any_order() {
     let server = DotServer::start(numbered(100), Manners::LastFirst(100)).await;
-    let resolver = server.resolver();
-    assert!(resolver.is_protected() && resolver.looked_up_name().is_none());
-    ask_all(&resolver, 100).await;
-    assert_eq!(server.connections(), 1);
+    encrypted::shares_one_connection(&server, 100).await;
     let asked = server.script.asked.lock().unwrap();
     let ids: HashSet<&[u8]> = asked.iter().map(|asked| &asked.message[..2]).collect();
     assert_eq!(ids.len(), 100);
-    for asked in asked.iter() {
-        assert_eq!(asked.message.len() % 128, 0, "RFC 8467 §4.1");
-    }
 }
 
 #[tokio::test]
@@ -165,14 +158,7 @@ async fn a_connection_that_was_closed_is_replaced() {
 #[tokio::test]
 async fn a_server_that_only_closes_is_given_up() {
     let server = DotServer::start(numbered(1), Manners::Close(0)).await;
-    let name = "1.test".parse().unwrap();
-    let error = server
-        .resolver()
-        .query(&name, RecordType::A)
-        .await
-        .unwrap_err();
-    assert!(matches!(error, QueryError::Transport { .. }), "{error}");
-    assert_eq!(server.connections(), 3);
+    encrypted::is_given_up(&server).await;
 }
 
 #[tokio::test]
@@ -184,21 +170,8 @@ async fn what_nobody_asked_for_is_passed_over() {
 
 #[tokio::test]
 async fn a_question_without_answer_holds_up_no_other() {
-    let script = Script::new([
-        ("silent.test", RecordType::A, Reply::Silence),
-        ("1.test", RecordType::A, Reply::Records(vec![v4(1)])),
-    ]);
-    let server = DotServer::start(script, Manners::Good).await;
-    let resolver = server.resolver_with(&server.tls, "dns.test", Duration::from_secs(3));
-    let name = "silent.test".parse().unwrap();
-    let silent = resolver.query(&name, RecordType::A);
-    let (silent, ()) = tokio::join!(silent, ask_all(&resolver, 1));
-    let error = silent.unwrap_err();
-    assert!(matches!(error, QueryError::Timeout { .. }), "{error}");
-    // The path was in doubt, and is tried anew.
-    resolver.clear_cache();
-    ask_all(&resolver, 1).await;
-    assert_eq!(server.connections(), 2);
+    let server = DotServer::start(encrypted::one_silent(), Manners::Good).await;
+    encrypted::silence_holds_up_no_other(&server).await;
 }
 
 #[tokio::test]
@@ -228,16 +201,13 @@ async fn refusals_and_broken_answers_are_told_apart() {
 #[tokio::test]
 async fn a_server_that_is_not_trusted_is_not_asked() {
     let server = DotServer::start(numbered(1), Manners::Good).await;
-    let other = DotServer::start(numbered(1), Manners::Good).await;
-    let patience = Duration::from_secs(30);
-    for resolver in [
-        server.resolver_with(&other.tls, "dns.test", patience),
-        server.resolver_with(&server.tls, "else.test", patience),
-    ] {
-        let name = "1.test".parse().unwrap();
-        let error = resolver.query(&name, RecordType::A).await.unwrap_err();
-        assert!(matches!(error, QueryError::Transport { .. }), "{error}");
-    }
+    encrypted::is_not_asked_without_trust(&server).await;
+    let options = ResolverOptions {
+        tls: Some(Arc::clone(&server.tls)),
+        ..ResolverOptions::default()
+    };
+    let uri = server.uri().replace("dns.test", "else.test");
+    encrypted::cannot_be_asked(&Resolver::from_uri(&uri, &options).unwrap()).await;
     assert!(server.script.asked.lock().unwrap().is_empty());
 }
 
