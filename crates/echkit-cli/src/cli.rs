@@ -201,7 +201,7 @@ pub(crate) struct GetArgs {
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) max_time: Option<Duration>,
 
-    /// Give up connecting after this many seconds
+    /// Give up connecting (DNS, TCP and TLS together) after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) connect_timeout: Option<Duration>,
 

@@ -14,12 +14,16 @@
 //! - Once an endpoint with ECH was reached, none without follows: what came after was no
 //!   authenticated word that ECH is off (RFC 9849 §6.1.6).
 //!
+//! No answer makes a race long or costly: [`MAX_ADDRESSES`] of each answer and each list of hints
+//! are used, [`MAX_STARTS`] attempts are started in all, and each address is looked at a bounded
+//! number of times. How long the race may take is the caller's to say.
+//!
 //! ```
 //! use core::time::Duration;
-//! use echkit_proto::race::{Action, Endpoint, Family, Query, Race, Settings, Target};
+//! use echkit_proto::race::{Action, Family, Query, Race, RaceEndpoint, RaceSettings, Target};
 //!
 //! let at = Duration::from_millis;
-//! let mut race = Race::new(Settings::default());
+//! let mut race = Race::new(RaceSettings::default());
 //! // HTTPS, AAAA and A are asked for at the same time.
 //! assert_eq!(race.poll(at(0)), Some(Action::Ask(Query::Https)));
 //! assert_eq!(race.poll(at(0)), Some(Action::Ask(Query::Addresses(Target::OWN, Family::V6))));
@@ -27,11 +31,13 @@
 //!
 //! race.addresses(at(20), Target::OWN, Family::V4, ["192.0.2.1".parse().unwrap()]);
 //! assert_eq!(race.poll(at(20)), None);
-//! race.settle(at(30), [Endpoint::new(Target::OWN, 443).with_ech()]);
+//! // An endpoint carries a value of the caller's, which comes back with each start.
+//! race.settle(at(30), [RaceEndpoint::new(Target::OWN, 443, "what to offer there").with_ech()]);
 //! // AAAA may follow within the resolution delay, which counts from the first address.
 //! assert_eq!(race.poll(at(30)), None);
 //! assert_eq!(race.wake_at(), Some(at(70)));
-//! assert!(matches!(race.poll(at(70)), Some(Action::Start(_))));
+//! let Some(Action::Start(start)) = race.poll(at(70)) else { panic!() };
+//! assert_eq!(start.value, "what to offer there");
 //! ```
 
 mod places;
@@ -40,12 +46,22 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
-use places::{Missing, Places};
+use places::{Missing, Places, Spot};
+
+/// Addresses used of one answer, or of the hints of one family in one record; the others are
+/// dropped. Far more than a service needs (a name with twenty is rare), and few enough that a
+/// hostile answer with thousands, or a list of 16,000 hints, costs no more than an honest one.
+pub const MAX_ADDRESSES: usize = 64;
+
+/// Attempts started in one race, at most. With the usual delay between attempts it takes half a
+/// minute to get there; who has not been reached by then is not going to be. It bounds what a
+/// hostile zone can make its visitors do to somebody else's addresses.
+pub const MAX_STARTS: usize = 128;
 
 /// How a race is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Settings {
+pub struct RaceSettings {
     /// From the start of one attempt to that of the next: the Connection Attempt Delay.
     pub attempt_delay: Duration,
     /// How long to wait for better answers once there is an address: the Resolution Delay.
@@ -58,9 +74,9 @@ pub struct Settings {
     pub v4: bool,
 }
 
-impl Default for Settings {
-    /// The values that the draft recommends. It has no limit on attempts; six blackholed ones are
-    /// enough for a client that means no harm.
+impl Default for RaceSettings {
+    /// The values that the draft recommends. It has no limit on attempts at the same time; after
+    /// six that hang, a seventh is unlikely to do better.
     fn default() -> Self {
         Self {
             attempt_delay: Duration::from_millis(250),
@@ -72,7 +88,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl RaceSettings {
     /// The Connection Attempt Delay must not be shorter than this (draft, "Connection Attempts").
     pub const LEAST_ATTEMPT_DELAY: Duration = Duration::from_millis(10);
 
@@ -127,10 +143,11 @@ impl Target {
     pub const OWN: Self = Self(0);
 }
 
-/// A place at which the origin can be reached.
+/// A place at which the origin can be reached, with a value of the caller's that comes back in
+/// each [`Start`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Endpoint {
+pub struct RaceEndpoint<T> {
     /// Whose addresses to connect to.
     pub target: Target,
     /// The port to connect to.
@@ -139,16 +156,19 @@ pub struct Endpoint {
     pub ech: bool,
     /// Addresses to use until answers arrive, or when there are none (RFC 9460 §7.3).
     pub hints: Vec<IpAddr>,
+    /// The caller's: what to do there.
+    pub value: T,
 }
 
-impl Endpoint {
+impl<T> RaceEndpoint<T> {
     /// An endpoint without ECH and hints.
-    pub fn new(target: Target, port: u16) -> Self {
+    pub fn new(target: Target, port: u16, value: T) -> Self {
         Self {
             target,
             port,
             ech: false,
             hints: Vec::new(),
+            value,
         }
     }
 
@@ -183,22 +203,22 @@ pub struct AttemptId(usize);
 
 /// A connection to start, up to the end of its TLS handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
+pub struct Start<T> {
     /// Its number.
     pub attempt: AttemptId,
-    /// The endpoint's place in the list that [`Race::settle`] was given.
-    pub endpoint: usize,
     /// Where to connect to.
     pub address: SocketAddr,
+    /// What the endpoint carries.
+    pub value: T,
 }
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum Action<T> {
     /// Ask in DNS.
     Ask(Query),
     /// Connect.
-    Start(Start),
+    Start(Start<T>),
     /// Close what was started.
     Cancel(AttemptId),
 }
@@ -210,7 +230,7 @@ pub enum Failure {
     Unreachable,
     /// A connection was made and broke, or took too long. Another address may do better.
     Broken,
-    /// The endpoint answered and is of no use, whatever its address.
+    /// The endpoint answered and cannot be used, whatever its address.
     Refused,
     /// This is the answer: nothing else may be tried.
     Final,
@@ -225,36 +245,38 @@ pub enum Outcome {
     Lost,
 }
 
-/// A race for one connection.
+/// A race for one connection, between endpoints that carry a `T`.
 #[derive(Debug)]
-pub struct Race {
-    settings: Settings,
-    places: Places,
+pub struct Race<T> {
+    settings: RaceSettings,
+    places: Places<T>,
     /// When the HTTPS answer was settled.
     settled: Option<Duration>,
-    running: Vec<Running>,
+    running: Vec<RunningAttempt>,
     started: usize,
     /// Whether an endpoint with ECH was connected to.
     ech_reached: bool,
     /// No attempt is to start before, while others run.
     next_start: Duration,
-    due: VecDeque<Action>,
+    questions: VecDeque<Query>,
+    cancelled: VecDeque<AttemptId>,
     wake: Option<Duration>,
     outcome: Option<Outcome>,
 }
 
 #[derive(Debug)]
-struct Running {
-    start: Start,
+struct RunningAttempt {
+    attempt: AttemptId,
+    spot: Spot,
     ech: bool,
     since: Duration,
     /// How long TCP took, the first time.
     round_trip: Option<Duration>,
 }
 
-impl Race {
+impl<T: Clone> Race<T> {
     /// A race that begins now.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: RaceSettings) -> Self {
         let mut race = Self {
             places: Places::new(settings),
             settings,
@@ -263,7 +285,8 @@ impl Race {
             started: 0,
             ech_reached: false,
             next_start: Duration::ZERO,
-            due: VecDeque::from([Action::Ask(Query::Https)]),
+            questions: VecDeque::from([Query::Https]),
+            cancelled: VecDeque::new(),
             wake: None,
             outcome: None,
         };
@@ -276,7 +299,7 @@ impl Race {
     /// This is also to be called when there are no records, when they are malformed, or when the
     /// question failed and the client may go on without (RFC 9460 §3); the endpoints are then
     /// those that such a client has. Call it once.
-    pub fn settle(&mut self, now: Duration, endpoints: impl IntoIterator<Item = Endpoint>) {
+    pub fn settle(&mut self, now: Duration, endpoints: impl IntoIterator<Item = RaceEndpoint<T>>) {
         if self.settled.is_some() || self.outcome.is_some() {
             return;
         }
@@ -313,29 +336,29 @@ impl Race {
         self.ech_reached |= ech;
         // The draft, "Determining successful connection establishment": leave TLS its time. One
         // round trip for the handshake, and one for a HelloRetryRequest or a slow server.
-        let patience = (round_trip * 2).min(MAX_ATTEMPT_DELAY);
-        self.next_start = self.next_start.max(now + patience);
+        let patience = round_trip.saturating_mul(2).min(MAX_ATTEMPT_DELAY);
+        self.next_start = self.next_start.max(now.saturating_add(patience));
     }
 
     /// An attempt connects once more, by what the server told it (RFC 9849 §6.1.6). That counts as
     /// a start: the next one waits as long as after any other.
     pub fn restarted(&mut self, now: Duration, attempt: AttemptId) {
         if self.find(attempt).is_some() {
-            self.next_start = self.next_start.max(now + self.delay());
+            self.next_start = self.next_start.max(now.saturating_add(self.delay()));
         }
     }
 
     /// An attempt ended well. The others are to be cancelled.
     pub fn won(&mut self, attempt: AttemptId) {
         if self.outcome.is_none() && self.find(attempt).is_some() {
-            self.running.retain(|r| r.start.attempt != attempt);
+            self.running.retain(|r| r.attempt != attempt);
             self.finish(Outcome::Won(attempt));
         }
     }
 
     /// An attempt failed.
     pub fn failed(&mut self, now: Duration, attempt: AttemptId, failure: Failure) {
-        let Some(at) = self.running.iter().position(|r| r.start.attempt == attempt) else {
+        let Some(at) = self.running.iter().position(|r| r.attempt == attempt) else {
             return;
         };
         let running = self.running.remove(at);
@@ -344,7 +367,7 @@ impl Race {
         self.next_start = now;
         match failure {
             Failure::Unreachable | Failure::Broken => {}
-            Failure::Refused => self.places.close(running.start.endpoint),
+            Failure::Refused => self.places.close(running.spot),
             Failure::Final => self.finish(Outcome::Lost),
         }
     }
@@ -358,10 +381,13 @@ impl Race {
 
     /// The next thing to be done now; `None` when there is nothing before [`Race::wake_at`] or
     /// before something happens.
-    pub fn poll(&mut self, now: Duration) -> Option<Action> {
+    pub fn poll(&mut self, now: Duration) -> Option<Action<T>> {
         self.wake = None;
-        if let Some(action) = self.due.pop_front() {
-            return Some(action);
+        if let Some(attempt) = self.cancelled.pop_front() {
+            return Some(Action::Cancel(attempt));
+        }
+        if let Some(query) = self.questions.pop_front() {
+            return Some(Action::Ask(query));
         }
         let settled = self.settled?;
         if self.outcome.is_some() {
@@ -372,11 +398,12 @@ impl Race {
         if ech && let Some(at) = self.running.iter().position(|r| !r.ech) {
             // An address with ECH turned up late.
             let running = self.running.remove(at);
-            self.places.untry(&running.start);
+            self.places.untry(running.spot);
             self.next_start = now;
-            return Some(Action::Cancel(running.start.attempt));
+            return Some(Action::Cancel(running.attempt));
         }
-        if !ech && (self.ech_reached || !self.places.may_succeed(false)) {
+        let exhausted = self.started >= MAX_STARTS;
+        if exhausted || !ech && (self.ech_reached || !self.places.may_succeed(false)) {
             if self.running.is_empty() {
                 self.finish(Outcome::Lost);
             }
@@ -385,17 +412,18 @@ impl Race {
         self.start(now, settled, ech)
     }
 
-    fn start(&mut self, now: Duration, settled: Duration, ech: bool) -> Option<Action> {
+    fn start(&mut self, now: Duration, settled: Duration, ech: bool) -> Option<Action<T>> {
         if self.running.len() >= self.settings.max_attempts.max(1) {
             return None;
         }
         let next = self.places.next(ech)?;
+        let resolution_delay = self.settings.resolution_delay;
         let mut not_before = match next.missing {
             None => Duration::ZERO,
             // The better family of the same endpoint, from its first address on.
-            Some(Missing::Family { since }) => since + self.settings.resolution_delay,
+            Some(Missing::Family { since }) => since.saturating_add(resolution_delay),
             // A better endpoint altogether.
-            Some(Missing::Endpoint) => settled + self.settings.resolution_delay,
+            Some(Missing::Endpoint) => settled.saturating_add(resolution_delay),
         };
         if !self.running.is_empty() {
             not_before = not_before.max(self.next_start);
@@ -404,25 +432,22 @@ impl Race {
             self.wake = Some(not_before);
             return None;
         }
-        let start = Start {
-            attempt: AttemptId(self.started),
-            endpoint: next.place,
-            address: next.address,
-        };
+        let attempt = AttemptId(self.started);
+        let value = self.places.take(next.spot);
         self.started += 1;
-        self.places.take(&start);
-        self.running.push(Running {
-            start,
+        self.running.push(RunningAttempt {
+            attempt,
+            spot: next.spot,
             ech,
             since: now,
             round_trip: None,
         });
-        self.next_start = now
-            + self
-                .settings
-                .attempt_delay
-                .max(Settings::LEAST_ATTEMPT_DELAY);
-        Some(Action::Start(start))
+        self.next_start = now.saturating_add(self.delay());
+        Some(Action::Start(Start {
+            attempt,
+            address: next.spot.address,
+            value,
+        }))
     }
 
     /// When to call [`Race::poll`] again if nothing else happens. Valid after it returned `None`.
@@ -438,30 +463,26 @@ impl Race {
     fn delay(&self) -> Duration {
         self.settings
             .attempt_delay
-            .max(Settings::LEAST_ATTEMPT_DELAY)
+            .max(RaceSettings::LEAST_ATTEMPT_DELAY)
     }
 
     fn ask(&mut self, target: Target) {
         for family in Family::BOTH {
             if self.settings.allows(family) && self.places.expect(target, family) {
-                let query = Query::Addresses(target, family);
-                self.due.push_back(Action::Ask(query));
+                self.questions.push_back(Query::Addresses(target, family));
             }
         }
     }
 
-    fn find(&mut self, attempt: AttemptId) -> Option<&mut Running> {
-        self.running.iter_mut().find(|r| r.start.attempt == attempt)
+    fn find(&mut self, attempt: AttemptId) -> Option<&mut RunningAttempt> {
+        self.running.iter_mut().find(|r| r.attempt == attempt)
     }
 
     fn finish(&mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
-        self.due.clear();
-        self.due.extend(
-            self.running
-                .drain(..)
-                .map(|r| Action::Cancel(r.start.attempt)),
-        );
+        self.questions.clear();
+        self.cancelled
+            .extend(self.running.drain(..).map(|running| running.attempt));
     }
 }
 

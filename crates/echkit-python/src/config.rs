@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use echkit::server::{self, EchKeyHandle, EchServer};
 use echkit::tls::{
-    ClientHandshake, ClientSetupError, ClientTls, EchOffer, OuterName, RealOffer, SessionUse,
-    TlsTarget, Trust,
+    ClientHandshake, ClientSetupError, ClientTls, EchOffer, OuterName, SessionUse, TlsTarget, Trust,
 };
 use echkit_proto::config::{Chosen, EchConfigList};
 use pkcs8::EncryptedPrivateKeyInfoRef;
@@ -359,12 +358,9 @@ impl Settings {
         let mut target = TlsTarget::new(name);
         target.alpn.clone_from(&self.alpn);
         target.sessions = SessionUse::Store(sessions);
+        target.outer_sni.clone_from(&self.outer_name);
         target.offer = match &self.ech {
-            Some(chosen) => {
-                let mut offer = RealOffer::new(chosen.clone());
-                offer.outer_sni.clone_from(&self.outer_name);
-                EchOffer::Real(Box::new(offer))
-            }
+            Some(chosen) => EchOffer::real(chosen.clone()),
             None if self.grease => EchOffer::Grease,
             None => EchOffer::None,
         };

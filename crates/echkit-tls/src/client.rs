@@ -20,9 +20,11 @@ mod trusted_leaf;
 pub use crate::error::{ClientSetupError, TrustOrigin};
 pub use crate::retry_configs::retry_configs;
 pub use connection::{ClientTls, ClientTlsBuilder, default_provider};
-pub use echkit_proto::client::{Guard, GuardError, Offering, SeenHello};
+pub use echkit_proto::client::{
+    ConfigSource, EchOffer, Guard, GuardError, Offering, RealOffer, SeenHello,
+};
 pub use outcome::{OfferOutcome, Rejection};
 pub use outer_name::OuterName;
 pub use real_offer::InfoScope;
-pub use target::{ClientHandshake, EchOffer, PreparedClient, RealOffer, SessionUse, TlsTarget};
+pub use target::{ClientHandshake, PreparedClient, SessionUse, TlsTarget};
 pub use trust::Trust;

@@ -33,12 +33,11 @@ fn ech_list() -> EchConfigList {
 }
 
 fn target(offer: EchOffer) -> TlsTarget {
-    TlsTarget {
-        name: ServerName::try_from(HIDDEN).unwrap(),
-        alpn: vec![b"h2".to_vec()],
-        offer,
-        sessions: SessionUse::ByOrigin { port: 443 },
-    }
+    let mut target = TlsTarget::new(ServerName::try_from(HIDDEN).unwrap());
+    target.alpn = vec![b"h2".to_vec()];
+    target.offer = offer;
+    target.sessions = SessionUse::ByOrigin { port: 443 };
+    target
 }
 
 fn flight(connection: &mut ClientConnection) -> Vec<u8> {

@@ -20,11 +20,10 @@ use pair::{HIDDEN, PUBLIC, Pki, chosen, contains, flight, hello, key_with, run, 
 const COVER: &str = "cover.test";
 
 fn target(key: &EchKey, outer: Option<&str>) -> TlsTarget {
-    let mut offer = RealOffer::new(chosen(key));
-    offer.outer_sni = outer.map(|name| OuterName::new(name).unwrap());
     let mut target = TlsTarget::new(ServerName::try_from(HIDDEN).unwrap());
     target.alpn = vec![b"h2".to_vec()];
-    target.offer = EchOffer::Real(Box::new(offer));
+    target.offer = EchOffer::real(chosen(key));
+    target.outer_sni = outer.map(|name| OuterName::new(name).unwrap());
     target.sessions = SessionUse::ByOrigin { port: 443 };
     target
 }

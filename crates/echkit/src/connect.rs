@@ -4,10 +4,12 @@
 //! [`Connector`] serves any protocol over TLS; [`Client`](crate::Client) speaks HTTP over it.
 
 mod attempt;
+mod attempt_log;
 mod attempt_outcome;
 mod attempt_progress;
 mod candidate;
 mod connection;
+mod connection_plan;
 mod connection_request;
 pub(crate) mod connection_settings;
 mod connector;
@@ -16,6 +18,7 @@ mod deadline;
 mod discovery_options;
 mod ech_findings;
 mod establish;
+mod established;
 mod grease_refusal;
 mod guarded;
 mod handshake;

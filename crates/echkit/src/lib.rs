@@ -57,10 +57,10 @@ pub mod discover;
 pub mod dns;
 pub mod error;
 pub mod http;
+mod keyed_futures;
 pub mod origin;
 pub mod policy;
 pub mod report;
-mod running;
 pub mod server;
 pub mod tls;
 

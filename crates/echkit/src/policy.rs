@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use echkit_proto::race;
+use echkit_proto::race::RaceSettings;
 use serde::{Deserialize, Serialize};
 
 /// How much Encrypted Client Hello a connection needs.
@@ -65,17 +65,36 @@ impl FromStr for EchMode {
 #[error("`{0}` is not an ECH mode: use off, grease, prefer or require")]
 pub struct UnknownEchMode(String);
 
-/// How long each step may take. `None` means without limit.
+/// How long a connection and its steps may take. `None` means without limit, and so does a
+/// duration that goes past the end of the clock.
+///
+/// ```
+/// use std::time::Duration;
+/// use echkit::policy::Timeouts;
+///
+/// let timeouts = Timeouts::default()
+///     .with_connect(Duration::from_secs(2))
+///     .with_total(Duration::from_secs(30))
+///     .with_response(None);
+/// assert_eq!(timeouts.connect, Some(Duration::from_secs(2)));
+/// assert_eq!(timeouts.response, None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
+    /// A connection, up to the end of its TLS handshake: DNS, TCP and TLS together, with every
+    /// attempt and retry. No attempt starts after it. The limits of the steps below hold within
+    /// it.
+    pub connect: Option<Duration>,
     /// All DNS queries of one connection together.
     pub dns: Option<Duration>,
     /// One TCP connection to one address.
-    pub connect: Option<Duration>,
-    /// One TLS handshake, on a TCP connection that is already there.
+    pub tcp: Option<Duration>,
+    /// One TLS handshake, on a TCP connection that is already there. A server that sends nothing
+    /// in answer to a hello with GREASE gets another without it after three seconds, or after half
+    /// of what is left.
     pub handshake: Option<Duration>,
-    /// A whole connection with every attempt and retry; for HTTP, until the response's head.
+    /// A request until the response's head, the connection included.
     pub response: Option<Duration>,
     /// Everything; for HTTP, until the end of the response's body.
     pub total: Option<Duration>,
@@ -84,13 +103,59 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            // One address that is lost in the network and one slow handshake.
+            connect: Some(Duration::from_secs(30)),
             dns: Some(Duration::from_secs(10)),
-            connect: Some(Duration::from_secs(10)),
+            tcp: Some(Duration::from_secs(10)),
             handshake: Some(Duration::from_secs(15)),
             response: Some(Duration::from_secs(60)),
             // How long a body may take depends on what is in it.
             total: None,
         }
+    }
+}
+
+impl Timeouts {
+    /// The same with another limit for the connection.
+    #[must_use]
+    pub fn with_connect(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.connect = limit.into();
+        self
+    }
+
+    /// The same with another limit for DNS.
+    #[must_use]
+    pub fn with_dns(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.dns = limit.into();
+        self
+    }
+
+    /// The same with another limit for each TCP connection.
+    #[must_use]
+    pub fn with_tcp(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.tcp = limit.into();
+        self
+    }
+
+    /// The same with another limit for each TLS handshake.
+    #[must_use]
+    pub fn with_handshake(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.handshake = limit.into();
+        self
+    }
+
+    /// The same with another limit for the response's head.
+    #[must_use]
+    pub fn with_response(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.response = limit.into();
+        self
+    }
+
+    /// The same with another limit for everything.
+    #[must_use]
+    pub fn with_total(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.total = limit.into();
+        self
     }
 }
 
@@ -133,17 +198,40 @@ pub struct Racing {
 
 impl Default for Racing {
     fn default() -> Self {
-        let race::Settings {
+        let RaceSettings {
             attempt_delay,
             resolution_delay,
             max_attempts,
             ..
-        } = race::Settings::default();
+        } = RaceSettings::default();
         Self {
             attempt_delay,
             resolution_delay,
             max_attempts,
         }
+    }
+}
+
+impl Racing {
+    /// The same with another delay between attempts.
+    #[must_use]
+    pub fn with_attempt_delay(mut self, delay: Duration) -> Self {
+        self.attempt_delay = delay;
+        self
+    }
+
+    /// The same with another delay for better answers.
+    #[must_use]
+    pub fn with_resolution_delay(mut self, delay: Duration) -> Self {
+        self.resolution_delay = delay;
+        self
+    }
+
+    /// The same with another bound on attempts at the same time.
+    #[must_use]
+    pub fn with_max_attempts(mut self, count: usize) -> Self {
+        self.max_attempts = count;
+        self
     }
 }
 
@@ -181,6 +269,57 @@ impl Default for Policy {
             family: AddressFamily::default(),
             racing: Racing::default(),
         }
+    }
+}
+
+impl Policy {
+    /// The same with another need of ECH.
+    #[must_use]
+    pub fn with_ech(mut self, mode: EchMode) -> Self {
+        self.ech = mode;
+        self
+    }
+
+    /// The same with or without second connections after a rejection.
+    #[must_use]
+    pub fn with_retry(mut self, retry: bool) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// The same with or without retry configs that serve later connections.
+    #[must_use]
+    pub fn with_cache(mut self, cache: bool) -> Self {
+        self.cache = cache;
+        self
+    }
+
+    /// The same with or without asking servers for their configs.
+    #[must_use]
+    pub fn with_learn(mut self, learn: bool) -> Self {
+        self.learn = learn;
+        self
+    }
+
+    /// The same with other limits of time.
+    #[must_use]
+    pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// The same with other kinds of addresses.
+    #[must_use]
+    pub fn with_family(mut self, family: AddressFamily) -> Self {
+        self.family = family;
+        self
+    }
+
+    /// The same with another order of attempts in time.
+    #[must_use]
+    pub fn with_racing(mut self, racing: Racing) -> Self {
+        self.racing = racing;
+        self
     }
 }
 

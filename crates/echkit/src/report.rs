@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use echkit_proto::client::SeenHello;
+use echkit_proto::client::{ConfigSource, SeenHello};
 use serde::Serialize;
 
 pub use crate::discover::DnsReport;
@@ -94,7 +94,7 @@ pub struct EchReport {
 }
 
 impl EchReport {
-    fn new(mode: EchMode) -> Self {
+    pub(crate) fn new(mode: EchMode) -> Self {
         Self {
             mode,
             status: EchStatus::NotOffered,
@@ -181,6 +181,18 @@ impl EchSource {
             Self::Retry => "retry",
             Self::Cache => "cache",
             Self::Learned => "learned",
+        }
+    }
+}
+
+impl From<ConfigSource> for EchSource {
+    fn from(source: ConfigSource) -> Self {
+        match source {
+            ConfigSource::Dns => Self::Dns,
+            ConfigSource::Manual => Self::Manual,
+            ConfigSource::Retry => Self::Retry,
+            ConfigSource::Cache => Self::Cache,
+            ConfigSource::Learned => Self::Learned,
         }
     }
 }

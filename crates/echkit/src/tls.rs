@@ -2,9 +2,9 @@
 //! each hello before it is sent. See the crate `echkit-tls`.
 
 pub use echkit_tls::client::{
-    ClientHandshake, ClientSetupError, ClientTls, ClientTlsBuilder, EchOffer, Guard, GuardError,
-    InfoScope, OfferOutcome, Offering, OuterName, PreparedClient, RealOffer, Rejection, SeenHello,
-    SessionUse, TlsTarget, Trust, TrustOrigin,
+    ClientHandshake, ClientSetupError, ClientTls, ClientTlsBuilder, ConfigSource, EchOffer, Guard,
+    GuardError, InfoScope, OfferOutcome, Offering, OuterName, PreparedClient, RealOffer, Rejection,
+    SeenHello, SessionUse, TlsTarget, Trust, TrustOrigin,
 };
 pub use echkit_tls::hpke;
 

@@ -308,15 +308,22 @@ async fn a_silent_server_ends_in_a_timeout_with_a_report() {
         }
     });
     let pki = Pki::new();
-    let mut timeouts = Timeouts::default();
-    timeouts.total = Some(Duration::from_millis(300));
+    let timeouts = Timeouts::default().with_total(Duration::from_millis(300));
     let client = builder(&pki, address).timeouts(timeouts).build().unwrap();
     let url = format!("https://{HIDDEN}/");
     let error = client.get(&url).send().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(error.kind().exit_code(), 28);
     let report = error.report().unwrap();
-    assert_eq!(report.ech.status.as_str(), "grease");
+    // Half of the time for a hello with GREASE, and the rest for one without.
+    let [grease, without] = &report.attempts[..] else {
+        panic!("{:?}", report.attempts);
+    };
+    assert!(grease.hellos[0].config_id.is_some(), "{grease:?}");
+    assert!(without.hellos[0].config_id.is_none(), "{without:?}");
+    assert_eq!(report.ech.status.as_str(), "not_offered");
+    let warnings = report.ech.warnings.join("\n");
+    assert!(warnings.contains("was silent for"), "{warnings}");
     assert_eq!(report.ech.outer_sni.as_deref(), Some(HIDDEN));
     assert!(report.bytes.sent > 200);
 }

@@ -15,6 +15,7 @@ use echkit::server::{EchKeyHandle, EchKeys};
 use echkit::{Client, EchMode, Error};
 use lab::{HIDDEN, PUBLIC, Pki, Relay, ech_key, list, serve, serve_ech, serve_ech_by_turns};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -44,23 +45,18 @@ async fn zone(records: Reply, v6: Reply, v4: Reply) -> Server {
 }
 
 fn racing(delay: Duration) -> Racing {
-    let mut racing = Racing::default();
-    racing.attempt_delay = delay;
-    racing
+    Racing::default().with_attempt_delay(delay)
 }
 
 /// No limit but those of a test that went wrong.
 fn patient() -> Timeouts {
-    let mut timeouts = Timeouts::default();
-    for limit in [
-        &mut timeouts.dns,
-        &mut timeouts.connect,
-        &mut timeouts.handshake,
-        &mut timeouts.response,
-    ] {
-        *limit = Some(Duration::from_secs(60));
-    }
-    timeouts
+    let minute = Duration::from_secs(60);
+    Timeouts::default()
+        .with_connect(minute)
+        .with_dns(minute)
+        .with_tcp(minute)
+        .with_handshake(minute)
+        .with_response(minute)
 }
 
 fn client(pki: &Pki, dns: &Server, racing: Racing, timeouts: Timeouts) -> Client {
@@ -113,19 +109,26 @@ async fn tarpit() -> SocketAddr {
 }
 
 /// A port at which connections are neither made nor refused: its listener's queue is full.
-async fn blackhole() -> (SocketAddr, (TcpListener, Vec<TcpStream>)) {
+async fn blackhole() -> (
+    SocketAddr,
+    (TcpListener, Vec<TcpStream>, JoinSet<TcpStream>),
+) {
+    // Linux lets one more connection into the queue than was asked for.
+    const BACKLOG: u32 = 1;
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let listener = socket.listen(1).unwrap();
+    let listener = socket.listen(BACKLOG).unwrap();
     let address = listener.local_addr().unwrap();
-    let mut waiting = Vec::new();
-    loop {
-        let connecting = TcpStream::connect(address);
-        match tokio::time::timeout(Duration::from_millis(300), connecting).await {
-            Ok(stream) => waiting.push(stream.unwrap()),
-            Err(_) => return (address, (listener, waiting)),
-        }
+    // The others go on knocking.
+    let mut connecting = JoinSet::new();
+    for _ in 0..8 {
+        connecting.spawn(async move { TcpStream::connect(address).await.unwrap() });
     }
+    let mut queued = Vec::new();
+    for _ in 0..=BACKLOG {
+        queued.push(connecting.join_next().await.unwrap().unwrap());
+    }
+    (address, (listener, queued, connecting))
 }
 
 #[tokio::test]
@@ -258,8 +261,7 @@ async fn without_ech_waits_for_the_last_attempt_with_it() {
         loopback_v4(),
     )
     .await;
-    let mut timeouts = patient();
-    timeouts.connect = Some(Duration::from_millis(800));
+    let timeouts = patient().with_tcp(Duration::from_millis(800));
     let client = client(&pki, &dns, racing(Duration::from_millis(10)), timeouts);
     let report = fetch(&client).await.unwrap();
     let [with, then] = &report.attempts[..] else {
@@ -289,8 +291,7 @@ async fn an_endpoint_with_ech_that_says_nothing_keeps_those_without_away() {
         loopback_v4(),
     )
     .await;
-    let mut timeouts = patient();
-    timeouts.handshake = Some(Duration::from_millis(500));
+    let timeouts = patient().with_handshake(Duration::from_millis(500));
     let client = client(&pki, &dns, racing(Duration::from_millis(10)), timeouts);
     let error = fetch(&client).await.unwrap_err();
     assert_eq!(error.kind(), echkit::ErrorKind::Timeout, "{error}");
@@ -337,8 +338,7 @@ async fn a_retry_stays_with_the_endpoint_that_asked_for_it() {
 #[tokio::test]
 async fn the_limit_for_dns_ends_the_wait_and_only_without_any_address_the_connection() {
     let pki = Pki::new();
-    let mut timeouts = patient();
-    timeouts.dns = Some(Duration::from_millis(600));
+    let timeouts = patient().with_dns(Duration::from_millis(600));
     let dns = zone(none(), Reply::Silence, Reply::Silence).await;
     let error = fetch(&client(&pki, &dns, racing(LONG), timeouts))
         .await
@@ -382,10 +382,8 @@ async fn no_more_attempts_run_than_allowed() {
         list.push(format!("{priority} . port={port} ech={}", ech_of(&site)));
     }
     let dns = zone(records(&list), none(), loopback_v4()).await;
-    let mut racing = racing(Duration::from_millis(10));
-    racing.max_attempts = 2;
-    let mut timeouts = patient();
-    timeouts.handshake = Some(Duration::from_millis(300));
+    let racing = racing(Duration::from_millis(10)).with_max_attempts(2);
+    let timeouts = patient().with_handshake(Duration::from_millis(300));
     let error = fetch(&client(&pki, &dns, racing, timeouts))
         .await
         .unwrap_err();

@@ -1,30 +1,57 @@
 //! The endpoints of a race, their addresses, and which of them is next.
+//!
+//! Each address is looked at once, and once more where an answer replaces what was known before:
+//! a cursor per endpoint and family stands behind those that were tried.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Endpoint, Family, Settings, Start, Target};
+use super::{Family, MAX_ADDRESSES, RaceEndpoint, RaceSettings, Target};
 
 /// Endpoints and what is known of their addresses.
 #[derive(Debug)]
-pub(super) struct Places {
-    settings: Settings,
+pub(super) struct Places<T> {
+    settings: RaceSettings,
     /// When the list was given.
     settled: Duration,
-    list: Vec<Place>,
+    list: Vec<Place<T>>,
     lookups: BTreeMap<(Target, Family), Lookup>,
-    /// What was started, with the place that it was for.
-    tried: Vec<(usize, SocketAddr)>,
+    tried: HashSet<Trial>,
+    /// Addresses looked at so far: what the tests of the bounds count.
+    #[cfg(test)]
+    pub(super) looked_at: usize,
 }
 
 #[derive(Debug)]
-struct Place {
-    endpoint: Endpoint,
-    /// It answered and is of no use.
+struct Place<T> {
+    target: Target,
+    port: u16,
+    ech: bool,
+    value: T,
+    /// By family, the preferred one first.
+    hints: [Vec<IpAddr>; 2],
+    /// By family: the addresses before this one in the list were tried.
+    cursors: [usize; 2],
+    /// It answered and cannot be used.
     closed: bool,
     /// The family of the last address that was tried.
     last: Option<Family>,
+}
+
+/// What is tried once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Trial {
+    /// `None` without ECH: two endpoints at one address are the same then.
+    place: Option<usize>,
+    address: SocketAddr,
+}
+
+/// An address of an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    place: usize,
+    pub(super) address: SocketAddr,
 }
 
 #[derive(Debug)]
@@ -40,8 +67,7 @@ enum Lookup {
 /// The address to try next.
 #[derive(Debug)]
 pub(super) struct Next {
-    pub(super) place: usize,
-    pub(super) address: SocketAddr,
+    pub(super) spot: Spot,
     /// What would be better, and may still arrive.
     pub(super) missing: Option<Missing>,
 }
@@ -54,14 +80,16 @@ pub(super) enum Missing {
     Endpoint,
 }
 
-impl Places {
-    pub(super) fn new(settings: Settings) -> Self {
+impl<T: Clone> Places<T> {
+    pub(super) fn new(settings: RaceSettings) -> Self {
         Self {
             settings,
             settled: Duration::ZERO,
             list: Vec::new(),
             lookups: BTreeMap::new(),
-            tried: Vec::new(),
+            tried: HashSet::new(),
+            #[cfg(test)]
+            looked_at: 0,
         }
     }
 
@@ -72,9 +100,22 @@ impl Places {
         !known
     }
 
-    pub(super) fn settle(&mut self, now: Duration, endpoints: impl IntoIterator<Item = Endpoint>) {
-        let place = |endpoint| Place {
-            endpoint,
+    pub(super) fn settle(
+        &mut self,
+        now: Duration,
+        endpoints: impl IntoIterator<Item = RaceEndpoint<T>>,
+    ) {
+        let settings = self.settings;
+        let place = |endpoint: RaceEndpoint<T>| Place {
+            hints: Family::BOTH.map(|family| match settings.allows(family) {
+                true => first_of(family, endpoint.hints.iter().copied()),
+                false => Vec::new(),
+            }),
+            target: endpoint.target,
+            port: endpoint.port,
+            ech: endpoint.ech,
+            value: endpoint.value,
+            cursors: [0; 2],
             closed: false,
             last: None,
         };
@@ -83,10 +124,7 @@ impl Places {
     }
 
     pub(super) fn targets(&self) -> Vec<Target> {
-        self.list
-            .iter()
-            .map(|place| place.endpoint.target)
-            .collect()
+        self.list.iter().map(|place| place.target).collect()
     }
 
     pub(super) fn answer(
@@ -99,58 +137,70 @@ impl Places {
         if !self.settings.allows(family) {
             return;
         }
-        let addresses = addresses
-            .into_iter()
-            .filter(|address| Family::of(address) == family)
-            .collect();
+        let addresses = first_of(family, addresses);
         let since = match self.lookups.get(&(target, family)) {
             Some(Lookup::Known { since, .. }) => *since,
             _ => now,
         };
         let known = Lookup::Known { addresses, since };
         self.lookups.insert((target, family), known);
+        // Other lists may be in use now, of either family.
+        for place in self.list.iter_mut().filter(|place| place.target == target) {
+            place.cursors = [0; 2];
+        }
     }
 
-    pub(super) fn close(&mut self, place: usize) {
-        self.list[place].closed = true;
+    pub(super) fn close(&mut self, spot: Spot) {
+        self.list[spot.place].closed = true;
     }
 
-    /// Notes that an address is being tried.
-    pub(super) fn take(&mut self, start: &Start) {
-        self.tried.push((start.endpoint, start.address));
-        self.list[start.endpoint].last = Some(Family::of(&start.address.ip()));
+    /// Notes that an address is being tried; gives what its endpoint carries.
+    pub(super) fn take(&mut self, spot: Spot) -> T {
+        self.tried.insert(self.trial(spot.place, spot.address));
+        let place = &mut self.list[spot.place];
+        place.last = Some(Family::of(&spot.address.ip()));
+        place.value.clone()
     }
 
     /// Lets an address be tried once more.
-    pub(super) fn untry(&mut self, start: &Start) {
-        let tried = (start.endpoint, start.address);
-        self.tried.retain(|other| *other != tried);
-        self.list[start.endpoint].last = None;
+    pub(super) fn untry(&mut self, spot: Spot) {
+        self.tried.remove(&self.trial(spot.place, spot.address));
+        self.list[spot.place].last = None;
+        for place in &mut self.list {
+            place.cursors = [0; 2];
+        }
     }
 
     /// Whether some endpoint with or without ECH has an untried address, or may yet get one.
-    pub(super) fn may_succeed(&self, ech: bool) -> bool {
-        self.open(ech)
-            .any(|place| self.is_awaited(place) || self.untried(place, None).next().is_some())
+    pub(super) fn may_succeed(&mut self, ech: bool) -> bool {
+        (0..self.list.len()).any(|place| {
+            self.is_open(place, ech)
+                && (self.is_awaited(place)
+                    || Family::BOTH
+                        .into_iter()
+                        .any(|family| self.untried(place, family).is_some()))
+        })
     }
 
     /// The best address to try, among endpoints with or without ECH.
-    pub(super) fn next(&self, ech: bool) -> Option<Next> {
+    pub(super) fn next(&mut self, ech: bool) -> Option<Next> {
         let mut better_may_come = false;
-        for place in self.open(ech) {
-            let state = &self.list[place];
+        for place in 0..self.list.len() {
+            if !self.is_open(place, ech) {
+                continue;
+            }
+            let last = self.list[place].last;
             // Families take turns (RFC 8305 §4), beginning with IPv6.
-            let turn = state.last.map_or(Family::V6, Family::other);
+            let turn = last.map_or(Family::V6, Family::other);
             let address = self
-                .untried(place, Some(turn))
-                .next()
-                .or_else(|| self.untried(place, None).next());
+                .untried(place, turn)
+                .or_else(|| self.untried(place, turn.other()));
             let Some(address) = address else {
                 // What was tried may come to a good end, and is not waited for here.
-                better_may_come |= self.is_awaited(place) && state.last.is_none();
+                better_may_come |= self.is_awaited(place) && last.is_none();
                 continue;
             };
-            let other_family = state.last.is_none() && Family::of(&address.ip()) != Family::V6;
+            let other_family = last.is_none() && Family::of(&address.ip()) != Family::V6;
             let missing = if other_family && self.is_due(place, Family::V6) {
                 Some(Missing::Family {
                     since: self.since(place),
@@ -161,25 +211,20 @@ impl Places {
                 None
             };
             return Some(Next {
-                place,
-                address,
+                spot: Spot { place, address },
                 missing,
             });
         }
         None
     }
 
-    fn open(&self, ech: bool) -> impl Iterator<Item = usize> {
-        self.list
-            .iter()
-            .enumerate()
-            .filter(move |(_, place)| !place.closed && place.endpoint.ech == ech)
-            .map(|(index, _)| index)
+    fn is_open(&self, place: usize, ech: bool) -> bool {
+        !self.list[place].closed && self.list[place].ech == ech
     }
 
     /// Whether an answer about addresses of this family is due.
     fn is_due(&self, place: usize, family: Family) -> bool {
-        let key = (self.list[place].endpoint.target, family);
+        let key = (self.list[place].target, family);
         matches!(self.lookups.get(&key), Some(Lookup::Due))
     }
 
@@ -189,49 +234,49 @@ impl Places {
             .any(|family| self.is_due(place, *family))
     }
 
-    /// Addresses that may be tried, in their order, IPv6 first.
-    fn untried(&self, place: usize, family: Option<Family>) -> impl Iterator<Item = SocketAddr> {
-        let port = self.list[place].endpoint.port;
-        let ech = self.list[place].endpoint.ech;
-        Family::BOTH
-            .into_iter()
-            .filter(move |one| family.is_none_or(|family| family == *one))
-            .flat_map(move |family| self.known(place, family))
-            .map(move |address| SocketAddr::new(address, port))
-            .filter(move |address| {
-                !self.tried.iter().any(|(other, tried)| {
-                    // Without ECH, two endpoints at one address are the same.
-                    tried == address && (*other == place || !ech && !self.list[*other].endpoint.ech)
-                })
-            })
+    fn trial(&self, place: usize, address: SocketAddr) -> Trial {
+        Trial {
+            place: self.list[place].ech.then_some(place),
+            address,
+        }
+    }
+
+    /// The first address of a family that may be tried.
+    fn untried(&mut self, place: usize, family: Family) -> Option<SocketAddr> {
+        loop {
+            let state = &self.list[place];
+            let cursor = state.cursors[family as usize];
+            let address = *self.known(place, family).get(cursor)?;
+            let address = SocketAddr::new(address, state.port);
+            #[cfg(test)]
+            {
+                self.looked_at += 1;
+            }
+            if !self.tried.contains(&self.trial(place, address)) {
+                return Some(address);
+            }
+            self.list[place].cursors[family as usize] += 1;
+        }
     }
 
     /// The addresses of one family: those from DNS, else the record's hints (RFC 9460 §7.3).
-    fn known(&self, place: usize, family: Family) -> Vec<IpAddr> {
-        let endpoint = &self.list[place].endpoint;
-        let answer = |family| match self.lookups.get(&(endpoint.target, family)) {
+    fn known(&self, place: usize, family: Family) -> &[IpAddr] {
+        let Place { target, hints, .. } = &self.list[place];
+        let answer = |family| match self.lookups.get(&(*target, family)) {
             Some(Lookup::Known { addresses, .. }) => Some(&addresses[..]),
             _ => None,
         };
-        let hints = || {
-            endpoint
-                .hints
-                .iter()
-                .copied()
-                .filter(|hint| self.settings.allows(family) && Family::of(hint) == family)
-                .collect()
-        };
         let other_found = answer(family.other()).is_some_and(|known| !known.is_empty());
         match answer(family) {
-            Some([]) if other_found => Vec::new(),
-            None | Some([]) => hints(),
-            Some(known) => known.to_vec(),
+            Some([]) if other_found => &[],
+            None | Some([]) => &hints[family as usize],
+            Some(known) => known,
         }
     }
 
     /// Since when an address of an endpoint is known.
     fn since(&self, place: usize) -> Duration {
-        let target = self.list[place].endpoint.target;
+        let target = self.list[place].target;
         Family::BOTH
             .iter()
             .filter_map(|family| match self.lookups.get(&(target, *family)) {
@@ -241,4 +286,14 @@ impl Places {
             .min()
             .unwrap_or(self.settled)
     }
+}
+
+/// The different addresses of a family, in their order, up to the bound.
+fn first_of(family: Family, addresses: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let mut seen = HashSet::new();
+    addresses
+        .into_iter()
+        .filter(|address| Family::of(address) == family && seen.insert(*address))
+        .take(MAX_ADDRESSES)
+        .collect()
 }

@@ -25,15 +25,16 @@ enum Event {
 /// A network with delays and faults that nobody has meant.
 struct World {
     random: StdRng,
-    settings: Settings,
-    endpoints: Vec<Endpoint>,
+    settings: RaceSettings,
+    /// Each carries its place in this list.
+    endpoints: Vec<RaceEndpoint<usize>>,
     events: BTreeMap<(Duration, u32), Event>,
     serial: u32,
     // The judge's books.
     settled: bool,
     asked: BTreeSet<(Target, Family)>,
     answers: BTreeMap<(Target, Family), Vec<IpAddr>>,
-    running: BTreeMap<AttemptId, Start>,
+    running: BTreeMap<AttemptId, Start<usize>>,
     tried: BTreeSet<(usize, SocketAddr)>,
     refused: BTreeSet<usize>,
     ech_reached: bool,
@@ -46,22 +47,22 @@ impl World {
         let mut random = StdRng::seed_from_u64(seed);
         let targets = random.random_range(1..4);
         let endpoints = (0..random.random_range(0..5))
-            .map(|_| {
+            .map(|index| {
                 let target = Target(random.random_range(0..targets));
                 let port = random.random_range(443..445);
                 let hints = addresses(&mut random, 3, None);
-                let endpoint = Endpoint::new(target, port).with_hints(hints);
+                let endpoint = RaceEndpoint::new(target, port, index).with_hints(hints);
                 match random.random_bool(0.6) {
                     true => endpoint.with_ech(),
                     false => endpoint,
                 }
             })
             .collect::<Vec<_>>();
-        let settings = Settings {
+        let settings = RaceSettings {
             max_attempts: random.random_range(1..5),
             v6: random.random_bool(0.9),
             attempt_delay: Duration::from_millis(random.random_range(100..400)),
-            ..Settings::default()
+            ..RaceSettings::default()
         };
         Self {
             random,
@@ -114,14 +115,14 @@ impl World {
         }
     }
 
-    fn start(&mut self, now: Duration, start: Start) {
+    fn start(&mut self, now: Duration, start: Start<usize>) {
         assert!(self.settled, "started before the HTTPS answer was settled");
-        let endpoint = &self.endpoints[start.endpoint];
+        let endpoint = &self.endpoints[start.value];
         assert_eq!(endpoint.port, start.address.port());
         assert!(self.settings.allows(Family::of(&start.address.ip())));
-        assert!(!self.refused.contains(&start.endpoint), "it has refused");
+        assert!(!self.refused.contains(&start.value), "it has refused");
         assert!(
-            self.usable(start.endpoint).contains(&start.address),
+            self.usable(start.value).contains(&start.address),
             "an address that nobody gave"
         );
         if !endpoint.ech {
@@ -135,13 +136,14 @@ impl World {
             assert!(now >= last + self.settings.attempt_delay, "too early");
         }
         assert!(
-            self.tried.insert((start.endpoint, start.address)),
+            self.tried.insert((start.value, start.address)),
             "tried twice"
         );
-        self.running.insert(start.attempt, start);
+        let attempt = start.attempt;
+        self.running.insert(attempt, start);
         assert!(self.running.len() <= self.settings.max_attempts);
         self.last_start = Some(now);
-        self.fate(now, start.attempt);
+        self.fate(now, attempt);
     }
 
     fn fate(&mut self, now: Duration, attempt: AttemptId) {
@@ -186,7 +188,7 @@ impl World {
         let runs = self
             .running
             .values()
-            .any(|start| self.endpoints[start.endpoint].ech);
+            .any(|start| self.endpoints[start.value].ech);
         runs || (0..self.endpoints.len()).any(|index| {
             let endpoint = &self.endpoints[index];
             let out = Family::BOTH.iter().any(|family| {
@@ -214,8 +216,8 @@ impl World {
                         let start = self.running.remove(&attempt);
                         let start = start.expect("only what runs is cancelled");
                         if race.outcome().is_none() {
-                            assert!(!self.endpoints[start.endpoint].ech, "cancelled ECH");
-                            self.tried.remove(&(start.endpoint, start.address));
+                            assert!(!self.endpoints[start.value].ech, "cancelled ECH");
+                            self.tried.remove(&(start.value, start.address));
                             self.last_start = None;
                         }
                     }
@@ -240,7 +242,7 @@ impl World {
         }
     }
 
-    fn happen(&mut self, race: &mut Race, now: Duration, event: Event) {
+    fn happen(&mut self, race: &mut Race<usize>, now: Duration, event: Event) {
         match event {
             Event::Wake => {}
             Event::Settle => {
@@ -254,7 +256,7 @@ impl World {
             }
             Event::Connected(attempt) => {
                 if let Some(start) = self.running.get(&attempt) {
-                    self.ech_reached |= self.endpoints[start.endpoint].ech;
+                    self.ech_reached |= self.endpoints[start.value].ech;
                     race.connected(now, attempt);
                 }
             }
@@ -268,7 +270,7 @@ impl World {
                 if let Some(start) = self.running.remove(&attempt) {
                     self.last_failure = Some(now);
                     if failure == Failure::Refused {
-                        self.refused.insert(start.endpoint);
+                        self.refused.insert(start.value);
                     }
                     race.failed(now, attempt, failure);
                     if failure == Failure::Final {

@@ -1,4 +1,5 @@
 //! Single rules, in simulated time.
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 
@@ -18,20 +19,20 @@ fn v4(last: u8) -> IpAddr {
     [192, 0, 2, last].into()
 }
 
-fn ech(target: Target) -> Endpoint {
-    Endpoint::new(target, 443).with_ech()
+fn ech(target: Target) -> RaceEndpoint<()> {
+    RaceEndpoint::new(target, 443, ()).with_ech()
 }
 
-fn plain(target: Target) -> Endpoint {
-    Endpoint::new(target, 443)
+fn plain(target: Target) -> RaceEndpoint<()> {
+    RaceEndpoint::new(target, 443, ())
 }
 
 /// A race whose first three questions were sent.
-fn race() -> Race {
-    race_with(Settings::default())
+fn race() -> Race<()> {
+    race_with(RaceSettings::default())
 }
 
-fn race_with(settings: Settings) -> Race {
+fn race_with(settings: RaceSettings) -> Race<()> {
     let mut race = Race::new(settings);
     while race.poll(at(0)).is_some() {}
     race
@@ -39,7 +40,7 @@ fn race_with(settings: Settings) -> Race {
 
 /// What was started, failing on anything else.
 #[track_caller]
-fn started(race: &mut Race, ms: u64) -> (AttemptId, IpAddr) {
+fn started(race: &mut Race<()>, ms: u64) -> (AttemptId, IpAddr) {
     match race.poll(at(ms)) {
         Some(Action::Start(start)) => (start.attempt, start.address.ip()),
         other => panic!("{other:?}, wake at {:?}", race.wake_at()),
@@ -48,14 +49,14 @@ fn started(race: &mut Race, ms: u64) -> (AttemptId, IpAddr) {
 
 /// Nothing to do now, and again at this time.
 #[track_caller]
-fn idle(race: &mut Race, ms: u64, wake: Option<u64>) {
+fn idle(race: &mut Race<()>, ms: u64, wake: Option<u64>) {
     assert_eq!(race.poll(at(ms)), None);
     assert_eq!(race.wake_at(), wake.map(at));
 }
 
 #[test]
 fn asks_for_everything_at_once_https_first() {
-    let mut race = Race::new(Settings::default());
+    let mut race = Race::<()>::new(RaceSettings::default());
     let mut asked = Vec::new();
     while let Some(action) = race.poll(at(0)) {
         asked.push(action);
@@ -65,14 +66,14 @@ fn asks_for_everything_at_once_https_first() {
         Query::Addresses(OWN, V6),
         Query::Addresses(OWN, V4),
     ];
-    assert_eq!(asked, expected.map(Action::Ask));
+    assert_eq!(asked, expected.map(Action::<()>::Ask));
 }
 
 #[test]
 fn a_family_that_is_not_wanted_is_neither_asked_for_nor_used() {
-    let mut race = Race::new(Settings {
+    let mut race = Race::new(RaceSettings {
         v6: false,
-        ..Settings::default()
+        ..RaceSettings::default()
     });
     assert_eq!(race.poll(at(0)), Some(Action::Ask(Query::Https)));
     let asked = race.poll(at(0));
@@ -395,9 +396,9 @@ fn a_handshake_on_its_way_is_given_time() {
 
 #[test]
 fn no_more_attempts_than_the_limit_run_at_once() {
-    let mut race = race_with(Settings {
+    let mut race = race_with(RaceSettings {
         max_attempts: 2,
-        ..Settings::default()
+        ..RaceSettings::default()
     });
     race.settle(at(0), [ech(OWN)]);
     race.addresses(at(0), OWN, V6, (1..9).map(v6));
@@ -412,9 +413,9 @@ fn no_more_attempts_than_the_limit_run_at_once() {
 
 #[test]
 fn the_delay_between_attempts_has_a_lower_bound() {
-    let mut race = race_with(Settings {
+    let mut race = race_with(RaceSettings {
         attempt_delay: Duration::ZERO,
-        ..Settings::default()
+        ..RaceSettings::default()
     });
     race.settle(at(0), [ech(OWN)]);
     race.addresses(at(0), OWN, V6, [v6(1), v6(2)]);
@@ -433,4 +434,167 @@ fn an_origin_without_any_address_is_lost() {
     race.addresses(at(20), OWN, V4, []);
     idle(&mut race, 20, None);
     assert_eq!(race.outcome(), Some(Outcome::Lost));
+}
+
+#[test]
+fn each_start_brings_what_its_endpoint_carries() {
+    let mut race = Race::new(RaceSettings::default());
+    while race.poll(at(0)).is_some() {}
+    let alt = Target(1);
+    let first = RaceEndpoint::new(alt, 8443, "first").with_ech();
+    race.settle(
+        at(0),
+        [first, RaceEndpoint::new(OWN, 443, "second").with_ech()],
+    );
+    while race.poll(at(0)).is_some() {}
+    for (target, last) in [(OWN, 1), (alt, 2)] {
+        race.addresses(at(0), target, V6, [v6(last)]);
+        race.addresses(at(0), target, V4, []);
+    }
+    for (ms, value, address) in [(0, "first", v6(2)), (250, "second", v6(1))] {
+        let Some(Action::Start(start)) = race.poll(at(ms)) else {
+            panic!("{value}");
+        };
+        assert_eq!((start.value, start.address.ip()), (value, address));
+    }
+}
+
+/// An IPv4 address of a list of thousands.
+fn many(count: u32) -> impl Iterator<Item = IpAddr> {
+    (0..count).map(|number| std::net::Ipv4Addr::from(0x0a00_0000 + number).into())
+}
+
+/// Lets every attempt fail at once, until the race is lost. Gives the number of starts.
+fn fail_all(race: &mut Race<()>, ms: u64) -> usize {
+    let mut starts = 0;
+    while race.outcome().is_none() {
+        match race.poll(at(ms)) {
+            Some(Action::Start(start)) => {
+                starts += 1;
+                race.failed(at(ms), start.attempt, Failure::Unreachable);
+            }
+            Some(_) => {}
+            None => assert!(race.outcome().is_some(), "wake at {:?}", race.wake_at()),
+        }
+    }
+    starts
+}
+
+/// What each start may cost in looks at addresses: to find the next one, and to know that there
+/// is one, over all endpoints of these tests.
+const LOOKS_PER_START: usize = 8;
+
+#[test]
+fn thousands_of_addresses_cost_no_more_than_the_first_of_them() {
+    for count in [64, 2000, 65_000] {
+        let mut race = race();
+        race.settle(at(0), [plain(OWN)]);
+        race.addresses(at(0), OWN, V6, []);
+        race.addresses(at(0), OWN, V4, many(count));
+        assert_eq!(fail_all(&mut race, 0), MAX_ADDRESSES, "{count}");
+        let looks = race.places.looked_at;
+        assert!(looks <= LOOKS_PER_START * MAX_ADDRESSES, "{looks} looks");
+    }
+}
+
+#[test]
+fn thousands_of_hints_cost_no_more_than_the_first_of_them() {
+    for count in [64, 16_000] {
+        let mut race = race();
+        race.settle(at(0), [ech(OWN).with_hints(many(count)), plain(OWN)]);
+        for family in [V6, V4] {
+            race.addresses(at(0), OWN, family, []);
+        }
+        // The endpoint without ECH has no address at all.
+        assert_eq!(fail_all(&mut race, 0), MAX_ADDRESSES, "{count}");
+        let looks = race.places.looked_at;
+        assert!(looks <= LOOKS_PER_START * MAX_ADDRESSES, "{looks} looks");
+    }
+}
+
+#[test]
+fn one_address_thousands_of_times_is_one_address() {
+    let mut race = race();
+    race.settle(at(0), [plain(OWN)]);
+    race.addresses(at(0), OWN, V6, []);
+    let list = std::iter::repeat_n(v4(1), 2000).chain([v4(2)]);
+    race.addresses(at(0), OWN, V4, list);
+    assert_eq!(fail_all(&mut race, 0), 2);
+}
+
+#[test]
+fn a_race_starts_a_bounded_number_of_attempts_whatever_the_zone_says() {
+    for endpoint in [ech, plain] {
+        let mut race = race();
+        // As many records as are used, each with a target of its own and full of addresses.
+        let targets = (1..=32).map(Target);
+        race.settle(at(0), targets.clone().map(endpoint));
+        while race.poll(at(0)).is_some() {}
+        for target in targets {
+            let start = 1000 * target.0 as u32;
+            race.addresses(at(0), target, V4, many(100_000).skip(start as usize));
+            race.addresses(at(0), target, V6, (0..2000).map(v6));
+        }
+        for family in [V6, V4] {
+            race.addresses(at(0), OWN, family, []);
+        }
+        assert_eq!(fail_all(&mut race, 0), MAX_STARTS);
+        let looks = race.places.looked_at;
+        assert!(looks <= LOOKS_PER_START * MAX_STARTS, "{looks} looks");
+    }
+}
+
+#[test]
+fn the_bound_on_attempts_lets_the_last_of_them_win_and_starts_none_without_ech() {
+    let alt = Target(1);
+    let mut race = race();
+    race.settle(
+        at(0),
+        [
+            ech(OWN).with_hints(many(64)),
+            ech(alt).with_hints(many(9000).skip(5000)),
+            RaceEndpoint::new(Target(2), 443, ())
+                .with_ech()
+                .with_hints([v4(1)]),
+            plain(OWN),
+        ],
+    );
+    while let Some(Action::Ask(_)) = race.poll(at(0)) {}
+    for target in [OWN, alt, Target(2)] {
+        for family in [V6, V4] {
+            race.addresses(at(100), target, family, []);
+        }
+    }
+    let mut last = None;
+    for number in 0..MAX_STARTS {
+        let (attempt, _) = started(&mut race, 100);
+        if number < MAX_STARTS - 1 {
+            race.failed(at(100), attempt, Failure::Unreachable);
+        }
+        last = Some(attempt);
+    }
+    // One with ECH is untried, and nothing starts any more.
+    idle(&mut race, 60_000, None);
+    assert_eq!(race.outcome(), None);
+    race.won(last.unwrap());
+    assert_eq!(race.outcome(), Some(Outcome::Won(last.unwrap())));
+}
+
+#[test]
+fn delays_without_end_overflow_nothing() {
+    let mut race = race_with(RaceSettings {
+        attempt_delay: Duration::MAX,
+        resolution_delay: Duration::MAX,
+        ..RaceSettings::default()
+    });
+    race.settle(at(1), [plain(OWN)]);
+    race.addresses(at(1), OWN, V4, [v4(1), v4(2)]);
+    assert_eq!(race.poll(at(1)), None);
+    assert_eq!(race.wake_at(), Some(Duration::MAX));
+    race.addresses(at(2), OWN, V6, []);
+    let (attempt, _) = started(&mut race, 2);
+    race.connected(Duration::MAX, attempt);
+    race.restarted(Duration::MAX, attempt);
+    assert_eq!(race.poll(at(3)), None);
+    assert_eq!(race.wake_at(), Some(Duration::MAX));
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use echkit_proto::client::Guard;
+use echkit_proto::client::{EchOffer, Guard};
 use echkit_proto::config::Chosen;
 use rustls::client::{
     ClientConnection, ClientSessionStore, EchConfig, EchMode, ResolvesClientCert, Resumption,
@@ -22,7 +22,7 @@ use super::group_hints::WithoutGroupHints;
 use super::outer_name::Verifiers;
 use super::real_offer::{InfoScope, RustlsOffer, is_encapsulation_error};
 use super::sessions::{Scope, Sessions};
-use super::target::{ClientHandshake, EchOffer, PreparedClient, SessionUse, TlsTarget};
+use super::target::{ClientHandshake, PreparedClient, SessionUse, TlsTarget};
 use super::{Trust, log_notice};
 use crate::error::ClientSetupError;
 
@@ -107,12 +107,13 @@ impl ClientTls {
     /// When rustls refuses the configuration, no config's key can be used, or the outer SNI names
     /// the origin.
     pub fn handshake(&self, target: &TlsTarget) -> Result<ClientHandshake, ClientSetupError> {
-        let EchOffer::Real(offer) = &target.offer else {
+        let mut configs = target.offer.configs().peekable();
+        if configs.peek().is_none() {
             return self.handshake_with(target, None);
-        };
+        }
         log_notice::warn_once();
         let mut last = None;
-        for chosen in offer.candidates() {
+        for chosen in configs {
             match self.handshake_with(target, Some(chosen)) {
                 Err(ClientSetupError::Tls { host, source }) if is_encapsulation_error(&source) => {
                     last = Some(ClientSetupError::Tls { host, source });
@@ -133,11 +134,7 @@ impl ClientTls {
     ///
     /// When rustls refuses the configuration, or the outer SNI names the origin.
     pub fn prepare(&self, target: &TlsTarget) -> Result<PreparedClient, ClientSetupError> {
-        let chosen = match &target.offer {
-            EchOffer::Real(offer) => Some(&offer.chosen),
-            _ => None,
-        };
-        self.prepare_with(target, chosen)
+        self.prepare_with(target, target.offer.configs().next())
     }
 
     fn handshake_with(
@@ -179,19 +176,20 @@ impl ClientTls {
         let mut scope = InfoScope::NONE;
         let mut kem = None;
         let builder = match (&target.offer, chosen) {
-            (EchOffer::Real(offer), Some(chosen)) => {
+            (_, Some(chosen)) => {
                 kem = Some(chosen.suite().kem);
-                if let Some(name) = &offer.outer_sni {
+                let outer_name = target.outer_name();
+                if let Some(name) = outer_name {
                     name.check_against(&host)?;
                     verifier = self.verifiers.renaming(chosen, name)?;
                 }
-                let given = RustlsOffer::new(chosen, offer.outer_sni.as_ref()).map_err(refused)?;
+                let given = RustlsOffer::new(chosen, outer_name).map_err(refused)?;
                 let list = EchConfigListBytes::from(given.list);
                 let config = EchConfig::new(list, &[given.suite]).map_err(refused)?;
                 scope = given.scope;
                 builder.with_ech(EchMode::Enable(config))
             }
-            (EchOffer::Grease, _) => {
+            (EchOffer::Grease, None) => {
                 let (config, suite) = grease().map_err(refused)?;
                 kem = Some(suite.kem);
                 builder.with_ech(EchMode::Grease(config))
@@ -221,7 +219,7 @@ impl ClientTls {
     }
 
     fn session_store(&self, target: &TlsTarget) -> Option<Arc<dyn ClientSessionStore>> {
-        let real = matches!(target.offer, EchOffer::Real(_));
+        let real = target.offer.configs().next().is_some();
         let store = match &target.sessions {
             SessionUse::Off => return None,
             SessionUse::Store(store) => Arc::clone(store),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use echkit_proto::client::{Guard, Offering};
+use echkit_proto::client::{EchOffer, Guard, Offering};
 use echkit_proto::config::Chosen;
 use rustls::ClientConfig;
 use rustls::client::{ClientConnection, ClientSessionStore};
@@ -20,6 +20,8 @@ pub struct TlsTarget {
     pub alpn: Vec<Vec<u8>>,
     /// The ECH offer.
     pub offer: EchOffer,
+    /// The name to show in the outer hello of a real offer, in place of the public_name.
+    pub outer_sni: Option<OuterName>,
     /// Which sessions may be resumed, and where new ones go.
     pub sessions: SessionUse,
 }
@@ -31,73 +33,31 @@ impl TlsTarget {
             name,
             alpn: Vec::new(),
             offer: EchOffer::None,
+            outer_sni: None,
             sessions: SessionUse::Off,
         }
     }
 
-    /// What the guard has to hold the hellos to; `chosen` is the config of a real offer.
+    /// The name that replaces the public_name, where there is one to replace.
+    pub(super) fn outer_name(&self) -> Option<&OuterName> {
+        self.outer_sni.as_ref().filter(|_| self.offer.is_real())
+    }
+
+    /// What the guard has to hold the hellos to; `chosen` is the config that is sealed under.
     pub(super) fn offering(&self, chosen: Option<&Chosen>) -> Offering {
-        match (&self.offer, chosen) {
-            (EchOffer::Real(offer), Some(chosen)) => Offering::Hidden {
-                name: match &self.name {
-                    ServerName::DnsName(name) => Some(name.as_ref().to_owned()),
-                    _ => None,
-                },
-                outer: match &offer.outer_sni {
-                    Some(name) => name.as_str().to_owned(),
-                    None => chosen.contents().public_name.to_string(),
-                },
+        let Some(chosen) = chosen else {
+            return Offering::Open;
+        };
+        Offering::Hidden {
+            name: match &self.name {
+                ServerName::DnsName(name) => Some(name.as_ref().to_owned()),
+                _ => None,
             },
-            _ => Offering::Open,
+            outer: match self.outer_name() {
+                Some(name) => name.as_str().to_owned(),
+                None => chosen.contents().public_name.to_string(),
+            },
         }
-    }
-}
-
-/// What a hello says about ECH.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum EchOffer {
-    /// Nothing; TLS 1.2 is allowed.
-    None,
-    /// GREASE (RFC 9849 §6.2). rustls then offers TLS 1.3 alone.
-    Grease,
-    /// A real offer (RFC 9849 §6.1).
-    Real(Box<RealOffer>),
-}
-
-impl EchOffer {
-    /// A real offer of one config.
-    pub fn real(chosen: Chosen) -> Self {
-        Self::Real(Box::new(RealOffer::new(chosen)))
-    }
-}
-
-/// A real offer.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct RealOffer {
-    /// The config and the suite.
-    pub chosen: Chosen,
-    /// Usable configs of the same list to take, in turn, where encapsulating to the key before
-    /// fails.
-    pub others: Vec<Chosen>,
-    /// An outer SNI other than the public_name.
-    pub outer_sni: Option<OuterName>,
-}
-
-impl RealOffer {
-    /// An offer of one config, with its public_name outside.
-    pub fn new(chosen: Chosen) -> Self {
-        Self {
-            chosen,
-            others: Vec::new(),
-            outer_sni: None,
-        }
-    }
-
-    /// The configs, in the order in which they are tried.
-    pub(super) fn candidates(&self) -> impl Iterator<Item = &Chosen> {
-        std::iter::once(&self.chosen).chain(&self.others)
     }
 }
 

@@ -2,22 +2,25 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use echkit_proto::client::{AfterRejection, RejectionPolicy, after_rejection};
+use echkit_proto::client::{
+    AfterRejection, ConfigSource, EchOffer, RealOffer, RejectionPolicy, after_rejection,
+};
 use echkit_proto::config::Chosen;
 use echkit_proto::race::Failure as Reach;
 use echkit_tls::client::{
-    ClientTls, EchOffer, GuardError, OfferOutcome, OuterName, RealOffer, SeenHello, SessionUse,
-    TlsTarget,
+    ClientTls, GuardError, OfferOutcome, OuterName, SeenHello, SessionUse, TlsTarget,
 };
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
+use super::attempt_log::{AttemptLog, LoggedAttempt};
 use super::attempt_outcome::{AttemptFault, AttemptWon};
 use super::attempt_progress::AttemptProgress;
-use super::candidate::Offer;
-use super::deadline::{limit, within};
+use super::candidate::Candidate;
+use super::deadline::Deadline;
 use super::grease_refusal::{answer_limit, refusal};
 use super::guarded::{Guarded, WireLog};
 use super::handshake::{HandshakeError, HandshakeFault, HandshakeLimits, handshake};
@@ -25,7 +28,6 @@ use super::handshake_words::{
     REJECTED_RESUMED, describe_fault, in_words, shown_instead, unauthenticated_rejection,
 };
 use super::origin_retry_configs::OriginRetryConfigs;
-use super::report_recorder::{RecordedAttempt, ReportRecorder};
 use super::stream::{Stream, TlsOverTcp};
 use super::tls_report::tls_report;
 use crate::error::{Cause, Step};
@@ -43,39 +45,38 @@ pub(super) struct AttemptContext<'a> {
     pub(super) origin: String,
     pub(super) port: u16,
     pub(super) alpn: &'a [Vec<u8>],
-    pub(super) deadline: Option<tokio::time::Instant>,
+    pub(super) deadline: Deadline,
     pub(super) retry_configs: OriginRetryConfigs,
-    pub(super) recorder: &'a ReportRecorder,
+    pub(super) log: &'a AttemptLog,
 }
 
-/// One place to try, and what to offer there.
+/// One place to try, and what to do there.
 #[derive(Clone, Debug)]
 pub(super) struct AttemptTarget {
     pub(super) address: SocketAddr,
-    pub(super) offer: Offer,
-    /// The ECHConfigList in the record of the endpoint.
-    pub(super) published: Option<Vec<u8>>,
+    pub(super) candidate: Arc<Candidate>,
     pub(super) progress: AttemptProgress,
 }
 
-/// Tries one candidate. `ech` is the report's part about ECH as far as it is known before.
+/// Tries one address. `ech` is the report's part about ECH as far as it is known before.
 pub(super) async fn attempt(
     context: Arc<AttemptContext<'_>>,
-    candidate: AttemptTarget,
+    target: AttemptTarget,
     ech: EchReport,
 ) -> Result<AttemptWon, Box<AttemptFault>> {
-    let from_record = !matches!(
-        &candidate.offer,
-        Offer::Real { source, .. } if *source == EchSource::Manual
-    );
+    let AttemptTarget {
+        address,
+        candidate,
+        progress,
+    } = target;
     let mut state = AttemptState {
-        from_record,
+        from_record: candidate.offer.source() != Some(ConfigSource::Manual),
         context: &context,
-        address: candidate.address,
-        offer: candidate.offer,
-        published: candidate.published,
+        address,
+        offer: candidate.offer.clone(),
+        published: candidate.published.clone(),
         retry_configs: None,
-        progress: candidate.progress,
+        progress,
         ech,
         resume: true,
         disabled: false,
@@ -83,15 +84,16 @@ pub(super) async fn attempt(
         reached: false,
     };
     loop {
-        let attempt = context.recorder.attempt(candidate.address);
-        match state.connect(attempt.log()).await {
-            Ok((stream, tcp, tls)) => {
+        let attempt = context.log.begin(address);
+        match state.connect(attempt.wire()).await {
+            Ok((stream, tcp, took)) => {
                 state.keep();
                 let report = tls_report(&stream);
-                attempt.won(report.alpn.clone(), tcp, Some(tls));
+                attempt.won(report.alpn.clone());
                 return Ok(AttemptWon {
                     stream: Stream::Tls(Box::new(stream)),
-                    tls: Some(report),
+                    tcp,
+                    tls: Some((report, took)),
                     ech: state.ech,
                 });
             }
@@ -103,17 +105,18 @@ pub(super) async fn attempt(
 /// Connects without TLS: for an `http` origin.
 pub(super) async fn attempt_plain(
     context: Arc<AttemptContext<'_>>,
-    candidate: AttemptTarget,
+    target: AttemptTarget,
     ech: EchReport,
 ) -> Result<AttemptWon, Box<AttemptFault>> {
-    let attempt = context.recorder.attempt(candidate.address);
+    let attempt = context.log.begin(target.address);
     let begun = Instant::now();
-    match connect(&context, candidate.address).await {
+    match connect(&context, target.address).await {
         Ok(tcp) => {
-            attempt.won(None, begun.elapsed(), None);
-            let stream = Guarded::counting(tcp, context.recorder.counts().clone());
+            attempt.won(None);
+            let stream = Guarded::counting(tcp, context.log.counts().clone());
             Ok(AttemptWon {
                 stream: Stream::Plain(Box::new(stream)),
+                tcp: begun.elapsed(),
                 tls: None,
                 ech,
             })
@@ -127,25 +130,21 @@ pub(super) async fn attempt_plain(
 }
 
 async fn connect(context: &AttemptContext<'_>, address: SocketAddr) -> Result<TcpStream, Cause> {
-    within(
-        limit(context.policy.timeouts.connect, context.deadline),
-        &context.host,
-        Step::Connect,
-        TcpStream::connect(address),
-    )
-    .await?
-    .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
-    .map_err(|source| Cause::Connect {
-        host: context.host.clone(),
-        address,
-        source,
-    })
+    let limit = context.deadline.step(context.policy.timeouts.tcp);
+    let work = limit.run(&context.host, Step::Connect, TcpStream::connect(address));
+    work.await?
+        .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+        .map_err(|source| Cause::Connect {
+            host: context.host.clone(),
+            address,
+            source,
+        })
 }
 
 struct AttemptState<'a> {
     context: &'a AttemptContext<'a>,
     address: SocketAddr,
-    offer: Offer,
+    offer: EchOffer,
     published: Option<Vec<u8>>,
     /// Whether DNS is the reason for the first offer: not so for a list that the caller gave.
     from_record: bool,
@@ -180,8 +179,9 @@ enum AttemptFailure {
 impl AttemptState<'_> {
     /// Keeps the retry configs that served, for later connections.
     fn keep(&self) {
-        if let (true, Offer::Real { .. }, Some(configs)) =
-            (self.from_record, &self.offer, &self.retry_configs)
+        if self.from_record
+            && self.offer.is_real()
+            && let Some(configs) = &self.retry_configs
         {
             self.context
                 .retry_configs
@@ -194,7 +194,6 @@ impl AttemptState<'_> {
         log: &WireLog,
     ) -> Result<(TlsOverTcp, Duration, Duration), AttemptFailure> {
         let context = self.context;
-        let timeouts = context.policy.timeouts;
         let begun = Instant::now();
         let tcp = connect(context, self.address)
             .await
@@ -208,7 +207,8 @@ impl AttemptState<'_> {
             .handshake(&self.target())
             .map_err(|error| AttemptFailure::Setting(error.into()))?;
         self.note_offered(started.offered);
-        let whole = limit(timeouts.handshake, context.deadline);
+        let limit = context.deadline.step(context.policy.timeouts.handshake);
+        let whole = limit.left();
         let limits = HandshakeLimits {
             whole,
             answer: self.may_drop_grease().then(|| answer_limit(whole)),
@@ -218,14 +218,17 @@ impl AttemptState<'_> {
             Ok(stream) => {
                 self.note_hellos(&log.hellos());
                 self.ech.status = match &self.offer {
-                    Offer::Real { .. } => EchStatus::Accepted,
-                    Offer::Grease | Offer::Learn(_) => EchStatus::Grease,
-                    Offer::None if self.disabled => EchStatus::Disabled,
-                    Offer::None => EchStatus::NotOffered,
+                    EchOffer::Real(_) => EchStatus::Accepted,
+                    EchOffer::Grease | EchOffer::Learn(_) => EchStatus::Grease,
+                    EchOffer::None if self.disabled => EchStatus::Disabled,
+                    EchOffer::None => EchStatus::NotOffered,
                 };
                 Ok((stream, connected - begun, connected.elapsed()))
             }
-            Err(error) => {
+            Err(mut error) => {
+                if let HandshakeFault::Timeout(after) = &mut error.fault {
+                    *after = limit.after;
+                }
                 self.note_hellos(&error.hellos);
                 self.ech.status = self.status_after(&error);
                 Err(AttemptFailure::Tls(error))
@@ -236,19 +239,10 @@ impl AttemptState<'_> {
     fn target(&self) -> TlsTarget {
         let mut target = TlsTarget::new(self.context.name.clone());
         target.alpn = self.context.alpn.to_vec();
-        target.offer = match &self.offer {
-            Offer::None => EchOffer::None,
-            Offer::Grease => EchOffer::Grease,
-            Offer::Real { chosen, others, .. } => {
-                let mut offer = RealOffer::new((**chosen).clone());
-                offer.others.clone_from(others);
-                offer.outer_sni = self.context.outer_sni.cloned();
-                EchOffer::Real(Box::new(offer))
-            }
-            Offer::Learn(made_up) => EchOffer::real((**made_up).clone()),
-        };
+        target.offer = self.offer.clone();
+        target.outer_sni = self.context.outer_sni.cloned();
         // A server that is asked for its configs need not recognise the client.
-        if self.resume && !matches!(self.offer, Offer::Learn(_)) {
+        if self.resume && !self.offer.is_learning() {
             target.sessions = SessionUse::ByOrigin {
                 port: self.context.port,
             };
@@ -258,20 +252,20 @@ impl AttemptState<'_> {
 
     /// Whether a server that does not bear the hello gets one without GREASE.
     fn may_drop_grease(&self) -> bool {
-        matches!(self.offer, Offer::Grease | Offer::Learn(_)) && !self.grease_dropped
+        matches!(self.offer, EchOffer::Grease | EchOffer::Learn(_)) && !self.grease_dropped
     }
 
     /// Takes over the config that was offered, where the key of the one chosen could not be used.
     fn note_offered(&mut self, offered: Option<Chosen>) {
-        if let (Offer::Real { chosen, .. }, Some(offered)) = (&mut self.offer, offered)
-            && chosen.config() != offered.config()
+        if let (EchOffer::Real(offer), Some(offered)) = (&mut self.offer, offered)
+            && offer.chosen.config() != offered.config()
         {
             self.ech.warnings.push(format!(
                 "the key of ECHConfig {} cannot be used; {} was offered",
-                chosen.contents().config_id,
+                offer.chosen.contents().config_id,
                 offered.contents().config_id
             ));
-            **chosen = offered;
+            offer.chosen = offered;
         }
     }
 
@@ -286,21 +280,21 @@ impl AttemptState<'_> {
         ech.outer_sni.clone_from(&seen.outer_sni);
         ech.outer_alpn.clone_from(&seen.outer_alpn);
         match &self.offer {
-            Offer::Real { chosen, source, .. } => {
-                ech.source = *source;
-                ech.public_name = Some(chosen.contents().public_name.to_string());
+            EchOffer::Real(offer) => {
+                ech.source = offer.source.into();
+                ech.public_name = Some(offer.chosen.contents().public_name.to_string());
                 ech.inner_sni = match &self.context.name {
                     ServerName::DnsName(name) => Some(name.as_ref().to_owned()),
                     _ => None,
                 };
             }
-            Offer::Grease | Offer::None | Offer::Learn(_) => {
+            EchOffer::Grease | EchOffer::None | EchOffer::Learn(_) => {
                 ech.source = EchSource::None;
                 ech.public_name = None;
                 ech.inner_sni = None;
             }
         }
-        if let (Offer::Learn(_), Some(shown)) = (&self.offer, &seen.outer_sni) {
+        if let (EchOffer::Learn(_), Some(shown)) = (&self.offer, &seen.outer_sni) {
             ech.warnings.push(format!(
                 "to learn its ECHConfigs, the server was asked with {shown} in the clear"
             ));
@@ -310,18 +304,18 @@ impl AttemptState<'_> {
     fn status_after(&self, error: &HandshakeError) -> EchStatus {
         match (&self.offer, &error.offer) {
             _ if error.hellos.is_empty() => self.ech.status,
-            (Offer::Grease | Offer::Learn(_), _) => EchStatus::Grease,
-            (Offer::None, _) => self.ech.status,
-            (Offer::Real { .. }, OfferOutcome::Accepted) => EchStatus::Accepted,
-            (Offer::Real { .. }, OfferOutcome::Rejected(_)) => EchStatus::Rejected,
-            (Offer::Real { .. }, _) => EchStatus::Failed,
+            (EchOffer::Grease | EchOffer::Learn(_), _) => EchStatus::Grease,
+            (EchOffer::None, _) => self.ech.status,
+            (EchOffer::Real(_), OfferOutcome::Accepted) => EchStatus::Accepted,
+            (EchOffer::Real(_), OfferOutcome::Rejected(_)) => EchStatus::Rejected,
+            (EchOffer::Real(_), _) => EchStatus::Failed,
         }
     }
 
     /// Prepares the next connection, or ends the candidate.
     fn after(
         &mut self,
-        attempt: RecordedAttempt<'_>,
+        attempt: LoggedAttempt<'_>,
         failure: AttemptFailure,
     ) -> Result<(), Box<AttemptFault>> {
         let (cause, reach) = match failure {
@@ -349,7 +343,7 @@ impl AttemptState<'_> {
 
     fn after_handshake(&mut self, error: &HandshakeError) -> Then {
         // What was kept did not serve: the next connection begins with the record again.
-        if matches!(&self.offer, Offer::Real { source, .. } if *source == EchSource::Cache) {
+        if self.offer.source() == Some(ConfigSource::Cache) {
             self.context.retry_configs.forget(self.published.as_deref());
         }
         if let OfferOutcome::Rejected(rejection) = &error.offer {
@@ -357,7 +351,7 @@ impl AttemptState<'_> {
         }
         match (&self.offer, &error.fault) {
             // rustls 0.23.46 was about to show a ticket; it is spent, and the next hello has none.
-            (Offer::Real { .. }, HandshakeFault::Guard(GuardError::Ticket)) if self.resume => {
+            (EchOffer::Real(_), HandshakeFault::Guard(GuardError::Ticket)) if self.resume => {
                 self.resume = false;
                 self.ech.warnings.push(
                     "a session ticket would have been sent in the clear after a \
@@ -369,7 +363,7 @@ impl AttemptState<'_> {
             _ if self.may_drop_grease() => match refusal(error) {
                 Some(refused) => {
                     self.grease_dropped = true;
-                    self.offer = Offer::None;
+                    self.offer = EchOffer::None;
                     self.ech.status = EchStatus::NotOffered;
                     self.ech.warnings.push(format!(
                         "the server {refused} a hello with a GREASE extension; connected again \
@@ -385,7 +379,7 @@ impl AttemptState<'_> {
 
     /// RFC 9849 §6.1.6, for a rejection that was authenticated.
     fn after_rejection(&mut self, configs: Option<&[u8]>) -> Then {
-        let learning = matches!(self.offer, Offer::Learn(_));
+        let learning = self.offer.is_learning();
         self.retry_configs = None;
         self.ech.retry_configs = configs.map(|list| data_encoding::BASE64.encode(list));
         let policy = RejectionPolicy {
@@ -397,14 +391,11 @@ impl AttemptState<'_> {
                 self.ech.retries += 1;
                 self.retry_configs = configs.map(<[u8]>::to_vec);
                 let source = match learning {
-                    true => EchSource::Learned,
-                    false => EchSource::Retry,
+                    true => ConfigSource::Learned,
+                    false => ConfigSource::Retry,
                 };
-                self.offer = Offer::Real {
-                    chosen,
-                    others: Vec::new(),
-                    source,
-                };
+                let offer = RealOffer::new(*chosen).with_source(source);
+                self.offer = EchOffer::Real(Box::new(offer));
                 Then::Again
             }
             AfterRejection::Grease(reason) => {
@@ -412,14 +403,14 @@ impl AttemptState<'_> {
                 self.ech.warnings.push(format!(
                     "the server rejected ECH and {reason}; connected again with GREASE"
                 ));
-                self.offer = Offer::Grease;
+                self.offer = EchOffer::Grease;
                 Then::Again
             }
             AfterRejection::WithoutEch if learning => {
                 self.ech.warnings.push(
                     "the server sent no configs to learn; connected again with GREASE".to_owned(),
                 );
-                self.offer = Offer::Grease;
+                self.offer = EchOffer::Grease;
                 Then::Again
             }
             AfterRejection::WithoutEch => {
@@ -427,7 +418,7 @@ impl AttemptState<'_> {
                     .warnings
                     .push("the server has switched ECH off; connected again without it".to_owned());
                 self.disabled = true;
-                self.offer = Offer::None;
+                self.offer = EchOffer::None;
                 Then::Again
             }
             AfterRejection::Stop(reason) => {
@@ -473,12 +464,12 @@ impl AttemptState<'_> {
                         tls(REJECTED_RESUMED.to_owned(), Some(error))
                     }
                     (
-                        Offer::Real { chosen, .. },
+                        EchOffer::Real(offer),
                         OfferOutcome::RejectedUnauthenticated,
                         error @ (rustls::Error::InvalidCertificate(_)
                         | rustls::Error::NoCertificatesPresented),
                     ) => {
-                        let public_name = chosen.contents().public_name.to_string();
+                        let public_name = offer.chosen.contents().public_name.to_string();
                         Cause::Certificate {
                             meaning: Some(unauthenticated_rejection(
                                 self.address,

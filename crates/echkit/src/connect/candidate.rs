@@ -1,41 +1,21 @@
 //! From planned endpoints to those that may be connected to, each with its offer.
 
-use echkit_proto::config::{Chosen, EchConfigList};
-use echkit_proto::race;
+use std::sync::Arc;
+
+use echkit_proto::client::{ConfigSource, EchOffer, RealOffer};
+use echkit_proto::config::EchConfigList;
+use echkit_proto::race::RaceEndpoint;
 
 use super::origin_retry_configs::OriginRetryConfigs;
 use crate::discover::{Endpoint, Planned};
 use crate::policy::EchMode;
-use crate::report::EchSource;
 
-/// An endpoint that may be connected to, and what to offer there.
+/// What to do at an endpoint: it travels with the endpoint through the race into the attempt.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
-    pub(super) offer: Offer,
-    /// The ECHConfigList in its record.
+    pub(super) offer: EchOffer,
+    /// The ECHConfigList in the endpoint's record.
     pub(super) published: Option<Vec<u8>>,
-    pub(super) endpoint: race::Endpoint,
-}
-
-/// What to offer at an endpoint.
-#[derive(Clone, Debug)]
-pub(super) enum Offer {
-    None,
-    Grease,
-    /// An offer that nobody can open, for the retry configs in the answer.
-    Learn(Box<Chosen>),
-    Real {
-        chosen: Box<Chosen>,
-        /// Offered in turn where encapsulating to the chosen config's key fails.
-        others: Vec<Chosen>,
-        source: EchSource,
-    },
-}
-
-impl Offer {
-    pub(super) fn is_real(&self) -> bool {
-        matches!(self, Self::Real { .. })
-    }
 }
 
 /// The endpoints that may be connected to. In `require` there are none without ECH.
@@ -44,25 +24,21 @@ pub(super) fn candidates(
     manual: Option<&EchConfigList>,
     planned: &[Planned],
     retry_configs: &OriginRetryConfigs,
-) -> Vec<Candidate> {
+) -> Vec<RaceEndpoint<Arc<Candidate>>> {
     let candidate = |planned: &Planned| {
         let offer = offer(mode, manual, &planned.endpoint, retry_configs);
-        let published = planned.endpoint.ech.clone();
-        let plain = race::Endpoint::new(planned.target, planned.endpoint.port);
-        let endpoint = plain.with_hints(planned.hints.iter().copied());
-        match offer.is_real() {
-            true => Some(Candidate {
-                endpoint: endpoint.with_ech(),
-                offer,
-                published,
-            }),
-            false if mode == EchMode::Require => None,
-            false => Some(Candidate {
-                offer,
-                published,
-                endpoint,
-            }),
+        let real = offer.is_real();
+        if mode == EchMode::Require && !real {
+            return None;
         }
+        let published = planned.endpoint.ech.clone();
+        let value = Arc::new(Candidate { offer, published });
+        let endpoint = RaceEndpoint::new(planned.target, planned.endpoint.port, value)
+            .with_hints(planned.hints.iter().copied());
+        Some(match real {
+            true => endpoint.with_ech(),
+            false => endpoint,
+        })
     };
     planned.iter().filter_map(candidate).collect()
 }
@@ -72,45 +48,33 @@ fn offer(
     manual: Option<&EchConfigList>,
     endpoint: &Endpoint,
     retry_configs: &OriginRetryConfigs,
-) -> Offer {
+) -> EchOffer {
     match mode {
-        EchMode::Off => return Offer::None,
-        EchMode::Grease => return Offer::Grease,
+        EchMode::Off => return EchOffer::None,
+        EchMode::Grease => return EchOffer::Grease,
         EchMode::Prefer | EchMode::Require => {}
     }
     // What the server said of the record's own stands in for it, until the record changes.
     if manual.is_none()
-        && let Some(chosen) = retry_configs.find(endpoint.ech.as_deref())
+        && let Some(offer) = retry_configs.find(endpoint.ech.as_deref())
     {
-        return Offer::Real {
-            chosen: Box::new(chosen),
-            others: Vec::new(),
-            source: EchSource::Cache,
-        };
+        return EchOffer::Real(Box::new(offer));
     }
     // What the caller hands over stands in for the record's.
     let found = match manual {
-        Some(list) => Some((list.clone(), EchSource::Manual)),
+        Some(list) => RealOffer::from_selection(list.select(), ConfigSource::Manual),
         None => endpoint
             .ech
             .as_deref()
             .and_then(|bytes| EchConfigList::parse(bytes).ok())
-            .map(|list| (list, EchSource::Dns)),
+            .and_then(|list| RealOffer::from_selection(list.select(), ConfigSource::Dns)),
     };
-    let selected = found.and_then(|(list, source)| {
-        let selection = list.select();
-        Some((selection.chosen?, selection.others, source))
-    });
-    match selected {
-        Some((chosen, others, source)) => Offer::Real {
-            chosen: Box::new(chosen),
-            others,
-            source,
-        },
+    match found {
+        Some(offer) => EchOffer::Real(Box::new(offer)),
         None if manual.is_none() && endpoint.ech.is_none() => match retry_configs.made_up() {
-            Some(chosen) => Offer::Learn(Box::new(chosen)),
-            None => Offer::Grease,
+            Some(chosen) => EchOffer::Learn(Box::new(chosen)),
+            None => EchOffer::Grease,
         },
-        None => Offer::Grease,
+        None => EchOffer::Grease,
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::attempt_log::AttemptLog;
 use super::connection::Connection;
 use super::connection_request::ConnectionRequest;
 use super::connection_settings::{ConnectionSettings, connection_setters};
@@ -13,7 +14,6 @@ use crate::cache::ConfigCache;
 use crate::error::{Cause, Error};
 use crate::origin::Origin;
 use crate::policy::{EchMode, Policy};
-use crate::report::Report;
 
 /// Connects to origins: discovery, ECH, TLS, retries. For any protocol over TLS.
 ///
@@ -59,26 +59,25 @@ impl Connector {
             alpn: &alpn,
             url: None,
             manual: true,
-            deadline: limit.map(|limit| tokio::time::Instant::now() + limit),
+            // A limit past the end of the clock is none.
+            deadline: limit.and_then(|limit| tokio::time::Instant::now().checked_add(limit)),
         })
         .await
     }
 
     /// Connects, and attaches the report to an error.
     pub(crate) async fn open(&self, request: &ConnectionRequest<'_>) -> Result<Connection, Error> {
-        let mut report = Report::new(request.origin.to_string(), self.parts.policy.ech);
-        report.url = request.url.map(str::to_owned);
-        let recorder = Arc::new(ReportRecorder::new(report));
+        let log = AttemptLog::new();
         // Boxed: the whole of a connection is a large future, and callers' stacks may be small.
-        let outcome = Box::pin(establish(&self.parts, request, &recorder)).await;
-        recorder.stop_clock();
-        match outcome {
-            Ok((stream, origin)) => Ok(Connection {
+        let established = Box::pin(establish(&self.parts, request, &log)).await;
+        let report = established.report(request.url, &log);
+        match established.outcome {
+            Ok(stream) => Ok(Connection {
                 stream,
-                origin,
-                recorder,
+                origin: established.origin,
+                recorder: Arc::new(ReportRecorder::after(report, &log)),
             }),
-            Err(cause) => Err(Error::from(cause).with_report(recorder.snapshot())),
+            Err(cause) => Err(Error::from(cause).with_report(report)),
         }
     }
 }

@@ -3,6 +3,7 @@
 use echkit_proto::config::EchConfigList;
 use echkit_tls::client::{ClientTls, OuterName};
 
+use super::connection_request::ConnectionRequest;
 use super::overrides::Overrides;
 use crate::cache::ConfigCache;
 use crate::dns::Resolver;
@@ -17,4 +18,11 @@ pub(super) struct ConnectorParts {
     pub(super) manual: Option<EchConfigList>,
     pub(super) overrides: Overrides,
     pub(super) cache: ConfigCache,
+}
+
+impl ConnectorParts {
+    /// The ECHConfigList given by the caller, where it is meant for this connection.
+    pub(super) fn manual_list(&self, request: &ConnectionRequest<'_>) -> Option<&EchConfigList> {
+        self.manual.as_ref().filter(|_| request.manual)
+    }
 }

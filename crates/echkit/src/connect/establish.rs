@@ -1,217 +1,137 @@
-//! One connection: discovery, endpoints, a race of attempts.
+//! One connection: discovery, the plan that follows from it, a race of attempts.
+//!
+//! Each stage returns its part of what there is to report; [`RacedPlan::conclude`] puts them
+//! together.
 
 use std::sync::Arc;
 
-use echkit_proto::config::EchConfigList;
-use echkit_proto::race;
-use tokio::time::{Instant, timeout};
+use echkit_proto::race::RaceSettings;
 
 use super::attempt::{AttemptContext, AttemptTarget, attempt, attempt_plain};
-use super::attempt_outcome::{AttemptFault, AttemptWon};
-use super::candidate::candidates;
+use super::attempt_log::AttemptLog;
+use super::attempt_outcome::AttemptWon;
+use super::candidate::Candidate;
+use super::connection_plan::ConnectionPlan;
 use super::connection_request::ConnectionRequest;
 use super::connector_parts::ConnectorParts;
-use super::deadline::limit;
+use super::deadline::{Deadline, StepLimit};
 use super::discovery_options::discovery_options;
-use super::ech_findings::{ech_warnings, why_no_ech};
-use super::origin_retry_configs::OriginRetryConfigs;
-use super::race_driver::{DnsTimeout, RaceDriver, Turn};
-use super::report_recorder::ReportRecorder;
-use super::stream::Stream;
-use crate::discover::{Discovery, Search, resolver_for};
+use super::established::{Established, RacedPlan};
+use super::race_driver::{DnsTimeout, RaceDriver, RaceEnd, Turn};
+use crate::discover::{Search, resolver_for};
 use crate::error::{Cause, Step};
-use crate::origin::{Origin, Scheme};
-use crate::policy::{AddressFamily, EchMode, Policy};
+use crate::policy::{AddressFamily, Policy};
 use crate::report::milliseconds;
 
-/// Connects. The report's parts are put on record as they become known.
+/// The race of one connection.
+type ConnectionRace<'a> = RaceDriver<'a, Arc<Candidate>, AttemptWon>;
+
+/// Connects. `log` keeps the attempts.
 pub(super) async fn establish(
     parts: &ConnectorParts,
     request: &ConnectionRequest<'_>,
-    recorder: &ReportRecorder,
-) -> Result<(Stream, Origin), Cause> {
-    let mode = parts.policy.ech;
-    let manual = parts.manual.as_ref().filter(|_| request.manual);
+    log: &AttemptLog,
+) -> Established {
+    let deadline = Deadline::new(parts.policy.timeouts.connect, request.deadline);
+    let dns_limit = deadline.step(parts.policy.timeouts.dns);
+    let mut driver = match resolve(parts, request, deadline, dns_limit).await {
+        Ok(driver) => driver,
+        Err(cause) => return Established::unresolved(parts, request, cause),
+    };
+    let plan = ConnectionPlan::new(parts, request, driver.discovery(), driver.planned());
+    let (end, first_start) = match plan.endpoints.is_empty() {
+        // Nothing will be sent. What else DNS has to say makes a better error.
+        true => match driver.complete().await {
+            Ok(()) => (RaceEnd::Lost(Vec::new()), None),
+            Err(DnsTimeout) => (RaceEnd::DnsTimeout, None),
+        },
+        false => race(&mut driver, &plan, parts, request, deadline, log).await,
+    };
+    let discovery = driver.finish();
+    let raced = RacedPlan {
+        plan,
+        end,
+        discovery,
+        dns_time: first_start.unwrap_or_else(|| milliseconds(deadline.elapsed())),
+        dns_limit,
+        deadline,
+    };
+    raced.conclude(parts, request)
+}
+
+/// Asks DNS, until it is known what follows from the HTTPS records.
+async fn resolve<'a>(
+    parts: &'a ConnectorParts,
+    request: &ConnectionRequest<'_>,
+    deadline: Deadline,
+    dns_limit: StepLimit,
+) -> Result<ConnectionRace<'a>, Cause> {
     if let (Some(name), Some(host)) = (&parts.outer_sni, request.origin.host.name()) {
         name.check_against(host.as_str())?;
     }
-
-    let policy = &parts.policy;
-    let begun = Instant::now();
     let host = request.origin.host.to_string();
-    let dns_limit = limit(policy.timeouts.dns, request.deadline);
-    let late = |DnsTimeout| Cause::Timeout {
-        host: host.clone(),
-        step: Step::Dns,
-        after: dns_limit.unwrap_or_default(),
-    };
-    let note_dns_time = || {
-        let mut report = recorder.edit();
-        // Without a query name nothing was asked about the origin.
-        let elapsed = report.dns.as_ref().map(|_| milliseconds(begun.elapsed()));
-        report.timings_ms.dns = report.timings_ms.dns.or(elapsed);
-    };
-
     let options = discovery_options(parts, request);
     let finding = resolver_for(&parts.resolver, request.origin, &options);
-    let resolver = match dns_limit {
-        None => finding.await,
-        Some(limit) => timeout(limit, finding)
-            .await
-            .map_err(|_| late(DnsTimeout))?,
-    };
+    let resolver = dns_limit.run(&host, Step::Dns, finding).await?;
     let search = Search::new(&resolver, request.origin, options);
-    let dns_left = dns_limit.map(|limit| limit.saturating_sub(begun.elapsed()));
-    let mut driver = RaceDriver::new(search, settings(policy), dns_left);
-    driver.resolve().await.map_err(late)?;
-    let discovery = driver.discovery();
-    let origin = match discovery.https_upgrade {
-        true => request.origin.to_https(),
-        false => request.origin.clone(),
-    };
-    note_discovery(recorder, discovery, &origin, mode);
-    let plain = origin.scheme == Scheme::Http;
-    let retry_configs = OriginRetryConfigs::new(parts, &origin, discovery.https_ttl);
-    let candidates = candidates(mode, manual, driver.planned(), &retry_configs);
-    if candidates.is_empty() || plain && mode == EchMode::Require {
-        // Nothing will be sent. What else DNS has to say makes a better error.
-        driver.complete().await.map_err(late)?;
-        let discovery = driver.finish();
-        note_discovery(recorder, &discovery, &origin, mode);
-        note_dns_time();
-        return Err(why_nothing(parts, &origin, manual, &discovery));
-    }
-    let ech_planned = candidates.iter().any(|candidate| candidate.offer.is_real());
-    if manual.is_some() && !ech_planned && !plain {
-        recorder.edit().ech.warnings.push(format!(
-            "GREASE was sent: {}",
-            why_no_ech(manual, driver.discovery())
-        ));
-    }
-    driver.settle(candidates.iter().map(|e| e.endpoint.clone()).collect());
-
-    let context = Arc::new(AttemptContext {
-        policy,
-        tls: &parts.tls,
-        outer_sni: parts.outer_sni.as_ref(),
-        name: origin.host.server_name(),
-        host: host.clone(),
-        origin: origin.to_string(),
-        port: origin.port,
-        alpn: request.alpn,
-        deadline: request.deadline,
-        retry_configs,
-        recorder,
-    });
-    let known = recorder.edit().ech.clone();
-    let outcome = loop {
-        let start = match driver.next().await.map_err(late)? {
-            Turn::Start(start) => start,
-            Turn::Won(won) => break Ok(won),
-            Turn::Lost(failures) => break Err(failures),
-        };
-        note_dns_time();
-        let target = AttemptTarget {
-            address: start.address,
-            offer: candidates[start.endpoint].offer.clone(),
-            published: candidates[start.endpoint].published.clone(),
-            progress: driver.progress(&start),
-        };
-        let mut known = known.clone();
-        if ech_planned && !target.offer.is_real() {
-            known.warnings.push(
-                "every endpoint with ECH was out of reach; connected to one without".to_owned(),
-            );
-        }
-        let context = Arc::clone(&context);
-        match plain {
-            false => driver.start(&start, attempt(context, target, known)),
-            true => driver.start(&start, attempt_plain(context, target, known)),
-        }
-    };
-    let discovery = driver.finish();
-    note_discovery(recorder, &discovery, &origin, mode);
-    note_dns_time();
-    match outcome {
-        Ok(AttemptWon { stream, tls, ech }) => {
-            let mut report = recorder.edit();
-            report.tls = tls;
-            report.ech = ech;
-            Ok((stream, origin))
-        }
-        // The failure that got furthest says most.
-        Err(failures) => match furthest(failures) {
-            Some(fault) => {
-                recorder.edit().ech = fault.ech;
-                Err(fault.cause)
-            }
-            None => Err(why_nothing(parts, &origin, manual, &discovery)),
-        },
+    let settings = race_settings(&parts.policy);
+    let mut driver = RaceDriver::new(search, settings, dns_limit.until, deadline);
+    match driver.resolve().await {
+        Ok(()) => Ok(driver),
+        Err(DnsTimeout) => Err(dns_limit.exceeded(&host, Step::Dns)),
     }
 }
 
-fn settings(policy: &Policy) -> race::Settings {
-    let mut settings = race::Settings::default();
+/// Runs the attempts, up to the first that succeeds. Tells when the first one started.
+async fn race<'a>(
+    driver: &mut ConnectionRace<'a>,
+    plan: &ConnectionPlan,
+    parts: &'a ConnectorParts,
+    request: &'a ConnectionRequest<'_>,
+    deadline: Deadline,
+    log: &'a AttemptLog,
+) -> (RaceEnd<AttemptWon>, Option<f64>) {
+    let context = Arc::new(AttemptContext {
+        policy: &parts.policy,
+        tls: &parts.tls,
+        outer_sni: parts.outer_sni.as_ref(),
+        name: plan.origin.host.server_name(),
+        host: plan.origin.host.to_string(),
+        origin: plan.origin.to_string(),
+        port: plan.origin.port,
+        alpn: request.alpn,
+        deadline,
+        retry_configs: plan.retry_configs.clone(),
+        log,
+    });
+    driver.settle(plan.endpoints.iter().cloned());
+    let mut first_start = None;
+    loop {
+        let start = match driver.next().await {
+            Turn::Start(start) => start,
+            Turn::Ended(end) => return (end, first_start),
+        };
+        first_start.get_or_insert_with(|| milliseconds(deadline.elapsed()));
+        let ech = plan.ech_at(&start.value);
+        let target = AttemptTarget {
+            address: start.address,
+            candidate: start.value,
+            progress: driver.progress(start.attempt),
+        };
+        let context = Arc::clone(&context);
+        match plan.in_clear() {
+            false => driver.start(start.attempt, attempt(context, target, ech)),
+            true => driver.start(start.attempt, attempt_plain(context, target, ech)),
+        }
+    }
+}
+
+fn race_settings(policy: &Policy) -> RaceSettings {
+    let mut settings = RaceSettings::default();
     settings.attempt_delay = policy.racing.attempt_delay;
     settings.resolution_delay = policy.racing.resolution_delay;
     settings.max_attempts = policy.racing.max_attempts;
     settings.v6 = policy.family != AddressFamily::V4;
     settings.v4 = policy.family != AddressFamily::V6;
     settings
-}
-
-/// The first among those that got furthest.
-fn furthest(failures: Vec<AttemptFault>) -> Option<AttemptFault> {
-    failures
-        .into_iter()
-        .reduce(|best, next| match next.reach > best.reach {
-            true => next,
-            false => best,
-        })
-}
-
-/// Puts what DNS has said by now on record.
-fn note_discovery(
-    recorder: &ReportRecorder,
-    discovery: &Discovery,
-    origin: &Origin,
-    mode: EchMode,
-) {
-    let mut report = recorder.edit();
-    report.dns = discovery.query_name.as_ref().map(|_| discovery.into());
-    report.origin = origin.to_string();
-    if mode.offers() && report.attempts.is_empty() {
-        report.ech.warnings = ech_warnings(discovery);
-    }
-}
-
-/// Why nothing was sent.
-fn why_nothing(
-    parts: &ConnectorParts,
-    origin: &Origin,
-    manual: Option<&EchConfigList>,
-    discovery: &Discovery,
-) -> Cause {
-    let required = |reason: String| Cause::EchRequired {
-        origin: origin.to_string(),
-        reason,
-    };
-    if let Some(error) = &discovery.error {
-        return Cause::Name {
-            host: origin.host.to_string(),
-            reason: error.to_string(),
-        };
-    }
-    let mut addresses = discovery.endpoints.iter().flat_map(|e| &e.addresses);
-    let reachable = addresses.any(|address| parts.policy.family.allows(*address));
-    match parts.policy.ech == EchMode::Require && reachable {
-        true if manual.is_some() && origin.scheme == Scheme::Http => {
-            required("http:// without an HTTPS record is sent in the clear".to_owned())
-        }
-        true => required(why_no_ech(manual, discovery)),
-        false => Cause::Name {
-            host: origin.host.to_string(),
-            reason: "no address that may be used".to_owned(),
-        },
-    }
 }

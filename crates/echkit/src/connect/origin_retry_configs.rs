@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use echkit_proto::client::{ConfigSource, RealOffer};
 use echkit_proto::config::{Chosen, EchConfigList};
 use echkit_proto::key::{EchKey, KeyParams};
 
@@ -38,12 +39,13 @@ impl OriginRetryConfigs {
     }
 
     /// What serves in place of the configs in a record, or of a record.
-    pub(super) fn find(&self, published: Option<&[u8]>) -> Option<Chosen> {
+    pub(super) fn find(&self, published: Option<&[u8]>) -> Option<RealOffer> {
         if published.is_none() && !self.learn {
             return None;
         }
         let cache = self.cache.as_ref()?;
-        cache.find(&self.place(published))?.select().chosen
+        let list = cache.find(&self.place(published))?;
+        RealOffer::from_selection(list.select(), ConfigSource::Cache)
     }
 
     /// Keeps what an authenticated server sent, and what has been accepted since.

@@ -1,28 +1,33 @@
 //! Drives a [`Race`]: DNS on one side, attempts on the other, the clock between them.
 
 use std::future::Future;
-use std::time::Duration;
 
-use echkit_proto::race::{Action, AttemptId, Endpoint, Outcome, Query, Race, Settings, Start};
+use echkit_proto::race::{
+    Action, AttemptId, Outcome, Query, Race, RaceEndpoint, RaceSettings, Start,
+};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::attempt_outcome::AttemptFault;
 use super::attempt_progress::{AttemptProgress, ProgressNote, ProgressStep};
+use super::deadline::Deadline;
 use crate::discover::{Discovery, News, Planned, Search};
-use crate::running::Running;
+use crate::keyed_futures::KeyedFutures;
 
-/// A race with its questions and attempts. Dropping it closes all of them.
-pub(super) struct RaceDriver<'a, W> {
-    race: Race,
+/// A race between endpoints that carry a `T` for something that is won, a `W`, with its questions
+/// and attempts. Dropping it closes all of them.
+pub(super) struct RaceDriver<'a, T, W> {
+    race: Race<T>,
     search: Search,
-    attempts: Running<'a, AttemptId, Result<W, Box<AttemptFault>>>,
-    failures: Vec<AttemptFault>,
+    attempts: KeyedFutures<'a, AttemptId, Result<W, Box<AttemptFault>>>,
+    faults: Vec<AttemptFault>,
     begun: Instant,
     /// When to stop waiting for DNS.
     dns_until: Option<Instant>,
     /// Whether that time has come with answers still out.
     dns_late: bool,
+    /// When all of it ends. No attempt starts afterwards.
+    deadline: Deadline,
     /// How attempts tell of their progress, and where that arrives.
     tell: mpsc::UnboundedSender<ProgressNote>,
     told: mpsc::UnboundedReceiver<ProgressNote>,
@@ -32,14 +37,26 @@ pub(super) struct RaceDriver<'a, W> {
 #[derive(Debug)]
 pub(super) struct DnsTimeout;
 
-/// What the race has come to.
-pub(super) enum Turn<W> {
+/// What comes next in a race.
+#[derive(Debug)]
+pub(super) enum Turn<T, W> {
     /// An attempt is to be started, by [`RaceDriver::start`].
-    Start(Start),
+    Start(Start<T>),
+    /// The race is over.
+    Ended(RaceEnd<W>),
+}
+
+/// How a race ended.
+#[derive(Debug)]
+pub(super) enum RaceEnd<W> {
     /// An attempt succeeded; the others were closed.
     Won(W),
     /// Nothing is left to be tried.
     Lost(Vec<AttemptFault>),
+    /// DNS took too long, and no attempt was made for want of an address.
+    DnsTimeout,
+    /// The deadline came first, with these failures until then.
+    OutOfTime(Vec<AttemptFault>),
 }
 
 /// What happened next.
@@ -49,21 +66,27 @@ enum Event<W> {
     Progress(AttemptId, ProgressStep),
     Wake,
     DnsTimeout,
+    Deadline,
 }
 
-impl<'a, W> RaceDriver<'a, W> {
+impl<'a, T: Clone, W> RaceDriver<'a, T, W> {
     /// A race that begins now, with its first questions.
-    pub(super) fn new(search: Search, settings: Settings, dns: Option<Duration>) -> Self {
-        let begun = Instant::now();
+    pub(super) fn new(
+        search: Search,
+        settings: RaceSettings,
+        dns_until: Option<Instant>,
+        deadline: Deadline,
+    ) -> Self {
         let (tell, told) = mpsc::unbounded_channel();
         Self {
             race: Race::new(settings),
             search,
-            attempts: Running::new(),
-            failures: Vec::new(),
-            begun,
-            dns_until: dns.map(|limit| begun + limit),
+            attempts: KeyedFutures::new(),
+            faults: Vec::new(),
+            begun: Instant::now(),
+            dns_until,
             dns_late: false,
+            deadline,
             tell,
             told,
         }
@@ -75,7 +98,7 @@ impl<'a, W> RaceDriver<'a, W> {
             self.ask();
             match self.event().await {
                 Event::News(Some(News::Settled) | None) => return Ok(()),
-                Event::DnsTimeout => return Err(DnsTimeout),
+                Event::DnsTimeout | Event::Deadline => return Err(DnsTimeout),
                 other => self.happen(other),
             };
         }
@@ -92,7 +115,7 @@ impl<'a, W> RaceDriver<'a, W> {
     }
 
     /// Takes the endpoints that may be connected to.
-    pub(super) fn settle(&mut self, endpoints: Vec<Endpoint>) {
+    pub(super) fn settle(&mut self, endpoints: impl IntoIterator<Item = RaceEndpoint<T>>) {
         self.race.settle(self.begun.elapsed(), endpoints);
     }
 
@@ -109,38 +132,59 @@ impl<'a, W> RaceDriver<'a, W> {
     }
 
     /// Runs until there is something to start, or the end.
-    pub(super) async fn next(&mut self) -> Result<Turn<W>, DnsTimeout> {
+    pub(super) async fn next(&mut self) -> Turn<T, W> {
         loop {
+            if self.deadline.has_passed() {
+                return Turn::Ended(self.out_of_time());
+            }
             if let Some(start) = self.ask() {
-                return Ok(Turn::Start(start));
+                return Turn::Start(start);
             }
             if self.race.outcome() == Some(Outcome::Lost) {
-                return match self.dns_late && self.failures.is_empty() {
-                    true => Err(DnsTimeout),
-                    false => Ok(Turn::Lost(std::mem::take(&mut self.failures))),
-                };
+                return Turn::Ended(match self.dns_late && self.faults.is_empty() {
+                    true => RaceEnd::DnsTimeout,
+                    false => RaceEnd::Lost(std::mem::take(&mut self.faults)),
+                });
             }
             let event = self.event().await;
             if let Some(won) = self.happen(event) {
                 // Cancels the others.
                 self.ask();
-                return Ok(Turn::Won(won));
+                return Turn::Ended(RaceEnd::Won(won));
             }
+        }
+    }
+
+    /// Takes what attempts have come to by the deadline, and closes those that go on.
+    fn out_of_time(&mut self) -> RaceEnd<W> {
+        let idle = self.attempts.is_empty() && self.faults.is_empty();
+        while let Some((_, outcome)) = self.attempts.ended() {
+            match outcome {
+                Ok(won) => return RaceEnd::Won(won),
+                Err(fault) => self.faults.push(*fault),
+            }
+        }
+        self.race.give_up();
+        // Cancels what goes on.
+        self.ask();
+        match idle && self.search.is_busy() {
+            true => RaceEnd::DnsTimeout,
+            false => RaceEnd::OutOfTime(std::mem::take(&mut self.faults)),
         }
     }
 
     /// Runs an attempt.
     pub(super) fn start(
         &mut self,
-        start: &Start,
-        attempt: impl Future<Output = Result<W, Box<AttemptFault>>> + Send + 'a,
+        attempt: AttemptId,
+        work: impl Future<Output = Result<W, Box<AttemptFault>>> + Send + 'a,
     ) {
-        self.attempts.push(start.attempt, attempt);
+        self.attempts.push(attempt, work);
     }
 
-    pub(super) fn progress(&self, start: &Start) -> AttemptProgress {
+    pub(super) fn progress(&self, attempt: AttemptId) -> AttemptProgress {
         AttemptProgress {
-            attempt: start.attempt,
+            attempt,
             to: self.tell.clone(),
         }
     }
@@ -151,7 +195,7 @@ impl<'a, W> RaceDriver<'a, W> {
     }
 
     /// Does what the race wants done now, up to a start.
-    fn ask(&mut self) -> Option<Start> {
+    fn ask(&mut self) -> Option<Start<T>> {
         while let Some(action) = self.race.poll(self.begun.elapsed()) {
             match action {
                 Action::Ask(Query::Https) => self.search.ask_https(),
@@ -166,7 +210,9 @@ impl<'a, W> RaceDriver<'a, W> {
     }
 
     async fn event(&mut self) -> Event<W> {
-        let wake = self.race.wake_at().map(|wake| self.begun + wake);
+        // A time past the end of the clock never comes.
+        let wake = self.race.wake_at();
+        let wake = wake.and_then(|wake| self.begun.checked_add(wake));
         let dns_until = self.dns_until.filter(|_| self.search.is_busy());
         // Biased, so that what came at the same time is taken in the order that helps most.
         tokio::select! {
@@ -178,6 +224,7 @@ impl<'a, W> RaceDriver<'a, W> {
             news = self.search.next(), if self.search.is_busy() => Event::News(news),
             () = sleep_until(wake) => Event::Wake,
             () = sleep_until(dns_until) => Event::DnsTimeout,
+            () = sleep_until(self.deadline.at()) => Event::Deadline,
         }
     }
 
@@ -185,7 +232,7 @@ impl<'a, W> RaceDriver<'a, W> {
     fn happen(&mut self, event: Event<W>) -> Option<W> {
         let now = self.begun.elapsed();
         match event {
-            Event::Wake | Event::News(Some(News::Settled) | None) => {}
+            Event::Wake | Event::Deadline | Event::News(Some(News::Settled) | None) => {}
             Event::News(Some(News::Addresses(target, family, list))) => {
                 self.race.addresses(now, target, family, list);
             }
@@ -197,7 +244,7 @@ impl<'a, W> RaceDriver<'a, W> {
             }
             Event::Ended(attempt, Err(fault)) => {
                 self.race.failed(now, attempt, fault.reach);
-                self.failures.push(*fault);
+                self.faults.push(*fault);
             }
             Event::DnsTimeout => {
                 self.dns_until = None;
@@ -217,3 +264,6 @@ async fn sleep_until(time: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use super::connection_request::ConnectionRequest;
 use super::connector::Connector;
-use super::deadline::limit;
+use super::deadline::Deadline;
 use super::discovery_options::discovery_options;
 use crate::discover::discover_with;
 use crate::error::{Cause, Error, Step};
@@ -33,20 +33,11 @@ impl Connector {
         };
         let options = discovery_options(&self.parts, &request);
         let looking = discover_with(&self.parts.resolver, origin, &options);
-        let after = limit(self.parts.policy.timeouts.dns, None);
-        let discovery = match after {
-            None => looking.await,
-            Some(after) => {
-                let late = |_| Cause::Timeout {
-                    host: origin.host.to_string(),
-                    step: Step::Dns,
-                    after,
-                };
-                tokio::time::timeout(after, looking).await.map_err(late)?
-            }
-        };
+        let timeouts = &self.parts.policy.timeouts;
+        let limit = Deadline::new(timeouts.connect, None).step(timeouts.dns);
+        let host = origin.host.to_string();
+        let discovery = limit.run(&host, Step::Dns, looking).await?;
         if let Some(error) = &discovery.error {
-            let host = origin.host.to_string();
             let reason = error.to_string();
             return Err(Cause::Name { host, reason }.into());
         }

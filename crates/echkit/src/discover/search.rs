@@ -18,8 +18,8 @@ use super::https::{self, HttpsLookup};
 use super::plan::Planned;
 use super::{DiscoverOptions, Discovery, EndpointKind, Warning};
 use crate::dns::{Answer, QueryError, RecordType, Resolver};
+use crate::keyed_futures::KeyedFutures;
 use crate::origin::{Host, Origin, Scheme};
-use crate::running::Running;
 
 /// How long questions that nobody waits for any more may take: their answers serve the cache
 /// (draft-ietf-happy-happyeyeballs-v3, "Connection Attempts").
@@ -36,7 +36,7 @@ pub(crate) struct Search {
     /// By the number of the target; the first is the origin's own host, or what stands for it.
     lookups: Vec<((Host, u16), Lookup)>,
     settled: bool,
-    out: Running<'static, Asked, Told>,
+    out: KeyedFutures<'static, Asked, Told>,
     ready: VecDeque<News>,
 }
 
@@ -76,7 +76,7 @@ impl Search {
             planned: Vec::new(),
             lookups: Vec::new(),
             settled: false,
-            out: Running::new(),
+            out: KeyedFutures::new(),
             ready: VecDeque::new(),
         };
         search.target(own);
