@@ -15,6 +15,7 @@ pub(crate) mod connection_settings;
 mod connector;
 mod connector_parts;
 mod deadline;
+mod discovery;
 mod discovery_options;
 mod ech_findings;
 mod establish;
@@ -30,7 +31,6 @@ mod race_driver;
 mod report_recorder;
 mod stream;
 mod tls_report;
-mod upgrade;
 
 pub use connection::Connection;
 pub(crate) use connection_request::ConnectionRequest;

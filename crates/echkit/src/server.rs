@@ -5,7 +5,8 @@
 //! messages that ECH changes are changed through the crypto provider of [`provider()`], in the
 //! transcript and on the wire alike. Afterwards a plain [`rustls::ServerConnection`] goes on.
 //!
-//! [`Acceptor`] does this for anything that tokio reads and writes:
+//! [`Listener`] does this for clients of a TCP port, beside each other; with the feature `axum` it goes
+//! below `axum::serve`. [`Acceptor`] does it for anything that tokio reads and writes:
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -33,9 +34,15 @@
 //! ```
 
 mod acceptor;
+#[cfg(feature = "axum")]
+mod axum;
+mod listener;
 
+#[cfg(feature = "axum")]
+pub use self::axum::ConnectionInfo;
 pub use acceptor::{AcceptError, Accepted, Acceptor};
 pub use echkit_tls::server::{
     EchKeyHandle, EchKeys, EchKeysError, EchOutcome, EchServer, Handshake, HandshakeError,
     MAX_RETRY_EXTENSION, MAX_SAME_ID, Misbehaviour, RejectReason, SetupError, provider,
 };
+pub use listener::Listener;
