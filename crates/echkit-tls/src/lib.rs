@@ -17,8 +17,14 @@
 //! `rustls` at `info` and above, or depend on it without that feature. A warning is logged once,
 //! through the crate `log`, when a real offer is made while those events would be taken.
 
+#[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "client")]
 pub mod hpke;
 mod retry_configs;
+#[cfg(feature = "server")]
 pub mod server;
+
+pub use retry_configs::retry_configs;

@@ -36,6 +36,6 @@ pub use connection::Connection;
 pub(crate) use connection_request::ConnectionRequest;
 pub use connector::{Connector, ConnectorBuilder};
 pub use guarded::{ByteCounts, Guarded, WireLog};
-pub use handshake::{HandshakeError, HandshakeFault, HandshakeLimits, handshake};
+pub use handshake::{ClientHandshakeError, HandshakeFault, HandshakeLimits, handshake};
 pub(crate) use report_recorder::ReportRecorder;
 pub use stream::Stream;

@@ -8,8 +8,11 @@ mod cache;
 mod classic;
 mod designated;
 mod direct;
+#[cfg(feature = "dns-https")]
 mod doh;
+#[cfg(feature = "dns-quic")]
 mod doh3;
+#[cfg(feature = "dns-quic")]
 mod doq;
 mod dot;
 mod exchange;

@@ -206,7 +206,7 @@ pub enum Cause {
         /// the key, and why that may be.
         meaning: Option<String>,
         /// The verifier's word.
-        source: rustls::Error,
+        source: Box<rustls::Error>,
     },
 
     /// ECH is required and cannot be had. Nothing that names the origin was sent over TLS.
@@ -247,7 +247,7 @@ pub enum Cause {
         /// In words.
         reason: String,
         /// The error of the HTTP stack.
-        source: Option<hyper::Error>,
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
 
     /// A redirect that is not followed: too many, or to where ECH cannot protect the request.
@@ -262,6 +262,7 @@ pub enum Cause {
     },
 
     /// The response has an error status, and the caller wanted that to be an error.
+    #[cfg(feature = "http")]
     #[error("{url} answered with status {status}")]
     Status {
         /// The URL that the response is from.
@@ -305,6 +306,7 @@ impl Cause {
             Self::EchRejected { .. } => ErrorKind::EchRejected,
             Self::Http { .. } => ErrorKind::Http,
             Self::Redirect { .. } => ErrorKind::Redirect,
+            #[cfg(feature = "http")]
             Self::Status { .. } => ErrorKind::Status,
             Self::BodyTooLarge { .. } => ErrorKind::BodyTooLarge,
             Self::Decode { .. } => ErrorKind::Decode,

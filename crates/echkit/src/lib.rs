@@ -41,6 +41,19 @@
 //! - [`cache`]: retry configs that serve later connections.
 //! - [`clock`]: the time, which tests move by hand.
 //!
+//! # Features
+//!
+//! | feature | default | brings |
+//! |---|---|---|
+//! | `client` | yes | discovery in DNS (in the clear and over TLS) and TLS connections with ECH |
+//! | `http` | yes | the HTTP client, and resolvers over HTTPS |
+//! | `dns-https` | with `http` | resolvers over HTTPS alone |
+//! | `dns-quic` | no | resolvers over QUIC and HTTP/3 |
+//! | `server` | no | the TLS acceptor |
+//! | `x-wing` | yes | the post-quantum KEM X-Wing for ECH |
+//!
+//! A server alone is `default-features = false, features = ["server"]`.
+//!
 //! # What is not hidden
 //!
 //! The address that is connected to; the name in DNS, unless the resolver is an encrypted one; and
@@ -50,22 +63,40 @@
 //! feature `logging`, which is on by default wherever a crate in the build asks for it, names the
 //! host at `debug` and `trace`. Log `rustls` at `info` and above (`RUST_LOG=debug,rustls=info`).
 
+#[cfg(feature = "client")]
 pub mod cache;
+#[cfg(feature = "client")]
 pub mod clock;
+#[cfg(feature = "client")]
 pub mod connect;
+#[cfg(feature = "client")]
 pub mod discover;
+#[cfg(feature = "client")]
 pub mod dns;
+#[cfg(feature = "client")]
 pub mod error;
+#[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "client")]
 mod keyed_futures;
+#[cfg(feature = "client")]
 pub mod origin;
+#[cfg(feature = "client")]
 pub mod policy;
+#[cfg(feature = "client")]
 pub mod report;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "client")]
 pub mod tls;
 
+#[cfg(feature = "http")]
 pub use self::http::{Client, Response};
+#[cfg(feature = "client")]
 pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "client")]
 pub use origin::Origin;
+#[cfg(feature = "client")]
 pub use policy::EchMode;
+#[cfg(feature = "client")]
 pub use report::Report;

@@ -67,9 +67,10 @@ impl Question {
             let bare = out.len() + 6;
             let padding = bare.next_multiple_of(PADDING_BLOCK) - bare;
             options.extend(OPTION_PADDING.to_be_bytes());
-            put_vec16(&mut options, &vec![0; padding]);
+            // Less than a block of padding, and queries of a few hundred bytes: never too long.
+            let _ = put_vec16(&mut options, &vec![0; padding]);
         }
-        put_vec16(&mut out, &options);
+        let _ = put_vec16(&mut out, &options);
         out
     }
 
@@ -78,7 +79,7 @@ impl Question {
     pub fn encode_for_stream(&self, id: u16, edns: EdnsUse) -> Vec<u8> {
         let mut out = Vec::with_capacity(2 * PADDING_BLOCK);
         // A name of 255 octets and the padding stay far below 65,535.
-        put_vec16(&mut out, &self.encode(id, edns));
+        let _ = put_vec16(&mut out, &self.encode(id, edns));
         out
     }
 }

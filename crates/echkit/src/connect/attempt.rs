@@ -23,7 +23,7 @@ use super::candidate::Candidate;
 use super::deadline::Deadline;
 use super::grease_refusal::{answer_limit, refusal};
 use super::guarded::{Guarded, WireLog};
-use super::handshake::{HandshakeError, HandshakeFault, HandshakeLimits, handshake};
+use super::handshake::{ClientHandshakeError, HandshakeFault, HandshakeLimits, handshake};
 use super::handshake_words::{
     REJECTED_RESUMED, describe_fault, in_words, shown_instead, unauthenticated_rejection,
 };
@@ -173,7 +173,7 @@ enum Then {
 enum AttemptFailure {
     Tcp(Cause),
     Setting(Cause),
-    Tls(Box<HandshakeError>),
+    Tls(Box<ClientHandshakeError>),
 }
 
 impl AttemptState<'_> {
@@ -301,7 +301,7 @@ impl AttemptState<'_> {
         }
     }
 
-    fn status_after(&self, error: &HandshakeError) -> EchStatus {
+    fn status_after(&self, error: &ClientHandshakeError) -> EchStatus {
         match (&self.offer, &error.offer) {
             _ if error.hellos.is_empty() => self.ech.status,
             (EchOffer::Grease | EchOffer::Learn(_), _) => EchStatus::Grease,
@@ -341,7 +341,7 @@ impl AttemptState<'_> {
         }))
     }
 
-    fn after_handshake(&mut self, error: &HandshakeError) -> Then {
+    fn after_handshake(&mut self, error: &ClientHandshakeError) -> Then {
         // What was kept did not serve: the next connection begins with the record again.
         if self.offer.source() == Some(ConfigSource::Cache) {
             self.context.retry_configs.forget(self.published.as_deref());
@@ -442,7 +442,7 @@ impl AttemptState<'_> {
     }
 
     /// The error of a candidate whose handshake failed for good.
-    fn cause(&self, error: HandshakeError) -> (Cause, Reach) {
+    fn cause(&self, error: ClientHandshakeError) -> (Cause, Reach) {
         let host = self.context.host.clone();
         let (source, outer_sni) = (self.ech.source, self.ech.outer_sni.as_deref());
         let tls = |reason: String, error: Option<rustls::Error>| Cause::Tls {
@@ -481,7 +481,7 @@ impl AttemptState<'_> {
                             host,
                             name: public_name,
                             public_name: true,
-                            source: error,
+                            source: Box::new(error),
                         }
                     }
                     (
@@ -494,7 +494,7 @@ impl AttemptState<'_> {
                         host,
                         public_name: outcome == OfferOutcome::RejectedUnauthenticated,
                         meaning: None,
-                        source: error,
+                        source: Box::new(error),
                     },
                     (_, _, error) => tls(in_words(&error), Some(error)),
                 };

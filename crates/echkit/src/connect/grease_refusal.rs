@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::{AlertDescription, Error, PeerIncompatible};
 
-use super::handshake::{HandshakeError, HandshakeFault};
+use super::handshake::{ClientHandshakeError, HandshakeFault};
 
 /// How long a server may stay silent after a hello with GREASE before another follows without it.
 ///
@@ -24,7 +24,7 @@ pub(super) fn answer_limit(left: Option<Duration>) -> Duration {
 }
 
 /// What the server did to the hello, in words, where GREASE may be the reason.
-pub(super) fn refusal(error: &HandshakeError) -> Option<String> {
+pub(super) fn refusal(error: &ClientHandshakeError) -> Option<String> {
     match &error.fault {
         HandshakeFault::Tls(Error::AlertReceived(
             alert @ (AlertDescription::ProtocolVersion

@@ -21,9 +21,10 @@ use super::linger::linger;
 const READ_BUFFER: usize = 16 * 1024;
 
 /// A handshake that failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the TLS handshake failed: {fault}")]
 #[non_exhaustive]
-pub struct HandshakeError {
+pub struct ClientHandshakeError {
     /// Why.
     pub fault: HandshakeFault,
     /// What had become of the ECH offer by then.
@@ -35,18 +36,23 @@ pub struct HandshakeError {
 }
 
 /// Why a handshake failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeFault {
-    /// The TLS stack's word, or the server's alert.
+    /// The TLS stack's error, or the server's alert.
+    #[error("{0}")]
     Tls(rustls::Error),
     /// The stream broke, or ended too early.
+    #[error("{0}")]
     Io(io::Error),
     /// The guard sent nothing.
+    #[error("{0}")]
     Guard(GuardError),
     /// It took longer than this.
+    #[error("timed out after {} ms", .0.as_millis())]
     Timeout(Duration),
     /// The server sent nothing at all for this long, see [`HandshakeLimits::answer`].
+    #[error("no answer within {} ms", .0.as_millis())]
     Silent(Duration),
 }
 
@@ -73,7 +79,7 @@ pub async fn handshake<IO>(
     io: IO,
     log: &WireLog,
     limits: HandshakeLimits,
-) -> Result<TlsStream<Guarded<IO>>, Box<HandshakeError>>
+) -> Result<TlsStream<Guarded<IO>>, Box<ClientHandshakeError>>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -95,7 +101,7 @@ where
     );
     match outcome {
         Ok(()) => adopt(connection, io).await.map_err(|error| {
-            Box::new(HandshakeError {
+            Box::new(ClientHandshakeError {
                 fault: HandshakeFault::Io(error),
                 offer,
                 hellos: Vec::new(),
@@ -109,7 +115,7 @@ where
             if matches!(fault, HandshakeFault::Tls(_)) {
                 linger(io);
             }
-            Err(Box::new(HandshakeError {
+            Err(Box::new(ClientHandshakeError {
                 fault: stopped.map_or(fault, HandshakeFault::Guard),
                 offer,
                 hellos,

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use echkit_tls::client::OfferOutcome;
 use rustls::{CertificateError, Error, PeerIncompatible};
 
-use super::handshake::{HandshakeError, HandshakeFault};
+use super::handshake::{ClientHandshakeError, HandshakeFault};
 use crate::report::EchSource;
 
 /// A failed handshake in words.
-pub(super) fn describe_fault(error: &HandshakeError) -> String {
+pub(super) fn describe_fault(error: &ClientHandshakeError) -> String {
     match &error.fault {
         HandshakeFault::Tls(tls) => match &error.offer {
             OfferOutcome::Rejected(rejection) => match rejection.retry_configs {

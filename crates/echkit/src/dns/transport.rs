@@ -2,27 +2,21 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 
 use echkit_proto::dns::{DnsResponse, Question};
 
 use super::classic::Classic;
-use super::doh::Doh;
-use super::doh3::Doh3;
-use super::doq::Doq;
-use super::dot::Dot;
 use super::exchange::{ExchangeError, Patience};
-use super::link::Link;
+use super::link::{Dialer, Link};
 use super::system::System;
 
-/// A server, or several, behind one protocol. A new one needs a variant, a scheme and, where it is
-/// encrypted, a [`Dialer`](super::link::Dialer).
+/// A server, or several, behind one protocol. A new encrypted one needs a scheme and a [`Dialer`].
 pub(super) enum Transport {
     System(System),
     Classic(Classic),
-    Tls(Box<Link<Dot>>),
-    Https(Box<Link<Doh>>),
-    Http3(Box<Link<Doh3>>),
-    Quic(Box<Link<Doq>>),
+    /// A connection that questions share.
+    Encrypted(Box<dyn Encrypted>),
     /// Every question is refused, for this reason.
     Refused(String),
 }
@@ -31,9 +25,7 @@ impl Transport {
     pub(super) fn is_protected(&self) -> bool {
         match self {
             Self::System(_) | Self::Classic(_) => false,
-            Self::Tls(_) | Self::Https(_) | Self::Http3(_) | Self::Quic(_) | Self::Refused(_) => {
-                true
-            }
+            Self::Encrypted(_) | Self::Refused(_) => true,
         }
     }
 
@@ -56,7 +48,7 @@ impl Transport {
             },
             Self::Classic(classic) => classic.sockets(patience),
             // They share one connection; a question is a stream or an id on it.
-            Self::Tls(_) | Self::Https(_) | Self::Http3(_) | Self::Quic(_) | Self::Refused(_) => 1,
+            Self::Encrypted(_) | Self::Refused(_) => 1,
         }
     }
 
@@ -68,11 +60,22 @@ impl Transport {
         match self {
             Self::System(system) => system.exchange(question, patience).await,
             Self::Classic(classic) => classic.exchange(question, patience).await,
-            Self::Tls(dot) => dot.exchange(question, patience).await,
-            Self::Https(doh) => doh.exchange(question, patience).await,
-            Self::Http3(doh3) => doh3.exchange(question, patience).await,
-            Self::Quic(doq) => doq.exchange(question, patience).await,
+            Self::Encrypted(link) => link.exchange(question, patience).await,
             Self::Refused(reason) => Err(io::Error::other(reason.clone()).into()),
         }
+    }
+}
+
+/// What [`Link::exchange`] gives, whatever it is a link of.
+type Exchange<'a> = Pin<Box<dyn Future<Output = Result<DnsResponse, ExchangeError>> + Send + 'a>>;
+
+/// A [`Link`] of any transport.
+pub(super) trait Encrypted: Send + Sync {
+    fn exchange<'a>(&'a self, question: &'a Question, patience: &'a Patience) -> Exchange<'a>;
+}
+
+impl<D: Dialer + 'static> Encrypted for Link<D> {
+    fn exchange<'a>(&'a self, question: &'a Question, patience: &'a Patience) -> Exchange<'a> {
+        Box::pin(Self::exchange(self, question, patience))
     }
 }

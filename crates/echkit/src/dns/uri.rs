@@ -9,15 +9,16 @@ use url::Url;
 
 use super::answer::RecordType;
 use super::classic::{Classic, Protocol};
+#[cfg(feature = "dns-https")]
 use super::doh::Doh;
-use super::doh3::Doh3;
-use super::doq::Doq;
 use super::dot::Dot;
 use super::link::Link;
 use super::options::ResolverOptions;
 use super::system::System;
-use super::transport::Transport;
+use super::transport::{Encrypted, Transport};
 use super::upstream::{Bootstrap, Upstream};
+#[cfg(feature = "dns-quic")]
+use super::{doh3::Doh3, doq::Doq};
 use crate::origin::{Host, Origin};
 
 /// The port of DNS in the clear (RFC 1035 §4.2).
@@ -27,6 +28,15 @@ const ENCRYPTED_PORT: u16 = 853;
 
 /// Schemes that need a TLS configuration.
 pub(super) const ENCRYPTED: [&str; 4] = ["tls", "https", "h3", "quic"];
+
+/// The feature of this crate that a scheme needs, where that is not there.
+fn lacking(scheme: &str) -> Option<&'static str> {
+    match scheme {
+        "https" if cfg!(not(feature = "dns-https")) => Some("dns-https"),
+        "h3" | "quic" if cfg!(not(feature = "dns-quic")) => Some("dns-quic"),
+        _ => None,
+    }
+}
 
 /// What a URI stands for.
 pub(super) struct Parsed {
@@ -90,6 +100,11 @@ fn encrypted(
     rest: &str,
     options: &ResolverOptions,
 ) -> Result<(Transport, Option<String>), Option<String>> {
+    if let Some(feature) = lacking(scheme) {
+        return Err(Some(format!(
+            "echkit was compiled without its feature {feature}"
+        )));
+    }
     let tls: &Arc<ClientConfig> = options.tls.as_ref().ok_or(None)?;
     let mut url = Url::parse(&format!("https://{}", without_variable(rest)?))
         .map_err(|error| error.to_string())?;
@@ -114,14 +129,16 @@ fn encrypted(
         port,
         addresses,
     };
-    let transport = match scheme {
+    let transport: Box<dyn Encrypted> = match scheme {
+        #[cfg(feature = "dns-https")]
         "https" => {
             let doh = Doh::new(url.to_string(), tls);
-            Transport::Https(Box::new(Link::new(upstream(origin.port), doh)))
+            Box::new(Link::new(upstream(origin.port), doh))
         }
+        #[cfg(feature = "dns-quic")]
         "h3" => {
             let doh3 = Doh3::new(url.to_string(), tls).map_err(|error| error.to_string())?;
-            Transport::Http3(Box::new(Link::new(upstream(origin.port), doh3)))
+            Box::new(Link::new(upstream(origin.port), doh3))
         }
         _ => {
             if url.path() != "/" || url.query().is_some() {
@@ -134,14 +151,16 @@ fn encrypted(
                 .and_then(|(_, port)| port.parse().ok());
             let upstream = upstream(port.unwrap_or(ENCRYPTED_PORT));
             match scheme {
-                "tls" => Transport::Tls(Box::new(Link::new(upstream, Dot::new(tls)))),
-                _ => {
+                #[cfg(feature = "dns-quic")]
+                "quic" => {
                     let doq = Doq::new(tls).map_err(|error| error.to_string())?;
-                    Transport::Quic(Box::new(Link::new(upstream, doq)))
+                    Box::new(Link::new(upstream, doq))
                 }
+                _ => Box::new(Link::new(upstream, Dot::new(tls))),
             }
         }
     };
+    let transport = Transport::Encrypted(transport);
     Ok((transport, looked_up))
 }
 

@@ -104,7 +104,7 @@ fn broken(origin: &Origin, recorder: &ReportRecorder, source: hyper::Error) -> E
     let cause = Cause::Http {
         host: origin.host.to_string(),
         reason: in_words(&source),
-        source: Some(source),
+        source: Some(source.into()),
     };
     Error::from(cause).with_report(recorder.snapshot())
 }

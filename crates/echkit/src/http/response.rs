@@ -261,7 +261,7 @@ impl http_body::Body for ResponseBody {
                 let cause = Cause::Http {
                     host: this.host.clone(),
                     reason: format!("the response broke off: {}", in_words(&source)),
-                    source: Some(source),
+                    source: Some(source.into()),
                 };
                 Some(Err(this.failed(cause)))
             }
