@@ -12,7 +12,7 @@ import time
 import types
 import typing
 
-from . import ssl
+from . import _echkit, ssl
 from ._discovery import Discovery, Endpoint, IPAddress, look_up, look_up_soon, resolver
 
 _Path = str | os.PathLike[str]
@@ -164,20 +164,20 @@ class DiscoveringSSLContext(ssl.SSLContext):
             return None
         return found if time.monotonic() < (until if fresh else max(until, grace)) else None
 
-    def _ech_lists(
+    def _ech_for(
         self,
         sock: typing.Any,
         server_side: bool,
         server_hostname: str | None,
         owner: typing.Any,
-    ) -> tuple[bytes, ...]:
-        by_hand = super()._ech_lists(sock, server_side, server_hostname, owner)
-        if by_hand or server_side:
+    ) -> _echkit.EchConfigList | None:
+        by_hand = super()._ech_for(sock, server_side, server_hostname, owner)
+        if by_hand is not None or server_side:
             return by_hand
         if server_hostname is None:
             if self.ech == "require":
                 raise _error("ECH is required, and without server_hostname nobody to ask for", None)
-            return ()
+            return None
         if sock is None:
             found = self._for_memory(server_hostname)
             peer: _Peer | None = None
@@ -186,7 +186,7 @@ class DiscoveringSSLContext(ssl.SSLContext):
             peer = _peer(sock)
         if owner is not None:
             owner.ech_discovery = found
-        return _lists(found, peer, self.ech)
+        return _offer(found, peer, self.ech)
 
     def _for_socket(self, host: str, timeout: float | None) -> Discovery:
         if timeout != 0:
@@ -241,11 +241,11 @@ def _peer(sock: typing.Any) -> _Peer:
     return address, name[1]
 
 
-def _lists(
+def _offer(
     found: Discovery,
     peer: _Peer | None,
     ech: str,
-) -> tuple[bytes, ...]:
+) -> _echkit.EchConfigList | None:
     """What to offer; raises where that is nothing, and nothing must not be offered."""
     usable = [endpoint for endpoint in found.endpoints if endpoint.ech_usable]
     if found.error is not None and (found.https == "failed" or _could_hide(found)):
@@ -253,7 +253,7 @@ def _lists(
     if not usable:
         if ech == "require":
             raise _error(f"ECH is required, and {_why_not(found)}", found)
-        return ()
+        return None
     here = usable if peer is None else [e for e in usable if _is_at(e, peer)]
     if not here:
         places = " ".join(f"{a} port {e.port}," for e in usable for a in e.addresses)
@@ -263,7 +263,7 @@ def _lists(
             found,
         )
     # Endpoints with usable ECH have a list.
-    return tuple(e.ech for e in here[:1] if e.ech is not None)
+    return None if here[0].ech is None else _echkit.EchConfigList(here[0].ech)
 
 
 def _is_at(endpoint: Endpoint, peer: _Peer) -> bool:

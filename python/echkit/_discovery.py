@@ -182,8 +182,7 @@ def resolver(dns: str | None, cafile: str | os.PathLike[str] | None = None) -> _
     uri = dns or os.environ.get("ECHKIT_DNS") or "system"
     roots: tuple[bytes, ...] = ()
     if cafile is not None:
-        with open(cafile, "rb") as file:
-            roots = tuple(_echkit.pem_items(file.read())[0])
+        roots = tuple(_echkit.pem_items_of_file(os.fsdecode(cafile))[0])
     with _lock:
         known = _resolvers.get((uri, roots))
         if known is None:

@@ -5,6 +5,7 @@ import typing
 
 __all__ = [
     "Certificate",
+    "EchConfigList",
     "EchKeys",
     "Identity",
     "Pending",
@@ -20,10 +21,10 @@ __all__ = [
     "command",
     "der_items",
     "describe",
-    "ech_config_list",
     "is_ca",
     "outer_name",
     "pem_items",
+    "pem_items_of_file",
 ]
 
 # Connections.
@@ -63,13 +64,27 @@ class TrustStore:
 
 @typing.final
 class Identity:
-    def __new__(cls, certificates: bytes, key: bytes, password: bytes | None) -> Identity: ...
+    @staticmethod
+    def load(certfile: str, keyfile: str, password: typing.Any) -> Identity: ...
     @property
     def kind(self) -> str: ...
+    @property
+    def digest(self) -> bytes: ...
 
 @typing.final
 class EchKeys:
-    def __new__(cls, files: list[tuple[str, bytes]]) -> EchKeys: ...
+    @staticmethod
+    def load(path: str) -> EchKeys: ...
+    @property
+    def digest(self) -> bytes: ...
+
+@typing.final
+class EchConfigList:
+    def __new__(cls, list: bytes) -> EchConfigList: ...
+    def __bytes__(self) -> bytes: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @typing.final
 class Settings:
@@ -90,7 +105,7 @@ class Settings:
         tickets: int,
         client_order: bool,
         ignore_eof: bool,
-        ech_configs: list[bytes],
+        ech: EchConfigList | None,
         outer_name: str | None,
         grease: bool,
         ech_keys: EchKeys | None = None,
@@ -151,10 +166,10 @@ class SslObject:
 def check_curve(name: str) -> None: ...
 def der_items(bytes: bytes) -> list[bytes]: ...
 def describe(der: bytes) -> dict[str, typing.Any]: ...
-def ech_config_list(list: bytes) -> bytes: ...
 def is_ca(der: bytes) -> bool: ...
 def outer_name(name: str) -> str: ...
 def pem_items(text: bytes) -> tuple[list[bytes], list[bytes]]: ...
+def pem_items_of_file(path: str) -> tuple[list[bytes], list[bytes]]: ...
 
 # Discovery.
 

@@ -1,4 +1,7 @@
-"""What was made from values and files, kept so that it is not made again for each connection."""
+"""What was made from values and files, kept so that it is not made again for each connection.
+
+Nothing here is secret, and what is made from secrets is held weakly: private keys are read by the
+extension, which overwrites them."""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import re
 import threading
 import typing
+import weakref
 
 from . import _echkit
 
@@ -43,6 +47,31 @@ class Cache:
             return key in self._table
 
 
+class Shared:
+    """What was made from values, for as long as somebody else holds it."""
+
+    def __init__(self) -> None:
+        self._table: weakref.WeakValueDictionary[typing.Any, typing.Any] = (
+            weakref.WeakValueDictionary()
+        )
+        self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+    def get(self, key: typing.Any, make: typing.Callable[[], typing.Any]) -> typing.Any:
+        """What is in use under ``key``, made now if there is nothing."""
+        with self._lock:
+            value = self._table.get(key)
+        if value is None:
+            value = make()
+            with self._lock:
+                value = self._table.setdefault(key, value)
+        return value
+
+
 Items = tuple[tuple[bytes, ...], tuple[bytes, ...]]
 """Certificates and revocation lists, in DER."""
 
@@ -64,12 +93,6 @@ def is_known(path: str) -> bool:
         return False
 
 
-def read(path: str) -> bytes:
-    """A file's bytes."""
-    with open(path, "rb") as file:
-        return file.read()
-
-
 def items_of_text(text: bytes) -> Items:
     """What a PEM text holds."""
     certificates, crls = _echkit.pem_items(text)
@@ -78,9 +101,12 @@ def items_of_text(text: bytes) -> Items:
 
 def items_of_file(path: str) -> Items:
     """What a PEM file holds; it is parsed again only when it has changed."""
-    return typing.cast(
-        Items, _files.get(fingerprint(path), lambda: items_of_text(read(path)))
-    )
+
+    def make() -> Items:
+        certificates, crls = _echkit.pem_items_of_file(path)
+        return tuple(certificates), tuple(crls)
+
+    return typing.cast(Items, _files.get(fingerprint(path), make))
 
 
 def items_of_folder(path: str) -> Items:
@@ -104,18 +130,3 @@ def items_of_folder(path: str) -> Items:
         return typing.cast(Items, _folders.get(fingerprint(path), make))
     except OSError:
         return (), ()
-
-
-def ech_key_files(path: str) -> tuple[tuple[str, bytes], ...]:
-    """The files with ECH keys at a path, the newest first."""
-    if not os.path.isdir(path):
-        return ((path, read(path)),)
-    found = []
-    for name in os.listdir(path):
-        file = os.path.join(path, name)
-        if not name.endswith((".ech", ".pem")) or not os.path.isfile(file):
-            continue
-        text = read(file)
-        if name.endswith(".ech") or b"-----BEGIN ECHCONFIG-----" in text:
-            found.append((os.stat(file).st_mtime_ns, file, text))
-    return tuple((file, text) for _, file, text in sorted(found, reverse=True))

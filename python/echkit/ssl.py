@@ -12,6 +12,7 @@ RSA below 2048 bits, no SHA-1); a minimum version below TLS 1.2, ``post_handshak
 
 from __future__ import annotations
 
+import collections as _collections
 import enum as _enum
 import functools as _functools
 import operator as _operator
@@ -89,9 +90,9 @@ ECH_STATUS_NOT_CONFIGURED = ECHStatus.ECH_STATUS_NOT_CONFIGURED
 ECH_STATUS_FAILED_ECH = ECHStatus.ECH_STATUS_FAILED_ECH
 ECH_STATUS_FAILED_ECH_BAD_NAME = ECHStatus.ECH_STATUS_FAILED_ECH_BAD_NAME
 _stores = _files.Cache(64)
-_key_sets = _files.Cache(16)
-_settings = _files.Cache(128)
-_identities = _files.Cache(64)
+_settings = _files.Shared()
+# How many settings a context keeps: one for each way in which it has been used lately.
+_MAX_SETTINGS = 16
 
 
 class _EchNames:
@@ -146,14 +147,18 @@ class SSLContext(_std.SSLContext):
         self._certificates: dict[bytes, None] = {}
         self._crls: dict[bytes, None] = {}
         self._ca_folders: list[str] = []
-        self._identities: dict[str, tuple[_typing.Any, _typing.Any]] = {}
+        self._identities: dict[str, _echkit.Identity] = {}
         self._ciphers: tuple[int, ...] | None = None
         self._curve: str | None = None
         self._alpn: tuple[bytes, ...] = ()
         self._ech_options = 0
-        self._ech_configs: list[bytes] = []
+        self._ech_config: _echkit.EchConfigList | None = None
         self._outer_name: str | None = None
-        self._ech_keys: _typing.Any = ((), None)
+        self._ech_keys: _echkit.EchKeys | None = None
+        # Each access is one step of the interpreter. A lock would have to be renewed at a fork.
+        self._made: _collections.OrderedDict[_typing.Any, _echkit.Settings] = (
+            _collections.OrderedDict()
+        )
         self._stats = _echkit.Stats()
 
     # Settings that rustls has, recorded.
@@ -182,25 +187,20 @@ class SSLContext(_std.SSLContext):
     def load_cert_chain(
         self, certfile: _typing.Any, keyfile: _typing.Any = None, password: _typing.Any = None
     ) -> None:
-        """Load a certificate chain and its key; a password callable is asked once."""
-        secret = [password]
-        if callable(password):
-            answer = password
+        """Load a certificate chain and its key.
 
-            def ask() -> _typing.Any:
-                secret[0] = answer()
-                return secret[0]
-
-            secret[0] = None
-            password = ask
-        super().load_cert_chain(certfile, keyfile, password)
-        given = secret[0].encode() if isinstance(secret[0], str) else secret[0]
-        given = None if given is None else bytes(given)
+        A password callable is asked where the key is encrypted. Where it is and there is no
+        password, ``SSLError`` is raised; nobody is asked at the terminal.
+        """
+        # Not by the standard class as well: OpenSSL leaves copies of the key behind.
         chain = _os.fsdecode(certfile)
         key = chain if keyfile is None else _os.fsdecode(keyfile)
-        value = (_files.read(chain), _files.read(key), given)
-        identity = _identities.get(value, lambda: _echkit.Identity(*value))
-        self._identities[identity.kind] = (value, identity)
+        identity = _echkit.Identity.load(chain, key, password)
+        known = self._identities.get(identity.kind)
+        self._identities[identity.kind] = identity
+        if known is not None and known.digest != identity.digest:
+            # Settings with the old key in them.
+            self._made.clear()
 
     def load_verify_locations(
         self,
@@ -358,7 +358,7 @@ class SSLContext(_std.SSLContext):
         no config that is usable; what was set before then stays.
         """
         raw = config.encode() if isinstance(config, str) else bytes(config)
-        self._ech_configs = [bytes(_echkit.ech_config_list(raw))]
+        self._ech_config = _echkit.EchConfigList(raw)
 
     def set_outer_server_hostname(self, server_hostname: str | None) -> None:
         """Show this name to the network in place of the config's public_name.
@@ -385,8 +385,9 @@ class SSLContext(_std.SSLContext):
         """
         if self.protocol == _std.PROTOCOL_TLS_CLIENT:
             raise ssl_error("Cannot load ECH keys into a PROTOCOL_TLS_CLIENT context")
-        files = _files.ech_key_files(_os.fsdecode(path))
-        self._ech_keys = (files, _key_sets.get(files, lambda: _echkit.EchKeys(list(files))))
+        self._ech_keys = _echkit.EchKeys.load(_os.fsdecode(path))
+        # Settings with the old keys in them.
+        self._made.clear()
 
     def set_outer_alpn_protocols(self, protocols: _typing.Any) -> None:
         """Raise: rustls offers the same protocols outside as inside."""
@@ -394,21 +395,19 @@ class SSLContext(_std.SSLContext):
 
     # Connections.
 
-    def _ech_lists(
+    def _ech_for(
         self,
         sock: _typing.Any,
         server_side: bool,
         server_hostname: str | None,
         owner: _typing.Any,
-    ) -> tuple[bytes, ...]:
-        """The ECHConfigLists for one connection; ``sock`` is ``None`` over memory."""
-        return tuple(self._ech_configs)
+    ) -> _echkit.EchConfigList | None:
+        """What to offer on one connection; ``sock`` is ``None`` over memory."""
+        return self._ech_config
 
     def _connection_settings(
-        self, server_side: bool, ech_lists: tuple[bytes, ...] | None = None
-    ) -> _typing.Any:
-        if ech_lists is None:
-            ech_lists = tuple(self._ech_configs)
+        self, server_side: bool, ech: _echkit.EchConfigList | None = None
+    ) -> _echkit.Settings:
         flags = int(self.verify_flags)
         options = int(self.options)
         certificates = list(self._certificates)
@@ -432,9 +431,9 @@ class SSLContext(_std.SSLContext):
         elif self.protocol == _std.PROTOCOL_TLSv1_2:
             versions = (versions[0], False)
         grease = bool(options & OP_ECH_GREASE)
-        if not server_side and (grease or ech_lists) and not versions[1]:
+        if not server_side and (grease or ech is not None) and not versions[1]:
             raise ssl_error("Encrypted Client Hello needs TLS 1.3, which the settings exclude")
-        ech_files, ech_keys = self._ech_keys if server_side else ((), None)
+        ech_keys = self._ech_keys if server_side else None
         if ech_keys is not None and not versions[1]:
             raise ssl_error("Encrypted Client Hello needs TLS 1.3, which the settings exclude")
         tickets = self.num_tickets
@@ -451,24 +450,32 @@ class SSLContext(_std.SSLContext):
             "tickets": 0 if options & _std.OP_NO_TICKET else tickets,
             "client_order": not options & _std.OP_CIPHER_SERVER_PREFERENCE,
             "ignore_eof": bool(options & getattr(_std, "OP_IGNORE_UNEXPECTED_EOF", 0)),
-            "ech_configs": ech_lists,
+            "ech": ech,
             "outer_name": self._outer_name,
             "grease": grease,
         }
-        identities = [value for value, _ in self._identities.values()]
-        key = (tuple(values.values()), trust, tuple(identities), ech_files)
+        identities = list(self._identities.values())
+        # Digests stand for what is secret.
+        secrets = [value.digest for value in (*identities, ech_keys) if value is not None]
+        key = (tuple(values.values()), trust, tuple(secrets))
 
-        def make() -> _typing.Any:
+        def make() -> _echkit.Settings:
             store = _stores.get(trust, lambda: _echkit.TrustStore(*map(list, trust)))
             lists = {name: list(v) for name, v in values.items() if name in _LISTS and v is not None}
             return _echkit.Settings(
-                trust=store,
-                identities=[identity for _, identity in self._identities.values()],
-                ech_keys=ech_keys,
-                **{**values, **lists},
+                trust=store, identities=identities, ech_keys=ech_keys, **{**values, **lists}
             )
 
-        return _settings.get(key, make)
+        made = self._made.get(key)
+        if made is None:
+            # A session can only be resumed with the very settings that it was made with.
+            made = self._made[key] = _typing.cast(_echkit.Settings, _settings.get(key, make))
+            while len(self._made) > _MAX_SETTINGS:
+                try:
+                    self._made.popitem(last=False)
+                except KeyError:
+                    break  # other threads made room as well
+        return made
 
     def _wrap_socket(
         self,
@@ -516,9 +523,9 @@ class SSLContext(_std.SSLContext):
         sock: _typing.Any = None,
         **memory: _typing.Any,
     ) -> _typing.Any:
-        lists = self._ech_lists(sock, server_side, server_hostname, owner)
+        ech = self._ech_for(sock, server_side, server_hostname, owner)
         return _echkit.SslObject(
-            self._connection_settings(server_side, lists),
+            self._connection_settings(server_side, ech),
             self,
             self._stats,
             server_side=server_side,
@@ -536,7 +543,7 @@ class SSLContext(_std.SSLContext):
             raise ssl_error("Cannot create a client socket with a PROTOCOL_TLS_SERVER context")
 
 
-_LISTS = {"ciphers", "alpn", "ech_configs"}
+_LISTS = {"ciphers", "alpn"}
 
 
 def ssl_error(text: str) -> _std.SSLError:

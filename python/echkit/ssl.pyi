@@ -127,6 +127,7 @@ from ssl import (
 
 from typing_extensions import Buffer as _Buffer
 
+from . import _echkit
 from ._echkit import SSLSession as SSLSession
 
 if sys.version_info >= (3, 12):
@@ -256,13 +257,13 @@ class SSLContext(_ssl.SSLContext):
     def set_outer_server_hostname(self, server_hostname: str | None) -> None: ...
     def set_outer_alpn_protocols(self, protocols: typing.Any) -> typing.NoReturn: ...
     def load_ech_keys(self, path: _Path) -> None: ...
-    def _ech_lists(
+    def _ech_for(
         self,
         sock: typing.Any,
         server_side: bool,
         server_hostname: str | None,
         owner: typing.Any,
-    ) -> tuple[bytes, ...]: ...
+    ) -> _echkit.EchConfigList | None: ...
 
 def create_default_context(
     purpose: _ssl.Purpose = ...,

@@ -184,7 +184,7 @@ def test_a_folder_opens_with_every_key_and_hands_out_the_newest(folder, tmp_path
         with pytest.raises(ssl.ECHRejectedError) as caught:
             visit(made, server)
         server.saw()
-        newest = client(folder, ech_config(folder / "good.ech"))._ech_configs[0]
+        newest = bytes(client(folder, ech_config(folder / "good.ech"))._ech_config)
         assert caught.value.retry_configs == newest
         # A rotation: the newest file from now on is another one.
         (tmp_path / "other.pem").write_text(other)
@@ -270,3 +270,37 @@ def test_asyncio_opens_offers_too(folder):
 
     said = asyncio.run(asyncio.wait_for(main(), 60))
     assert said == repr((ssl.ECH_STATUS_SUCCESS, HIDDEN))
+
+
+@pytest.mark.parametrize("with_keys", [False, True])
+def test_names_that_reach_the_callback_are_host_names_in_lower_case(folder, with_keys):
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(folder / f"{HIDDEN}.crt", folder / f"{HIDDEN}.key")
+    if with_keys:
+        server.load_ech_keys(folder / "good.ech")
+    asked = []
+    server.sni_callback = lambda sock, name, context: asked.append(name)
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client(folder).wrap_bio(to_client, to_server, server_hostname=HIDDEN)
+    with pytest.raises(ssl.SSLWantReadError):
+        ours.do_handshake()
+    hello = to_server.read()
+    names = {
+        b"Secret.EXAMPLE": {HIDDEN},
+        # Refused, or as if there were none.
+        b"../../etc/pa.e": {None},
+        b"a\nb\x1b[31m.examp": {None},
+        b"\xc3\xa9cret.example": {None},
+        b"secret\0example": {None},
+    }
+    for name, allowed in names.items():
+        asked.clear()
+        assert len(name) == len(HIDDEN) and hello.count(HIDDEN.encode()) == 1
+        up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+        theirs = server.wrap_bio(up, down, server_side=True)
+        up.write(hello.replace(HIDDEN.encode(), name))
+        with pytest.raises(ssl.SSLError):
+            theirs.do_handshake()
+        assert set(asked) <= allowed, name
+        if name == b"Secret.EXAMPLE":
+            assert asked == [HIDDEN]

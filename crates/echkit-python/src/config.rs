@@ -1,141 +1,31 @@
 //! Settings as values: what a context says at the moment of a connection.
 
-use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use echkit::server::{self, EchKeyHandle, EchServer};
-use echkit::tls::{
+use echkit_tls::client::{
     ClientHandshake, ClientSetupError, ClientTls, EchOffer, OuterName, SessionUse, TlsTarget, Trust,
 };
-use echkit_proto::config::{Chosen, EchConfigList};
-use pkcs8::EncryptedPrivateKeyInfoRef;
+use echkit_tls::server::{self, EchKeyHandle, EchServer};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use rustls::client::{ClientSessionStore, ResolvesClientCert};
+use rustls::client::ClientSessionStore;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
-use rustls::{KeyLog, NamedGroup, ServerConfig, SignatureScheme, SupportedProtocolVersion};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{KeyLog, NamedGroup, ServerConfig, SupportedProtocolVersion};
+use rustls_pki_types::ServerName;
 
+use crate::ech_config::{EchConfigList, outer};
 use crate::ech_keys::EchKeys;
 use crate::failure::ssl_error;
+use crate::identity::{Identities, Identity};
+use crate::key_log::KeyLogTo;
 use crate::trust::TrustStore;
 use crate::verifier::Verifier;
 
-/// A certificate chain with its private key.
-#[pyclass(frozen, module = "echkit._echkit")]
-pub(crate) struct Identity {
-    key: Arc<CertifiedKey>,
-}
-
-#[pymethods]
-impl Identity {
-    /// From PEM texts, and the password of an encrypted key.
-    #[new]
-    fn new(certificates: &[u8], key: &[u8], password: Option<&[u8]>) -> PyResult<Self> {
-        let refused = |text: String| ssl_error("PEM_LIB", &format!("PEM lib: {text}"));
-        let chain = CertificateDer::pem_slice_iter(certificates)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| refused(error.to_string()))?;
-        let key = private_key(key, password).map_err(refused)?;
-        let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
-            .map_err(|error| refused(error.to_string()))?;
-        Ok(Self {
-            key: Arc::new(certified),
-        })
-    }
-
-    /// The kind of key: one identity of each kind can be loaded.
-    #[getter]
-    fn kind(&self) -> String {
-        format!("{:?}", self.key.key.algorithm())
-    }
-}
-
-fn private_key(pem: &[u8], password: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, String> {
-    let text = String::from_utf8_lossy(pem);
-    if text.contains("Proc-Type: 4,ENCRYPTED") {
-        return Err(
-            "the key is encrypted in the legacy form of PEM, which derives its key \
-                    with MD5; convert it with `openssl pkcs8 -topk8`"
-                .to_owned(),
-        );
-    }
-    const LABEL: &str = "ENCRYPTED PRIVATE KEY";
-    let (begin, end) = (
-        format!("-----BEGIN {LABEL}-----"),
-        format!("-----END {LABEL}-----"),
-    );
-    if let Some(start) = text.find(&begin) {
-        let password = password.ok_or("the key is encrypted and there is no password")?;
-        let body = &text[start + begin.len()..];
-        let body = &body[..body.find(&end).ok_or("the end of the key is missing")?];
-        let der = data_encoding::BASE64
-            .decode(body.split_whitespace().collect::<String>().as_bytes())
-            .map_err(|error| error.to_string())?;
-        let plain = EncryptedPrivateKeyInfoRef::try_from(der.as_slice())
-            .and_then(|info| info.decrypt(password))
-            .map_err(|error| error.to_string())?;
-        return PrivateKeyDer::try_from(plain.as_bytes().to_vec()).map_err(str::to_owned);
-    }
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| error.to_string())
-}
-
-/// Offers the identities that fit.
-struct Identities(Vec<Arc<CertifiedKey>>);
-
-impl Identities {
-    fn find(&self, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.0
-            .iter()
-            .find(|key| key.key.choose_scheme(schemes).is_some())
-            .cloned()
-    }
-}
-
-impl fmt::Debug for Identities {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Identities({})", self.0.len())
-    }
-}
-
-impl ResolvesClientCert for Identities {
-    fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.find(schemes)
-    }
-
-    fn has_certs(&self) -> bool {
-        !self.0.is_empty()
-    }
-}
-
-impl ResolvesServerCert for Identities {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.find(hello.signature_schemes())
-    }
-}
-
-/// Appends secrets to a file, in the format of `SSLKEYLOGFILE`.
-#[derive(Debug)]
-struct KeyLogTo(Mutex<File>);
-
-impl KeyLog for KeyLogTo {
-    fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
-        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
-        let line = format!("{label} {} {}\n", hex(client_random), hex(secret));
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A log that cannot be written must not end connections.
-        let _ = file.write_all(line.as_bytes());
-    }
-}
-
 /// Everything that a context says about its connections, read once.
-#[pyclass(frozen, module = "echkit._echkit")]
+#[pyclass(frozen, module = "echkit._echkit", weakref)]
 pub(crate) struct Settings {
     pub(crate) provider: Arc<CryptoProvider>,
     pub(crate) verifier: Arc<Verifier>,
@@ -147,7 +37,7 @@ pub(crate) struct Settings {
     server: Option<EchServer>,
     /// Whether a server has ECH keys.
     has_ech_keys: bool,
-    ech: Option<Chosen>,
+    ech: Option<Py<EchConfigList>>,
     /// The name to show in place of the config's public_name.
     pub(crate) outer_name: Option<OuterName>,
     grease: bool,
@@ -160,7 +50,7 @@ impl Settings {
     #[new]
     #[pyo3(signature = (*, server_side, trust, verify_mode, check_hostname, flags, identities,
                         versions, ciphers, curve, alpn, keylog, tickets, client_order,
-                        ignore_eof, ech_configs, outer_name, grease, ech_keys=None))]
+                        ignore_eof, ech, outer_name, grease, ech_keys=None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         server_side: bool,
@@ -173,11 +63,11 @@ impl Settings {
         ciphers: Option<Vec<u16>>,
         curve: Option<&str>,
         alpn: Vec<Vec<u8>>,
-        keylog: Option<std::path::PathBuf>,
+        keylog: Option<PathBuf>,
         tickets: usize,
         client_order: bool,
         ignore_eof: bool,
-        ech_configs: Vec<Vec<u8>>,
+        ech: Option<Py<EchConfigList>>,
         outer_name: Option<&str>,
         grease: bool,
         ech_keys: Option<Py<EchKeys>>,
@@ -223,25 +113,20 @@ impl Settings {
             hints,
         });
         let key_log = match keylog {
-            Some(path) => {
-                let file = OpenOptions::new().append(true).create(true).open(path)?;
-                Some(Arc::new(KeyLogTo(Mutex::new(file))) as Arc<dyn KeyLog>)
-            }
+            Some(path) => Some(Arc::new(KeyLogTo::open(path)?) as Arc<dyn KeyLog>),
             None => None,
         };
         let mut settings = Self {
             provider,
             verifier,
-            identities: Arc::new(Identities(
-                identities.iter().map(|i| Arc::clone(&i.key)).collect(),
-            )),
+            identities: Arc::new(Identities::new(&identities)),
             versions: enabled,
             alpn,
             key_log,
             client: None,
             server: None,
             has_ech_keys: ech_keys.is_some(),
-            ech: choose(&ech_configs)?,
+            ech,
             outer_name: outer_name.map(outer).transpose()?,
             grease,
             ragged_eof_is_eof: ignore_eof,
@@ -316,8 +201,8 @@ impl Settings {
     }
 
     /// The config that is offered, if any.
-    pub(crate) fn ech(&self) -> Option<&Chosen> {
-        self.ech.as_ref()
+    pub(crate) fn ech(&self) -> Option<&EchConfigList> {
+        self.ech.as_ref().map(Py::get)
     }
 
     /// Refuses to show outside the very name that the offer is to hide.
@@ -333,8 +218,8 @@ impl Settings {
     /// Whether a rejection can be authenticated. Where the public_name is the name inside, nobody
     /// can tell whom rustls asks about, and without `check_hostname` neither name is checked.
     pub(crate) fn authenticates_rejections(&self, host: Option<&str>) -> bool {
-        let public = self.ech.as_ref().map(|c| &c.contents().public_name);
-        let same = match (public.and_then(|p| p.as_str()), host) {
+        let public = self.ech().and_then(EchConfigList::public_name);
+        let same = match (public, host) {
             (Some(public), Some(host)) => host.trim_end_matches('.').eq_ignore_ascii_case(public),
             _ => false,
         };
@@ -359,8 +244,8 @@ impl Settings {
         target.alpn.clone_from(&self.alpn);
         target.sessions = SessionUse::Store(sessions);
         target.outer_sni.clone_from(&self.outer_name);
-        target.offer = match &self.ech {
-            Some(chosen) => EchOffer::real(chosen.clone()),
+        target.offer = match self.ech() {
+            Some(list) => list.offer(),
             None if self.grease => EchOffer::Grease,
             None => EchOffer::None,
         };
@@ -374,54 +259,6 @@ impl Settings {
 fn ech_server(config: ServerConfig, keys: EchKeyHandle) -> PyResult<EchServer> {
     EchServer::new(Arc::new(config), keys)
         .map_err(|error| ssl_error("TLS_ERROR", &error.to_string()))
-}
-
-/// The first usable config of the lists, in the order in which they are given.
-fn choose(lists: &[Vec<u8>]) -> PyResult<Option<Chosen>> {
-    for list in lists {
-        if let Some(chosen) = parse_list(list)?.select().chosen {
-            return Ok(Some(chosen));
-        }
-    }
-    Ok(None)
-}
-
-fn parse_list(list: &[u8]) -> PyResult<EchConfigList> {
-    EchConfigList::parse(list)
-        .map_err(|error| ssl_error("BAD_ECHCONFIG", &format!("bad ECHConfigList: {error}")))
-}
-
-fn outer(name: &str) -> PyResult<OuterName> {
-    OuterName::new(name).map_err(|error| PyValueError::new_err(error.to_string()))
-}
-
-/// Checks a name for the outer hello, and returns it in lower case.
-#[pyfunction]
-pub(crate) fn outer_name(name: &str) -> PyResult<String> {
-    Ok(outer(name)?.as_str().to_owned())
-}
-
-/// Checks an ECHConfigList, binary or as text, and returns it in binary form.
-#[pyfunction]
-pub(crate) fn ech_config_list(list: &[u8]) -> PyResult<Vec<u8>> {
-    let parsed = match std::str::from_utf8(list) {
-        Ok(text) if !list.starts_with(&[0]) => EchConfigList::from_text(text)
-            .map_err(|error| ssl_error("BAD_ECHCONFIG", &error.to_string()))?,
-        _ => parse_list(list)?,
-    };
-    let selection = parsed.select();
-    if selection.chosen.is_none() {
-        let why: Vec<String> = selection
-            .verdicts
-            .iter()
-            .filter_map(|v| v.why_not.as_ref().map(ToString::to_string))
-            .collect();
-        return Err(ssl_error(
-            "NO_SUITABLE_ECHCONFIG",
-            &format!("no suitable ECHConfig: {}", why.join("; ")),
-        ));
-    }
-    Ok(parsed.encode())
 }
 
 fn group(name: &str) -> PyResult<&'static dyn SupportedKxGroup> {

@@ -234,9 +234,14 @@ fn os_error(error: &io::Error) -> PyErr {
 
 /// An `SSLError` with `library` and `reason`.
 pub(crate) fn ssl_error(reason: &str, text: &str) -> PyErr {
-    let message = format!("[SSL: {reason}] {text} (echkit)");
+    library_error("SSL", reason, text)
+}
+
+/// An `SSLError` of another of OpenSSL's libraries.
+pub(crate) fn library_error(library: &str, reason: &str, text: &str) -> PyErr {
+    let message = format!("[{library}: {reason}] {text} (echkit)");
     let error = ssl::SSLError::new_err((ERROR_SSL, message));
-    with_attributes(error, reason, |_| Ok(()))
+    with_attributes(error, reason, |value| value.setattr("library", library))
 }
 
 /// RFC 9849 §6.1.6: an authenticated rejection, with what to connect again with.

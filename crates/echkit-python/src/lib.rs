@@ -1,19 +1,23 @@
 //! The extension module `echkit._echkit`: TLS with Encrypted Client Hello behind Python's `ssl`.
 //!
-//! A skin: contexts and settings live in Python (`echkit.ssl`), the protocol in `echkit` and
-//! rustls. What is here is the `_sslobj` that Python's `SSLSocket` and `SSLObject` drive.
+//! A skin: contexts and settings live in Python (`echkit.ssl`), the protocol in `echkit-tls`
+//! and rustls, look-ups in `echkit`. What is here is the `_sslobj` that Python's `SSLSocket` and `SSLObject` drive.
 
 mod certificate;
 mod command;
 mod config;
 mod core;
+mod ech_config;
 mod ech_keys;
 mod failure;
+mod identity;
 mod input;
+mod key_log;
 mod lookup;
 mod object;
 mod record;
 mod runtime;
+mod secret_file;
 mod session;
 mod socket;
 mod suites;
@@ -29,9 +33,13 @@ mod _echkit {
     #[pymodule_export]
     use super::command::command;
     #[pymodule_export]
-    use super::config::{Identity, Settings, check_curve, ech_config_list, outer_name};
+    use super::config::{Settings, check_curve};
+    #[pymodule_export]
+    use super::ech_config::{EchConfigList, outer_name};
     #[pymodule_export]
     use super::ech_keys::EchKeys;
+    #[pymodule_export]
+    use super::identity::Identity;
     #[pymodule_export]
     use super::lookup::{Pending, Resolver};
     #[pymodule_export]
@@ -43,5 +51,5 @@ mod _echkit {
     #[pymodule_export]
     use super::testbed::Testbed;
     #[pymodule_export]
-    use super::trust::{TrustStore, der_items, pem_items};
+    use super::trust::{TrustStore, der_items, pem_items, pem_items_of_file};
 }

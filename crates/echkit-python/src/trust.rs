@@ -9,14 +9,13 @@
 //!   or under `PARTIAL_CHAIN`; its name and dates are still checked.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use echkit_proto::pem;
 use pyo3::prelude::*;
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{
-    CertificateDer, CertificateRevocationListDer, Der, ServerName, TrustAnchor, UnixTime,
-};
+use rustls_pki_types::{CertificateDer, Der, ServerName, TrustAnchor, UnixTime};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
     RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
@@ -24,6 +23,7 @@ use webpki::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::failure::VerifyFailure;
+use crate::secret_file;
 
 /// `X509_V_FLAG_CRL_CHECK`.
 const CRL_CHECK: u64 = 0x4;
@@ -317,18 +317,26 @@ fn inner_value(der: &[u8]) -> &[u8] {
 /// DER values.
 type Ders = Vec<Vec<u8>>;
 
-/// The certificates and revocation lists in PEM text: (certificates, lists), as DER.
+/// The certificates and revocation lists in PEM text: (certificates, lists), as DER. Other blocks,
+/// which may be private keys, are not read.
 #[pyfunction]
 pub(crate) fn pem_items(text: &[u8]) -> (Ders, Ders) {
-    let certificates = CertificateDer::pem_slice_iter(text)
-        .filter_map(Result::ok)
-        .map(|c| c.as_ref().to_vec())
-        .collect();
-    let crls = CertificateRevocationListDer::pem_slice_iter(text)
-        .filter_map(Result::ok)
-        .map(|c| c.as_ref().to_vec())
-        .collect();
+    let (mut certificates, mut crls) = (Ders::new(), Ders::new());
+    for block in pem::blocks(text) {
+        let items = match block.label() {
+            "CERTIFICATE" => &mut certificates,
+            "X509 CRL" => &mut crls,
+            _ => continue,
+        };
+        items.extend(block.decode().map(|der| der.to_vec()));
+    }
     (certificates, crls)
+}
+
+/// What [`pem_items`] finds in a file.
+#[pyfunction]
+pub(crate) fn pem_items_of_file(path: PathBuf) -> PyResult<(Ders, Ders)> {
+    Ok(pem_items(&secret_file::read(&path)?))
 }
 
 /// Splits concatenated DER values.

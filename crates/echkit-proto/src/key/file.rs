@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::file_error::KeyFileError;
 use super::{EchKey, pkcs8};
 use crate::config::EchConfigList;
+use crate::pem;
 
 const PRIVATE_KEY: &str = "PRIVATE KEY";
 const ECHCONFIG: &str = "ECHCONFIG";
@@ -29,25 +30,34 @@ impl EchKeyFile {
     /// When there is no ECHCONFIG block, a block is broken, the private key is encrypted or of an
     /// unknown kind, or it belongs to none of the configs.
     pub fn from_pem(text: &str) -> Result<Self, KeyFileError> {
-        let (config_at, config) =
-            block(text, ECHCONFIG)?.ok_or_else(|| match text.contains("-----BEGIN") {
-                true => KeyFileError::NoEchConfig,
-                false => KeyFileError::NotPem,
-            })?;
-        let list = EchConfigList::parse(&config)?;
-        let before = &text[..config_at];
-        if before.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+        let mut private = None;
+        let mut encrypted = false;
+        let mut list = None;
+        for block in pem::blocks(text.as_bytes()) {
+            match block.label() {
+                ECHCONFIG => {
+                    list = Some(EchConfigList::parse(&bytes(&block, ECHCONFIG)?)?);
+                    break;
+                }
+                PRIVATE_KEY if private.is_none() => private = Some(bytes(&block, PRIVATE_KEY)?),
+                "ENCRYPTED PRIVATE KEY" => encrypted = true,
+                _ => {}
+            }
+        }
+        let list = list.ok_or_else(|| match text.contains("-----BEGIN") {
+            true => KeyFileError::NoEchConfig,
+            false => KeyFileError::NotPem,
+        })?;
+        if encrypted {
             return Err(KeyFileError::Encrypted);
         }
-        let private = match block(before, PRIVATE_KEY)? {
-            Some((_, der)) => Arc::new(pkcs8::decode(&der)?),
-            None => {
-                return Ok(Self {
-                    list,
-                    keys: Vec::new(),
-                });
-            }
+        let Some(der) = private else {
+            return Ok(Self {
+                list,
+                keys: Vec::new(),
+            });
         };
+        let private = Arc::new(pkcs8::decode(&der)?);
         let keys: Vec<EchKey> = list
             .configs()
             .iter()
@@ -119,22 +129,8 @@ impl fmt::Debug for EchKeyFile {
     }
 }
 
-/// Where a PEM block begins, and its bytes.
-type Block = (usize, Zeroizing<Vec<u8>>);
-
-/// Finds the first PEM block with `label`: where it begins, and its bytes.
-fn block(text: &str, label: &'static str) -> Result<Option<Block>, KeyFileError> {
-    let Some(start) = text.find(&format!("-----BEGIN {label}-----")) else {
-        return Ok(None);
-    };
-    let end_line = format!("-----END {label}-----");
-    let end = text[start..]
-        .find(&end_line)
-        .map(|at| start + at + end_line.len())
-        .ok_or(KeyFileError::BrokenBlock(label))?;
-    let (_, bytes) = pem_rfc7468::decode_vec(&text.as_bytes()[start..end])
-        .map_err(|_| KeyFileError::BrokenBlock(label))?;
-    Ok(Some((start, Zeroizing::new(bytes))))
+fn bytes(block: &pem::Block<'_>, label: &'static str) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    block.decode().map_err(|_| KeyFileError::BrokenBlock(label))
 }
 
 fn encode(label: &'static str, bytes: &[u8]) -> Result<String, KeyFileError> {

@@ -2,10 +2,9 @@
 
 use std::io::BufRead;
 
-use echkit_proto::config::EchConfigList;
-use rustls::client::EchStatus;
-use rustls::internal::msgs::codec::Codec;
-use rustls::{Connection, Error, IoState, PeerIncompatible};
+use echkit_proto::client::{AfterRejection, RejectionPolicy, after_rejection};
+use echkit_tls::client::OfferOutcome;
+use rustls::{Connection, Error, IoState};
 
 use super::{Core, Io, State};
 use crate::failure::Failure;
@@ -142,7 +141,7 @@ impl Core {
                     Err(error) => {
                         // There may have been good records before the bad one.
                         self.plaintext = connection.reader().fill_buf().map_or(0, <[u8]>::len);
-                        self.judge_rejection(&error, refused.is_some());
+                        self.judge_rejection(&error);
                         if self.ech.rejected && self.ech.authenticated {
                             let retry_configs = self.ech.retry_configs.clone();
                             return Err(Failure::Rejected(retry_configs.unwrap_or_default()));
@@ -163,33 +162,38 @@ impl Core {
         }
     }
 
-    /// RFC 9849 §6.1.6: retry configs count only under an authenticated public_name.
-    pub(super) fn judge_rejection(&mut self, error: &Error, refused: bool) {
-        let status = match self.connection() {
-            Some(Connection::Client(client)) => client.ech_status(),
+    /// Reads from the error that ended a handshake what became of the offer. Retry configs count
+    /// only under an authenticated public_name (RFC 9849 §6.1.6).
+    fn judge_rejection(&mut self, error: &Error) {
+        let Some(Connection::Client(client)) = self.connection() else {
+            return;
+        };
+        let rejection = match OfferOutcome::read(client, Some(error)) {
+            OfferOutcome::Rejected(rejection) => rejection,
+            OfferOutcome::RejectedUnauthenticated | OfferOutcome::RejectedResumed => {
+                self.ech.rejected = true;
+                return;
+            }
             _ => return,
         };
-        if let Error::PeerIncompatible(PeerIncompatible::ServerRejectedEncryptedClientHello(
-            configs,
-        )) = error
-        {
-            self.ech.rejected = true;
-            // A list without a config is malformed, and no sign that ECH is switched off.
-            let malformed = configs.as_ref().is_some_and(Vec::is_empty);
-            self.ech.authenticated = !self.unverified && !malformed;
-            if let (Some(configs), true) = (configs, self.ech.authenticated) {
-                let mut list = vec![0, 0];
-                for config in configs {
-                    config.encode(&mut list);
-                }
-                let len = u16::try_from(list.len() - 2).unwrap_or(u16::MAX);
-                list[..2].copy_from_slice(&len.to_be_bytes());
-                // Without any config of a version that we know, there are none to retry with.
-                let known = EchConfigList::parse(&list).is_ok_and(|l| l.has_supported_version());
-                self.ech.retry_configs = known.then_some(list);
+        self.ech.rejected = true;
+        if self.unverified {
+            return;
+        }
+        // The caller decides about another connection, so that nothing is ruled out here.
+        let policy = RejectionPolicy {
+            required: false,
+            retry: true,
+        };
+        let retry_configs = rejection.retry_configs;
+        match after_rejection(policy, 0, retry_configs.as_deref()) {
+            AfterRejection::Retry(_) | AfterRejection::Grease(_) => {
+                self.ech.authenticated = true;
+                self.ech.retry_configs = retry_configs;
             }
-        } else if refused && status == EchStatus::Rejected {
-            self.ech.rejected = true;
+            AfterRejection::WithoutEch => self.ech.authenticated = true,
+            // Malformed configs are no statement about ECH.
+            AfterRejection::Stop(_) => {}
         }
     }
 
