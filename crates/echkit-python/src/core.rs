@@ -5,8 +5,8 @@ mod incoming;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use echkit::server::{self, EchServer, HandshakeError};
-use echkit::tls::Guard;
+use echkit_tls::client::Guard;
+use echkit_tls::server::{self, EchServer, HandshakeError};
 use rustls::Connection;
 use rustls::server::{Accepted, Acceptor};
 use rustls_pki_types::ServerName;
@@ -21,6 +21,9 @@ use crate::verifier::observing;
 pub(crate) const CHUNK: usize = 64 * 1024;
 /// Most plaintext for one call to read, so that a writer in another thread gets its turn.
 const MAX_READ: usize = 256 * 1024;
+
+/// A client's change_cipher_spec, which changes nothing (RFC 8446 §D.4).
+const CHANGE_CIPHER_SPEC: [u8; 6] = [20, 3, 3, 0, 1, 1];
 
 /// Where records come from and go to.
 #[derive(Clone, Copy)]
@@ -68,6 +71,8 @@ pub(crate) struct Core {
     pub(crate) input: Input,
     /// Records to hand out: all of them for memory, else what is written by hand.
     pub(crate) output: Vec<u8>,
+    /// What a client's handshake has to send, until it is more than change_cipher_spec.
+    held: Vec<u8>,
     /// The record that is being received.
     record: Record,
     /// Plaintext that can be read at once.
@@ -86,6 +91,10 @@ pub(crate) struct Core {
     pub(crate) opened: Option<server::EchOutcome>,
     /// Reads every hello of a client before it leaves.
     pub(crate) guard: Option<Guard>,
+    /// Whether the context has counted the start, and the end, of a handshake. Several threads may
+    /// be in one.
+    pub(crate) start_counted: bool,
+    pub(crate) end_counted: bool,
 }
 
 impl Core {
@@ -98,6 +107,7 @@ impl Core {
             ragged_eof_is_eof: false,
             input: Input::default(),
             output: Vec::new(),
+            held: Vec::new(),
             record: Record::default(),
             plaintext: 0,
             deferred: None,
@@ -109,6 +119,8 @@ impl Core {
             opens_ech,
             opened: None,
             guard: None,
+            start_counted: false,
+            end_counted: false,
         }
     }
 
@@ -143,9 +155,10 @@ impl Core {
                 Err(failure) if failure.is_reset() && self.has_answered() => {}
                 other => other?,
             }
+            if self.waits_for_choice() {
+                return Ok(false);
+            }
             match &self.state {
-                State::Hello(_) => return Ok(false),
-                State::Opening(handshake) if handshake.hello().is_some() => return Ok(false),
                 State::Running(connection) if !connection.is_handshaking() => {
                     self.done = true;
                     return Ok(true);
@@ -159,6 +172,15 @@ impl Core {
                 _ => {}
             }
             self.advance(io)?;
+        }
+    }
+
+    /// Whether a hello waits for the configuration that is to answer it.
+    pub(crate) fn waits_for_choice(&self) -> bool {
+        match &self.state {
+            State::Hello(_) => true,
+            State::Opening(handshake) => handshake.hello().is_some(),
+            _ => false,
         }
     }
 
@@ -194,8 +216,11 @@ impl Core {
         }
     }
 
-    /// Answers the hello.
+    /// Answers the hello, unless another thread has answered it meanwhile.
     pub(crate) fn choose(&mut self, server: &EchServer, io: Io) -> Result<(), Failure> {
+        if !self.waits_for_choice() {
+            return Ok(());
+        }
         let accepted = match std::mem::replace(&mut self.state, State::Dead) {
             State::Hello(accepted) => accepted,
             State::Opening(mut handshake) => {
@@ -206,7 +231,10 @@ impl Core {
                 }
                 return outcome;
             }
-            _ => return Ok(()),
+            other => {
+                self.state = other;
+                return Ok(());
+            }
         };
         let config = Arc::clone(server.config());
         let (made, refused) = observing(None, || accepted.into_connection(config));
@@ -250,8 +278,12 @@ impl Core {
         }
     }
 
-    /// Ends a server's handshake with an alert in the clear, before any ServerHello.
+    /// Ends a server's handshake with an alert in the clear, before any ServerHello; not where
+    /// another thread has answered the hello meanwhile.
     pub(crate) fn abort(&mut self, alert: u8, io: Io) {
+        if !self.waits_for_choice() {
+            return;
+        }
         // A fatal alert (RFC 8446 §6) in a record of its own.
         self.output.extend_from_slice(&[21, 3, 3, 0, 2, 2, alert]);
         self.state = State::Dead;
@@ -383,8 +415,20 @@ impl Core {
                     .push(&flight)
                     .map_err(|error| Failure::Other("ECH_GUARD", error.to_string()))?;
                 let cleared = guard.cleared().len();
-                self.output.extend_from_slice(guard.cleared());
+                self.held.extend_from_slice(guard.cleared());
                 guard.sent(cleared);
+            }
+            // One flight, one call to the system: Nagle's algorithm would hold what comes after
+            // change_cipher_spec until the server has acknowledged that, which is too late for an
+            // alert before close().
+            let client = matches!(**connection, Connection::Client(_));
+            if client && connection.is_handshaking() {
+                while connection.wants_write() {
+                    connection.write_tls(&mut self.held).map_err(Failure::Io)?;
+                }
+            }
+            if !connection.is_handshaking() || self.held != CHANGE_CIPHER_SPEC {
+                self.output.append(&mut self.held);
             }
             while connection.wants_write() {
                 match io {

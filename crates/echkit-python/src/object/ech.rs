@@ -1,6 +1,6 @@
 //! What became of Encrypted Client Hello, in the numbers of the CPython proposal.
 
-use echkit::server::EchOutcome;
+use echkit_tls::server::EchOutcome;
 use pyo3::prelude::*;
 use rustls::Connection;
 

@@ -70,10 +70,12 @@ impl SslObject {
             Some(fd) => Io::Socket(fd),
             None => Io::Memory,
         };
-        self.stats.get().add(ACCEPT);
         let Some(hello) = lock(&self.core).hello() else {
             return Ok(());
         };
+        if !std::mem::replace(&mut lock(&self.core).start_counted, true) {
+            self.stats.get().add(ACCEPT);
+        }
         let context = self.context(py);
         let context = context.bind(py);
         let callback = context.getattr("sni_callback")?;
@@ -117,6 +119,9 @@ impl SslObject {
     }
 
     fn finish(&self) {
+        if std::mem::replace(&mut lock(&self.core).end_counted, true) {
+            return;
+        }
         let stats = self.stats.get();
         stats.add(if self.server_side {
             ACCEPT_GOOD

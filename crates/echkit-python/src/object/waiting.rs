@@ -97,27 +97,22 @@ impl SslObject {
             let Some(fd) = self.fd(py)? else {
                 return self.run_in_memory(py, operation);
             };
-            let (outcome, until, mut waited) = py.detach(|| {
+            let (outcome, waited) = py.detach(|| {
                 let outcome = operation(&mut lock(&self.core), Io::Socket(fd));
-                let until = patience.until(&outcome);
-                let waited = until.map(|(direction, deadline)| fd.wait(direction, deadline));
-                (outcome, until, waited)
+                let waited = patience
+                    .until(&outcome)
+                    .map(|(direction, deadline)| fd.wait(direction, deadline));
+                (outcome, waited)
             });
-            while let Some((direction, deadline)) = until {
-                match waited {
-                    Some(Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => {
-                        py.check_signals()?;
-                        // An error once the socket is closed.
-                        self.fd(py)?;
-                    }
-                    Some(Err(error)) => return Err(Failure::Io(error)),
-                    Some(Ok(false)) => return Err(Failure::TimedOut(name)),
-                    Some(Ok(true)) | None => break,
+            match waited {
+                None => return outcome,
+                Some(Ok(true)) => {}
+                Some(Ok(false)) => return Err(Failure::TimedOut(name)),
+                // Tried again: another thread may have received what this one waits for.
+                Some(Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => {
+                    py.check_signals()?;
                 }
-                waited = Some(py.detach(|| fd.wait(direction, deadline)));
-            }
-            if until.is_none() {
-                return outcome;
+                Some(Err(error)) => return Err(Failure::Io(error)),
             }
         }
     }
