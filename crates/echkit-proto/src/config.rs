@@ -29,7 +29,7 @@ mod public_name;
 mod select;
 mod text;
 
-pub use public_name::{BadPublicName, PublicName};
+pub use public_name::{BadPublicName, NameExposure, PublicName};
 pub use select::{Chosen, MAX_KEY_CHECKS, Selection, Verdict, WhyNot};
 pub use text::ConfigTextError;
 

@@ -3,21 +3,34 @@
 //! [`query_name`] says where to ask, [`Record::parse`] reads raw RDATA, and [`Rrset::resolve`]
 //! turns the records of one answer into what they mean for a client: an alias to follow, or
 //! endpoints in the order in which to try them, with the reason for each record passed over.
+//! [`AliasWalk`] follows aliases from answer to answer, and [`HttpsFindings::plan`] makes the places
+//! to connect to of what it found.
 //!
 //! Everything here is about the `https` mapping of RFC 9460 §9; the wire and text forms are the
 //! same for SVCB records.
 
+mod designation;
+mod ech;
 mod name;
 mod params;
+mod plan;
 mod record;
 mod rrset;
 mod text;
+mod walk;
 
+pub use designation::{DESIGNATION_NAME, DesignatedResolver, EncryptedDns, designated_resolvers};
+pub use ech::EchOfRecord;
 pub use name::{DomainName, NameError};
 pub use params::{Params, ParamsError, SvcParamKey};
+pub use plan::{EndpointPlan, PlannedPlace, Reliance};
 pub use record::{Record, RecordError};
-pub use rrset::{Client, EchJudge, Malformed, Resolution, Rrset, Service, WhyNot, is_svcb_reliant};
+pub use rrset::{
+    Capabilities, JudgedRecord, MAX_HINTS, MalformedRrset, RecordUnusable, Resolution, Rrset,
+    Service, is_svcb_reliant,
+};
 pub use text::TextError;
+pub use walk::{AliasProblem, AliasWalk, HttpsFindings, WalkStep};
 
 /// The DNS type number of SVCB records (RFC 9460 §14.1).
 pub const TYPE_SVCB: u16 = 64;

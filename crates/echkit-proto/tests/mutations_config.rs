@@ -127,7 +127,7 @@ fn https_records_survive() {
         .collect();
     for list in lists() {
         let mut record: Record = "1 . alpn=h2".parse().unwrap();
-        record.params.ech = Some(list);
+        record.params.ech = Some(EchConfigList::parse(&list).unwrap());
         seeds.push(record.encode().unwrap());
     }
     let mut rng = StdRng::seed_from_u64(9460);

@@ -3,7 +3,6 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use data_encoding::BASE64;
 use echkit::discover::{
     DiscoverError, DiscoverOptions, Discovery, DnsReport, Endpoint, EndpointKind, discover_with,
 };
@@ -216,8 +215,8 @@ fn endpoint(endpoint: &Endpoint) -> Value {
             .collect::<Vec<_>>(),
         "addresses": endpoint.addresses,
         "from_hints": endpoint.from_hints,
-        "ech": endpoint.ech.as_deref().map(|list| BASE64.encode(list)),
-        "ech_usable": endpoint.ech_usable,
+        "ech": endpoint.ech.as_ref().map(|ech| ech.list().to_base64()),
+        "ech_usable": endpoint.can_offer_ech(),
         "record": endpoint.record,
     })
 }
@@ -228,6 +227,7 @@ fn error_kind(error: &DiscoverError) -> &'static str {
         DiscoverError::NoAddresses { .. } => "no_addresses",
         DiscoverError::AddressLookup { .. } => "address_lookup",
         DiscoverError::HttpsLookup { .. } => "https_lookup",
+        DiscoverError::NoCommonProtocol { .. } => "no_common_protocol",
         _ => "other",
     }
 }

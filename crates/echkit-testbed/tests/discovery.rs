@@ -66,13 +66,13 @@ async fn read_every_zone(testbed: &Testbed, uri: &str, protected: bool) {
         if discovery
             .endpoints
             .iter()
-            .any(|endpoint| endpoint.ech_usable)
+            .any(|endpoint| endpoint.can_offer_ech())
             != offers
         {
             writeln!(failures, "{}: {:?}", case.name, discovery.endpoints).unwrap();
         }
         if let (true, Some(first)) = (offers, discovery.endpoints.first())
-            && (!first.ech_usable || first.addresses.is_empty())
+            && (!first.can_offer_ech() || first.addresses.is_empty())
         {
             writeln!(failures, "{}: first is {first:?}", case.name).unwrap();
         }

@@ -10,12 +10,18 @@ mod plan;
 mod report;
 mod search;
 
+use core::fmt;
 use std::time::Duration;
 
-use echkit_proto::svcb::{DomainName, Record};
+use echkit_proto::config::{self, NameExposure, PublicName};
+use echkit_proto::svcb::{
+    DomainName, EchOfRecord, JudgedRecord, MalformedRrset, Record, RecordUnusable,
+};
 
 use crate::dns::{QueryError, Resolver};
 use crate::origin::{Host, Origin};
+
+pub use echkit_proto::svcb::AliasProblem;
 
 pub use addresses::{Families, FixedAddresses};
 pub use endpoint::{Endpoint, EndpointKind};
@@ -161,7 +167,7 @@ pub enum HttpsAnswer {
     /// Nobody could say; never to be taken for "none".
     Failed(QueryError),
     /// There are records and one is malformed, for which all are rejected (RFC 9460 §2.2).
-    Malformed(String),
+    Malformed(MalformedRrset),
 }
 
 impl HttpsAnswer {
@@ -176,60 +182,100 @@ impl HttpsAnswer {
     }
 }
 
-/// How an alias chain ended without an answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AliasProblem {
-    /// It came back to a name that it had been at.
-    #[error("the HTTPS aliases form a loop at {0}")]
-    Loop(DomainName),
-    /// It went on for longer than the limit; the authority endpoint is used (RFC 9460 §3.1).
-    #[error("the HTTPS aliases do not end after {0} links")]
-    TooLong(usize),
-    /// An alias to `.`: the service says that it is not there (RFC 9460 §2.5.1).
-    #[error("an HTTPS alias of {0} says that the service is not available")]
-    Unavailable(DomainName),
-}
-
 /// A record, and what the client makes of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RecordVerdict {
     /// The record.
     pub record: Record,
-    /// Why it is not compatible, so that no endpoint comes of it; `None` when one did.
-    pub why_not: Option<String>,
-    /// The ECHConfigs in it.
-    pub configs: Vec<ConfigVerdict>,
+    /// Why no endpoint came of it; `None` when one did.
+    pub why_not: Option<RecordUnused>,
+    /// The ECHConfigList in it, judged.
+    pub ech: Option<EchOfRecord>,
 }
 
-/// An ECHConfig in a record.
+impl RecordVerdict {
+    /// The verdicts on its ECHConfigs, in order.
+    pub fn configs(&self) -> &[config::Verdict] {
+        self.ech.as_ref().map_or(&[], EchOfRecord::verdicts)
+    }
+}
+
+impl From<&JudgedRecord> for RecordVerdict {
+    fn from(judged: &JudgedRecord) -> Self {
+        Self {
+            record: judged.record.clone(),
+            why_not: judged.why_not.clone().map(RecordUnused::Unusable),
+            ech: judged.ech.clone(),
+        }
+    }
+}
+
+/// Why no endpoint came of a record.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordUnused {
+    /// It is not compatible with the client.
+    #[error(transparent)]
+    Unusable(RecordUnusable),
+    /// No host can have its target's name.
+    #[error("its target is not a host name")]
+    NotAHostName,
+    /// Its target does not exist.
+    #[error("its target {0} does not exist")]
+    NoSuchTarget(Host),
+    /// Its target has no address.
+    #[error("its target {0} has no address")]
+    NoAddress(Host),
+    /// The addresses of its target could not be learned.
+    #[error("the address of {target} is unknown: {error}")]
+    AddressUnknown {
+        /// The target.
+        target: Host,
+        /// What went wrong.
+        error: QueryError,
+    },
+}
+
+/// What a zone should have said instead of the TargetName `.` at a prefixed name (RFC 9460 §2.5.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigVerdict {
-    /// Its id, where its version is one that has ids.
-    pub config_id: Option<u8>,
-    /// Why it cannot be used; `None` when it can.
-    pub why_not: Option<String>,
+#[non_exhaustive]
+pub struct TargetHint {
+    /// The name that `.` means.
+    pub target: Host,
+    /// The origin's host, which was meant.
+    pub host: Host,
+}
+
+impl fmt::Display for TargetHint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { target, host } = self;
+        write!(
+            f,
+            "the HTTPS record says \".\", which means {target}; it should name {host}"
+        )
+    }
 }
 
 /// What the user should know, though a connection may still be made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
     /// The RRset was rejected (RFC 9460 §2.2).
-    #[error("HTTPS records of {name} ignored: {reason}")]
+    #[error("HTTPS records of {name} ignored: {malformed}")]
     Malformed {
         /// Their owner.
         name: DomainName,
         /// What is wrong.
-        reason: String,
+        malformed: MalformedRrset,
     },
     /// Over plain DNS, no answer came for the HTTPS records.
-    #[error("HTTPS records of {name} unknown: {reason}")]
+    #[error("HTTPS records of {name} unknown: {error}")]
     Failed {
         /// Their owner.
         name: DomainName,
         /// What went wrong.
-        reason: String,
+        error: QueryError,
     },
     /// The alias chain did not end well.
     #[error(transparent)]
@@ -241,20 +287,42 @@ pub enum Warning {
     #[error("some HTTPS records of {0} lack ech; an attacker could steer connections to those")]
     PartialEch(DomainName),
     /// A compatible record carries `ech`, and none of its configs can be used.
-    #[error("no ECHConfig in the HTTPS record for {target} can be used: {reasons}")]
+    #[error(
+        "no ECHConfig in the HTTPS record for {target} can be used: {}",
+        joined(reasons)
+    )]
     NoUsableConfig {
         /// The record's target.
         target: DomainName,
         /// The reason for each config, in order.
-        reasons: String,
+        reasons: Vec<config::WhyNot>,
+    },
+    /// The public_name of a config that can be used tells what ECH is to hide.
+    #[error(
+        "the ECHConfig in the HTTPS record for {target} has the public_name {public_name}, {}",
+        exposed(*exposure)
+    )]
+    ExposingPublicName {
+        /// The record's target.
+        target: DomainName,
+        /// The public_name.
+        public_name: PublicName,
+        /// What it tells; never [`NameExposure::None`].
+        exposure: NameExposure,
     },
     /// The target of a record has no addresses.
-    #[error("HTTPS record {} is of no use: {reason}", record + 1)]
+    #[error(
+        "HTTPS record {} is of no use: {}",
+        record + 1,
+        hint.as_ref().map_or_else(|| why_not.to_string(), ToString::to_string)
+    )]
     NoAddresses {
         /// Its place in [`Discovery::records`], from 0.
         record: usize,
-        /// What is wrong, and what the zone should have said if that is plain.
-        reason: String,
+        /// What is wrong.
+        why_not: RecordUnused,
+        /// What the zone should have said, where that is plain.
+        hint: Option<TargetHint>,
     },
     /// A record or an alias leads to a name that no host can have.
     #[error("{0} is not a host name")]
@@ -262,6 +330,20 @@ pub enum Warning {
     /// The resolver's own name was looked up in the clear.
     #[error("the resolver {0} was looked up through the system's resolver")]
     ResolverLookedUp(String),
+}
+
+fn joined(reasons: &[config::WhyNot]) -> String {
+    let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+    reasons.join("; ")
+}
+
+/// The end of a sentence about a public_name.
+pub(crate) fn exposed(exposure: NameExposure) -> &'static str {
+    match exposure {
+        NameExposure::None => "which tells nothing of the origin",
+        NameExposure::Contains => "which contains the name that ECH is to hide",
+        NameExposure::Equal => "the very name that ECH is to hide: it is sent in the clear",
+    }
 }
 
 /// Why there is nothing to connect to.
@@ -272,12 +354,12 @@ pub enum DiscoverError {
     #[error("the host {0} does not exist")]
     NoSuchHost(Host),
     /// The host, or every target of its records, has no address.
-    #[error("{host} has no address{}", hint.as_deref().map(|h| format!(": {h}")).unwrap_or_default())]
+    #[error("{host} has no address{}", hint.as_ref().map(|h| format!(": {h}")).unwrap_or_default())]
     NoAddresses {
         /// The origin's host.
         host: Host,
         /// What the zone should have said, where that is known.
-        hint: Option<String>,
+        hint: Option<TargetHint>,
     },
     /// The addresses could not be learned.
     #[error("cannot look up the address of {host}: {error}")]
@@ -299,4 +381,22 @@ pub enum DiscoverError {
         /// What went wrong.
         error: QueryError,
     },
+    /// Every HTTPS record carries `ech`, and the client speaks none of their protocols (RFC 9848
+    /// §5.1): as if there were no records, the name would be sent in the clear.
+    #[error(
+        "{host} hides its name with ECH in every HTTPS record, and only under protocols that are \
+         not spoken here: {}",
+        protocol_names(protocols)
+    )]
+    NoCommonProtocol {
+        /// The origin's host.
+        host: Host,
+        /// The ALPN protocol identifiers of the records.
+        protocols: Vec<Vec<u8>>,
+    },
+}
+
+fn protocol_names(protocols: &[Vec<u8>]) -> String {
+    let names = protocols.iter().map(|id| id.escape_ascii().to_string());
+    names.collect::<Vec<_>>().join(", ")
 }

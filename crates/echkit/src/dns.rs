@@ -27,7 +27,7 @@ mod upstream;
 mod uri;
 mod watched;
 
-pub use answer::{Answer, QueryError, RecordType, Status};
+pub use answer::{Answer, MAX_ADDRESSES, QueryError, RecordType, Status};
 pub use options::{DiscoverEncrypted, ResolverOptions, UnknownDiscoverEncrypted};
 pub use resolver::Resolver;
 pub use uri::ResolverError;

@@ -11,6 +11,7 @@ use echkit::dns::{RecordType, Resolver, ResolverOptions};
 use echkit::report::{AttemptResult, EchSource, EchStatus, Report};
 use echkit::server::EchKeys;
 use echkit::{Client, EchMode, Error, ErrorKind};
+use echkit_proto::key::{EchKey, KeyParams};
 use lab::{HIDDEN, PUBLIC, Pki, Relay, ech_key, list, serve, serve_ech};
 
 const BOTH: [EchMode; 2] = [EchMode::Prefer, EchMode::Require];
@@ -115,6 +116,94 @@ async fn require_names_what_is_wrong_with_the_records_and_sends_nothing() {
         assert!(report.attempts.is_empty());
     }
     assert!(relay.captured().is_empty());
+}
+
+#[tokio::test]
+async fn a_host_hidden_under_protocols_that_are_not_spoken_is_not_fetched_in_the_clear() {
+    let pki = Pki::new();
+    let (relay, site) = ech_site(&pki, &[HIDDEN, PUBLIC]).await;
+    for scheme in ["https", "http"] {
+        for (mode, kind) in [
+            (EchMode::Prefer, ErrorKind::Name),
+            (EchMode::Require, ErrorKind::EchRequired),
+        ] {
+            let dns = zone(records(&[format!("1 . alpn=h3 no-default-alpn {site}")])).await;
+            let url = format!("{scheme}://{HIDDEN}/");
+            let error = fetch_url(&pki, &dns, mode, &url).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains("not spoken here: h3"), "{error}");
+        }
+    }
+    assert!(relay.captured().is_empty());
+}
+
+/// A key whose configs have the hidden name outside.
+fn exposing_key() -> EchKey {
+    EchKey::generate(&KeyParams::new(HIDDEN).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_public_name_that_is_the_hidden_name_is_refused_in_require_and_warned_of_in_prefer() {
+    let pki = Pki::new();
+    let key = exposing_key();
+    let keys = EchKeys::new(vec![key.clone()]).unwrap();
+    let relay = Relay::to(serve_ech(&pki, &[HIDDEN, PUBLIC], false, keys).await).await;
+    let ech = list(&key).to_base64();
+    let record = format!("1 . port={} ech={ech}", relay.address.port());
+    let dns = zone(records(&[record])).await;
+    let error = fetch(&pki, &dns, EchMode::Require).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EchRequired, "{error}");
+    assert!(error.to_string().contains("the very name"), "{error}");
+    assert!(error.report().unwrap().attempts.is_empty());
+    assert!(relay.captured().is_empty());
+
+    // By hand as from DNS.
+    let resolver = Resolver::from_uri(&dns.udp(), &ResolverOptions::default()).unwrap();
+    let client = Client::builder()
+        .tls(pki.tls())
+        .ech(EchMode::Require)
+        .ech_config(list(&key))
+        .resolver(resolver)
+        .build()
+        .unwrap();
+    let url = format!("https://{HIDDEN}/");
+    let error = client.get(&url).send().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EchRequired, "{error}");
+    assert!(error.to_string().contains("the very name"), "{error}");
+    assert!(relay.captured().is_empty());
+
+    let report = fetch(&pki, &dns, EchMode::Prefer).await.unwrap();
+    assert_eq!(report.ech.status, EchStatus::Accepted);
+    let warned = |warning: &String| warning.contains("the very name");
+    assert!(report.ech.warnings.iter().any(warned), "{:?}", report.ech);
+}
+
+#[tokio::test]
+async fn so_is_that_of_a_retry_config() {
+    let pki = Pki::new();
+    // The record has a key that the server does not hold.
+    let stale = list(&ech_key()).to_base64();
+    for mode in BOTH {
+        let keys = EchKeys::new(vec![exposing_key()]).unwrap();
+        let relay = Relay::to(serve_ech(&pki, &[HIDDEN, PUBLIC], false, keys).await).await;
+        let record = format!("1 . port={} ech={stale}", relay.address.port());
+        let dns = zone(records(&[record])).await;
+        match fetch(&pki, &dns, mode).await {
+            Ok(report) => {
+                assert_eq!(mode, EchMode::Prefer);
+                assert_eq!(report.ech.status, EchStatus::Accepted);
+                assert_eq!(report.ech.source, EchSource::Retry);
+                let warned = |warning: &String| warning.contains("the very name");
+                assert!(report.ech.warnings.iter().any(warned), "{:?}", report.ech);
+            }
+            Err(error) => {
+                assert_eq!(mode, EchMode::Require, "{error}");
+                assert_eq!(error.kind(), ErrorKind::EchRequired, "{error}");
+                assert!(error.to_string().contains("the very name"), "{error}");
+                relay.assert_hidden(HIDDEN);
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -11,12 +11,13 @@ use common::{Reply, Script, Server, https, v4, v6};
 use data_encoding::BASE64;
 use echkit::discover::{
     AliasProblem, DiscoverError, DiscoverOptions, Discovery, DnsReport, Endpoint, EndpointKind,
-    Families, FixedAddresses, HttpsAnswer, Warning, discover_with,
+    Families, FixedAddresses, HttpsAnswer, RecordUnused, Warning, discover_with,
 };
 use echkit::dns::{RecordType, Resolver, ResolverOptions};
 use echkit::origin::{Host, Origin};
-use echkit_proto::config::EchConfigList;
+use echkit_proto::config::{EchConfigList, NameExposure, WhyNot};
 use echkit_proto::key::{EchKey, KeyParams};
+use echkit_proto::svcb::RecordUnusable;
 
 const HTTPS: RecordType = RecordType::HTTPS;
 const A: RecordType = RecordType::A;
@@ -69,7 +70,7 @@ async fn run_with(zone: Zone, url: &str, options: &DiscoverOptions) -> (Discover
 
 /// Kind, target, port and whether ECH can be used, in order.
 fn places(discovery: &Discovery) -> Vec<(EndpointKind, String, u16, bool)> {
-    let place = |e: &Endpoint| (e.kind, e.target.to_string(), e.port, e.ech_usable);
+    let place = |e: &Endpoint| (e.kind, e.target.to_string(), e.port, e.can_offer_ech());
     discovery.endpoints.iter().map(place).collect()
 }
 
@@ -119,7 +120,13 @@ async fn records_with_ech_alone_make_the_client_svcb_reliant() {
             (Service, "b.test".into(), 8443, true)
         ]
     );
-    assert_eq!(found.endpoints[0].ech.as_ref(), Some(&*ECH_LIST));
+    assert_eq!(
+        found.endpoints[0]
+            .ech
+            .as_ref()
+            .map(|ech| ech.list().encode()),
+        Some(ECH_LIST.clone())
+    );
     // The authority's addresses are asked for once.
     assert_eq!(server.script.count("a.test", A), 1);
     assert_eq!(
@@ -176,8 +183,8 @@ async fn unusable_configs_are_named_and_still_bind_the_client() {
     assert!(found.svcb_reliant);
     assert_eq!(places(&found), [(Service, "a.test".into(), 443, false)]);
     assert!(found.endpoints[0].ech.is_some());
-    let why = found.records[0].configs[0].why_not.as_deref().unwrap();
-    assert!(why.contains("0xabcd"), "{why}");
+    let why = found.records[0].configs()[0].why_not.as_ref();
+    assert_eq!(why, Some(&WhyNot::UnknownVersion(0xabcd)));
     assert!(
         found.warnings[0].to_string().contains("0xabcd"),
         "{:?}",
@@ -198,13 +205,12 @@ async fn mandatory_ech_without_usable_config_makes_a_record_incompatible() {
     let (found, _server) = run(zone, "https://a.test").await;
     assert!(!found.svcb_reliant);
     assert_eq!(places(&found), [(Authority, "a.test".into(), 443, false)]);
-    assert!(
-        found.records[0]
-            .why_not
-            .as_deref()
-            .unwrap()
-            .contains("mandatory")
-    );
+    let why = found.records[0].why_not.as_ref().unwrap();
+    assert!(matches!(
+        why,
+        RecordUnused::Unusable(RecordUnusable::MandatoryEchUnusable)
+    ));
+    assert!(why.to_string().contains("mandatory"));
     assert!(matches!(
         found.warnings[..],
         [Warning::NoCompatibleRecord(_)]
@@ -226,7 +232,7 @@ async fn a_client_without_ech_is_never_svcb_reliant() {
         ..DiscoverOptions::default()
     };
     let (found, _server) = run_with(zone, "https://a.test", &options).await;
-    assert!(!found.svcb_reliant && !found.endpoints[0].ech_usable);
+    assert!(!found.svcb_reliant && !found.endpoints[0].can_offer_ech());
     assert_eq!(found.endpoints.last().unwrap().kind, Authority);
 }
 
@@ -525,6 +531,78 @@ async fn fixed_addresses_do_not_silence_records_and_a_fixed_endpoint_does() {
     let (found, server) = run_with(zone(), "https://a.test", &options).await;
     assert_eq!(places(&found), [(Fixed, "127.0.0.9".into(), 4433, false)]);
     assert!(found.query_name.is_none() && server.script.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn ech_under_protocols_that_are_not_spoken_is_an_error_that_names_them() {
+    let zone = |more: &str| {
+        let hidden = format!("1 . alpn=h3 no-default-alpn ech={}", good_ech());
+        vec![
+            ("a.test", A, address(1)),
+            ("a.test", HTTPS, records(&[&hidden, more])),
+        ]
+    };
+    let more = format!("2 . alpn=foo no-default-alpn ech={}", odd_ech());
+    for url in ["https://a.test", "http://a.test"] {
+        let (found, _server) = run(zone(&more), url).await;
+        assert!(found.endpoints.is_empty() && found.svcb_reliant);
+        let error = found.error.as_ref().unwrap();
+        assert!(matches!(error, DiscoverError::NoCommonProtocol { .. }));
+        let text = error.to_string();
+        assert!(
+            text.contains("a.test") && text.contains("h3, foo"),
+            "{text}"
+        );
+    }
+    // One record without ech, and the publisher allows to be reached without.
+    let (found, _server) = run(zone("2 . alpn=foo no-default-alpn"), "https://a.test").await;
+    assert!(found.error.is_none() && !found.svcb_reliant);
+    assert_eq!(places(&found), [(Authority, "a.test".into(), 443, false)]);
+}
+
+#[tokio::test]
+async fn a_public_name_that_tells_the_host_is_warned_of() {
+    for (public, exposure) in [
+        ("a.test", Some(NameExposure::Equal)),
+        ("cover.a.test", Some(NameExposure::Contains)),
+        ("public.test", None),
+    ] {
+        let key = EchKey::generate(&KeyParams::new(public).unwrap()).unwrap();
+        let list = EchConfigList::from(key.config().clone()).to_base64();
+        let zone = vec![
+            ("a.test", A, address(1)),
+            ("a.test", HTTPS, records(&[&format!("1 . ech={list}")])),
+        ];
+        let (found, _server) = run(zone, "https://a.test").await;
+        assert_eq!(places(&found), [(Service, "a.test".into(), 443, true)]);
+        let told = found.warnings.iter().find_map(|warning| match warning {
+            Warning::ExposingPublicName { exposure, .. } => Some(*exposure),
+            _ => None,
+        });
+        assert_eq!(told, exposure, "{public}");
+    }
+}
+
+#[tokio::test]
+async fn so_many_addresses_and_hints_are_taken_and_no_more() {
+    let many = |count: u16| {
+        let rdata = (0..count).map(|number| {
+            let [high, low] = number.to_be_bytes();
+            vec![10, 0, high, low]
+        });
+        Reply::Records(rdata.collect())
+    };
+    let (found, _server) = run(vec![("a.test", A, many(70))], "https://a.test").await;
+    assert_eq!(found.endpoints[0].addresses.len(), 64);
+    let hints: Vec<_> = (0..70).map(|number| format!("10.1.0.{number}")).collect();
+    let record = format!("1 b.test. ipv4hint={}", hints.join(","));
+    let zone = vec![
+        ("a.test", A, address(1)),
+        ("a.test", HTTPS, records(&[&record])),
+    ];
+    let (found, _server) = run(zone, "https://a.test").await;
+    assert!(found.endpoints[0].from_hints);
+    assert_eq!(found.endpoints[0].addresses.len(), 64);
 }
 
 #[tokio::test]

@@ -138,8 +138,8 @@ impl Decoded {
                 "other": record.params.other.iter()
                     .map(|(key, value)| (key.to_string(), json!(HEXLOWER.encode(value))))
                     .collect::<serde_json::Map<_, _>>(),
-                "ech": record.params.ech.as_deref().map(|bytes| BASE64.encode(bytes)),
-                "ech_config_list": ech_of(record).as_ref().map(list_json),
+                "ech": record.params.ech.as_ref().map(EchConfigList::to_base64),
+                "ech_config_list": record.params.ech.as_ref().map(list_json),
             }),
             Self::Hello(hello) => hello.json(),
         }
@@ -156,18 +156,14 @@ impl Decoded {
             }
             Self::Record(record) => {
                 let mut out = format!("{record}\n");
-                if let Some(list) = ech_of(record) {
-                    out.push_str(&list_text(&list));
+                if let Some(list) = &record.params.ech {
+                    out.push_str(&list_text(list));
                 }
                 out
             }
             Self::Hello(hello) => hello.text(),
         }
     }
-}
-
-fn ech_of(record: &Record) -> Option<EchConfigList> {
-    EchConfigList::parse(record.params.ech.as_deref()?).ok()
 }
 
 fn list_json(list: &EchConfigList) -> Value {

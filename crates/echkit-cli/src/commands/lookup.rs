@@ -39,7 +39,7 @@ fn endpoint_json(endpoint: &Endpoint) -> Value {
         "port": endpoint.port,
         "addresses": endpoint.addresses,
         "from_hints": endpoint.from_hints,
-        "ech": endpoint.ech_usable,
+        "ech": endpoint.can_offer_ech(),
     })
 }
 
@@ -63,7 +63,7 @@ fn text(discovery: &Discovery) -> String {
     }
     for endpoint in &discovery.endpoints {
         let addresses: Vec<String> = endpoint.addresses.iter().map(ToString::to_string).collect();
-        let ech = match endpoint.ech_usable {
+        let ech = match endpoint.can_offer_ech() {
             true => style.good("ECH"),
             false => "no ECH".to_owned(),
         };

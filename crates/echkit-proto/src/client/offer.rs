@@ -86,6 +86,18 @@ impl RealOffer {
         })
     }
 
+    /// The same with those configs alone that hide `host`: a config whose public_name is that name
+    /// shows it in the clear. `None` when there is no other.
+    pub fn hiding(self, host: &str) -> Option<Self> {
+        let mut usable = core::iter::once(self.chosen).chain(self.others);
+        let mut usable = usable.by_ref().filter(|chosen| chosen.hides(host));
+        Some(Self {
+            chosen: usable.next()?,
+            others: usable.collect(),
+            source: self.source,
+        })
+    }
+
     /// The same from elsewhere.
     #[must_use]
     pub fn with_source(mut self, source: ConfigSource) -> Self {

@@ -37,6 +37,9 @@ pub enum NoRetry {
     /// A second connection is not allowed.
     #[error("a retry is switched off")]
     RetryOff,
+    /// The public_name of the config to offer is the name that ECH is to hide.
+    #[error("the public_name of its retry configs is the very name that ECH is to hide")]
+    ExposesName,
     /// None of the configs can be used; the reason for each.
     #[error("none of its retry configs can be used: {}", joined(.0))]
     Unusable(Vec<WhyNot>),
@@ -56,16 +59,17 @@ fn joined(reasons: &[WhyNot]) -> String {
 impl NoRetry {
     /// Whether it stands in the way only because ECH is required.
     pub fn is_requirement(&self) -> bool {
-        matches!(self, Self::Unusable(_) | Self::Disabled)
+        matches!(self, Self::ExposesName | Self::Unusable(_) | Self::Disabled)
     }
 }
 
 /// Decides what follows a rejection that was authenticated for the public_name.
 ///
-/// `retries` counts the connections that were made with retry configs before; `configs` is the
+/// `host` is the name that ECH is to hide. `retries` counts the connections that were made with retry configs before; `configs` is the
 /// ECHConfigList of the rejection as it was sent.
 pub fn after_rejection(
     policy: RejectionPolicy,
+    host: &str,
     retries: u32,
     configs: Option<&[u8]>,
 ) -> AfterRejection {
@@ -80,8 +84,11 @@ pub fn after_rejection(
         Some(_) if !policy.retry => AfterRejection::Stop(NoRetry::RetryOff),
         Some(list) => {
             let selection = list.select();
-            match selection.chosen {
+            let exposes = selection.chosen.is_some();
+            let mut usable = selection.chosen.into_iter().chain(selection.others);
+            match usable.find(|chosen| !policy.required || chosen.hides(host)) {
                 Some(chosen) => AfterRejection::Retry(Box::new(chosen)),
+                None if exposes => AfterRejection::Stop(NoRetry::ExposesName),
                 None => {
                     let reasons = selection.verdicts.into_iter().filter_map(|v| v.why_not);
                     let reason = NoRetry::Unusable(reasons.collect());
@@ -115,6 +122,8 @@ mod tests {
         retry: true,
     };
 
+    const HOST: &str = "hidden.example";
+
     fn usable() -> EchConfig {
         EchKey::generate(&KeyParams::new("public.example").unwrap())
             .unwrap()
@@ -137,14 +146,37 @@ mod tests {
     const OTHER_VERSION: &[u8] = &[0, 6, 0xfe, 0x0a, 0, 2, 1, 2];
 
     #[test]
+    fn configs_under_the_hidden_name_are_refused_where_ech_is_required() {
+        let configs = list(vec![usable()]);
+        for host in ["public.example", "PUBLIC.example."] {
+            let next = after_rejection(REQUIRE, host, 0, Some(&configs));
+            assert!(
+                matches!(&next, AfterRejection::Stop(NoRetry::ExposesName)),
+                "{next:?}"
+            );
+            let next = after_rejection(PREFER, host, 0, Some(&configs));
+            assert!(matches!(next, AfterRejection::Retry(_)), "{next:?}");
+            // One behind it that hides the name serves.
+            let cover = EchKey::generate(&KeyParams::new("cover.test").unwrap()).unwrap();
+            let both = list(vec![usable(), cover.config().clone()]);
+            let AfterRejection::Retry(chosen) = after_rejection(REQUIRE, host, 0, Some(&both))
+            else {
+                panic!("{host}");
+            };
+            assert_eq!(chosen.index(), 1);
+        }
+    }
+
+    #[test]
     fn usable_configs_are_used_once() {
         let configs = list(vec![unusable(), usable()]);
         for policy in [PREFER, REQUIRE] {
-            let AfterRejection::Retry(chosen) = after_rejection(policy, 0, Some(&configs)) else {
+            let AfterRejection::Retry(chosen) = after_rejection(policy, HOST, 0, Some(&configs))
+            else {
                 panic!("{policy:?}");
             };
             assert_eq!(chosen.index(), 1);
-            let next = after_rejection(policy, 1, Some(&configs));
+            let next = after_rejection(policy, HOST, 1, Some(&configs));
             let AfterRejection::Stop(reason) = next else {
                 panic!("{next:?}");
             };
@@ -156,15 +188,15 @@ mod tests {
     #[test]
     fn known_version_without_a_known_suite_is_replaced_not_disabled() {
         let configs = list(vec![unusable()]);
-        let next = after_rejection(PREFER, 0, Some(&configs));
+        let next = after_rejection(PREFER, HOST, 0, Some(&configs));
         assert!(
             matches!(&next, AfterRejection::Grease(reason) if reason.to_string().contains("0x7777")),
             "{next:?}"
         );
-        let next = after_rejection(REQUIRE, 0, Some(&configs));
+        let next = after_rejection(REQUIRE, HOST, 0, Some(&configs));
         assert!(matches!(next, AfterRejection::Stop(reason) if reason.is_requirement()));
         // and when sent again, the server is misconfigured all the same
-        let next = after_rejection(PREFER, 1, Some(&configs));
+        let next = after_rejection(PREFER, HOST, 1, Some(&configs));
         assert!(matches!(next, AfterRejection::Stop(NoRetry::Misconfigured)));
     }
 
@@ -172,9 +204,9 @@ mod tests {
     fn no_configs_or_only_unknown_versions_mean_securely_disabled() {
         for configs in [None, Some(OTHER_VERSION)] {
             for retries in [0, 1] {
-                let next = after_rejection(PREFER, retries, configs);
+                let next = after_rejection(PREFER, HOST, retries, configs);
                 assert!(matches!(next, AfterRejection::WithoutEch), "{next:?}");
-                let next = after_rejection(REQUIRE, retries, configs);
+                let next = after_rejection(REQUIRE, HOST, retries, configs);
                 assert!(
                     matches!(next, AfterRejection::Stop(NoRetry::Disabled)),
                     "{next:?}"
@@ -186,7 +218,7 @@ mod tests {
     #[test]
     fn an_empty_list_is_malformed_and_switches_nothing_off() {
         for policy in [PREFER, REQUIRE] {
-            let next = after_rejection(policy, 0, Some(&[0, 0]));
+            let next = after_rejection(policy, HOST, 0, Some(&[0, 0]));
             assert!(
                 matches!(&next, AfterRejection::Stop(reason @ NoRetry::Malformed(_)) if !reason.is_requirement()),
                 "{next:?}"
@@ -202,7 +234,7 @@ mod tests {
                 retry: false,
                 ..PREFER
             };
-            let next = after_rejection(policy, 0, configs);
+            let next = after_rejection(policy, HOST, 0, configs);
             assert!(matches!(next, AfterRejection::Stop(_)), "{next:?}");
         }
     }

@@ -39,6 +39,21 @@ impl PublicName {
         &self.0
     }
 
+    /// What this name, which stands in the clear, says of the host that ECH is to hide.
+    pub fn exposes(&self, host: &str) -> NameExposure {
+        let labels = |name: &[u8]| -> Vec<Vec<u8>> {
+            let name = name.strip_suffix(b".").unwrap_or(name);
+            let labels = name.split(|byte| *byte == b'.');
+            labels.map(<[u8]>::to_ascii_lowercase).collect()
+        };
+        let (public, hidden) = (labels(&self.0), labels(host.as_bytes()));
+        match public.windows(hidden.len()).any(|labels| labels == hidden) {
+            true if public.len() == hidden.len() => NameExposure::Equal,
+            true => NameExposure::Contains,
+            false => NameExposure::None,
+        }
+    }
+
     /// Why a client must pass over a config with this public_name.
     pub fn why_not(&self) -> Option<BadPublicName> {
         check(&self.0).err()
@@ -56,6 +71,17 @@ impl fmt::Debug for PublicName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{self}\"")
     }
+}
+
+/// What a public_name tells an eavesdropper of the name inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameExposure {
+    /// Nothing.
+    None,
+    /// It contains the name as whole labels: a hint, and a common way to name a cover.
+    Contains,
+    /// It is the name: ECH hides nothing.
+    Equal,
 }
 
 /// Why a public_name is not valid (RFC 9849 §6.1.7).
@@ -130,6 +156,24 @@ mod tests {
             "0xg",
         ] {
             assert_eq!(PublicName::new(name).map(|_| ()), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_public_name_exposes_the_host_that_it_is_or_contains() {
+        let public = PublicName::from_wire(b"Cover.Example.com");
+        for (host, exposure) in [
+            ("cover.example.com", NameExposure::Equal),
+            ("COVER.example.com.", NameExposure::Equal),
+            ("example.com", NameExposure::Contains),
+            ("example", NameExposure::Contains),
+            ("cover.example", NameExposure::Contains),
+            ("www.cover.example.com", NameExposure::None),
+            ("over.example.com", NameExposure::None),
+            ("cover.com", NameExposure::None),
+            ("", NameExposure::None),
+        ] {
+            assert_eq!(public.exposes(host), exposure, "{host}");
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{BadPublicName, EchConfig, EchConfigContents, EchConfigList, MAX_CONFIG_LEN};
+use super::{
+    BadPublicName, EchConfig, EchConfigContents, EchConfigList, MAX_CONFIG_LEN, NameExposure,
+};
 use crate::hpke::{self, Kem, Suite};
 
 /// Public keys that are checked in one list, at most.
@@ -152,6 +154,11 @@ impl Chosen {
     /// The suite.
     pub fn suite(&self) -> Suite {
         self.suite
+    }
+
+    /// Whether an offer under this config hides `host`: not where the public_name is that name.
+    pub fn hides(&self, host: &str) -> bool {
+        self.contents.public_name.exposes(host) != NameExposure::Equal
     }
 
     /// An ECHConfigList of this config alone: a TLS library that is given it has no choice left.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::RecordType;
-use crate::codec::{Reader, Short, put_vec16};
+use crate::codec::{Reader, Short};
 use crate::svcb::DomainName;
 
 /// One question to a resolver: a name and the type of the records that are wanted.
@@ -61,26 +61,29 @@ impl Question {
         out.extend(RecordType::OPT.0.to_be_bytes());
         out.extend(UDP_PAYLOAD.to_be_bytes());
         out.extend(0u32.to_be_bytes());
-        let mut options = Vec::new();
-        if edns == EdnsUse::Padded {
-            // The length of the options and the option's own header take six octets.
-            let bare = out.len() + 6;
-            let padding = bare.next_multiple_of(PADDING_BLOCK) - bare;
-            options.extend(OPTION_PADDING.to_be_bytes());
-            // Less than a block of padding, and queries of a few hundred bytes: never too long.
-            let _ = put_vec16(&mut options, &vec![0; padding]);
+        if edns == EdnsUse::Plain {
+            out.extend(0u16.to_be_bytes());
+            return out;
         }
-        let _ = put_vec16(&mut out, &options);
+        // The length of the options and the option's own header take six octets. A byte counts the
+        // padding, since a block has 128.
+        let bare = out.len() + 6;
+        let padding = (bare.next_multiple_of(PADDING_BLOCK) - bare).to_be_bytes();
+        let [.., padding] = padding;
+        out.extend((4 + u16::from(padding)).to_be_bytes());
+        out.extend(OPTION_PADDING.to_be_bytes());
+        out.extend(u16::from(padding).to_be_bytes());
+        out.resize(out.len() + usize::from(padding), 0);
         out
     }
 
     /// Writes a query for a stream: with its length in front (RFC 1035 §4.2.2), in one piece, for one
     /// segment (RFC 7766 §8).
     pub fn encode_for_stream(&self, id: u16, edns: EdnsUse) -> Vec<u8> {
-        let mut out = Vec::with_capacity(2 * PADDING_BLOCK);
-        // A name of 255 octets and the padding stay far below 65,535.
-        let _ = put_vec16(&mut out, &self.encode(id, edns));
-        out
+        let message = self.encode(id, edns);
+        // A name of 255 octets and a block of padding stay below 1,000 octets.
+        let [.., high, low] = message.len().to_be_bytes();
+        [&[high, low], message.as_slice()].concat()
     }
 }
 

@@ -84,8 +84,9 @@ pub struct Params {
     pub port: Option<u16>,
     /// Addresses to use until those of the target are known (RFC 9460 §7.3).
     pub ipv4hint: Vec<Ipv4Addr>,
-    /// The ECHConfigList with its length prefix; only its framing has been checked (RFC 9848 §3).
-    pub ech: Option<Vec<u8>>,
+    /// The ECHConfigList, well framed; what is inside a config is for [`EchConfigList::select`] to
+    /// judge: one that cannot be used is passed over, and does not spoil the record (RFC 9848 §3).
+    pub ech: Option<EchConfigList>,
     /// Addresses to use until those of the target are known (RFC 9460 §7.3).
     pub ipv6hint: Vec<Ipv6Addr>,
     /// A URI template for DNS over HTTPS (RFC 9461 §5).
@@ -143,8 +144,7 @@ impl Params {
                 self.ipv4hint = hints.ok_or(bad)?.into_iter().map(Ipv4Addr::from).collect();
             }
             SvcParamKey::ECH => {
-                check_ech_framing(value).ok_or(bad)?;
-                self.ech = Some(value.to_vec());
+                self.ech = Some(EchConfigList::parse(value).map_err(|_| bad)?);
             }
             SvcParamKey::IPV6HINT => {
                 let hints: Option<Vec<[u8; 16]>> = arrays(value);
@@ -198,8 +198,7 @@ impl Params {
             values.insert(SvcParamKey::IPV4HINT, value);
         }
         if let Some(ech) = &self.ech {
-            check_ech_framing(ech).ok_or(ParamsError::Value(SvcParamKey::ECH))?;
-            values.insert(SvcParamKey::ECH, ech.clone());
+            values.insert(SvcParamKey::ECH, ech.encode());
         }
         if !self.ipv6hint.is_empty() {
             let value = self.ipv6hint.iter().flat_map(Ipv6Addr::octets).collect();
@@ -289,14 +288,6 @@ fn arrays<const N: usize>(value: &[u8]) -> Option<Vec<[u8; N]>> {
     (rest.is_empty() && !items.is_empty()).then(|| items.to_vec())
 }
 
-/// RFC 9849 §4: `ECHConfig ECHConfigList<4..2^16-1>`, each with a version and a length.
-///
-/// What is inside a config is for the config's own rules to judge: one that cannot be used is
-/// passed over, and does not spoil the record.
-fn check_ech_framing(list: &[u8]) -> Option<()> {
-    EchConfigList::parse(list).ok().map(drop)
-}
-
 /// What is wrong with SvcParams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -304,8 +295,8 @@ pub enum ParamsError {
     /// The record ends inside a parameter (RFC 9460 §2.2).
     #[error("the record ends inside a parameter")]
     Truncated,
-    /// Keys are not in strictly increasing order, or one is there twice (RFC 9460 §2.2).
-    #[error("the parameter {0} is out of order or there twice")]
+    /// Keys are not in strictly increasing order, or one is a duplicate (RFC 9460 §2.2).
+    #[error("the parameter {0} is out of order or a duplicate")]
     KeyOrder(SvcParamKey),
     /// A value does not have the format of its key (RFC 9460 §2.2).
     #[error("the value of {0} is malformed")]
@@ -317,7 +308,7 @@ pub enum ParamsError {
     #[error("mandatory lists itself")]
     MandatoryItself,
     /// `mandatory` is not in strictly increasing order, or lists a key twice (RFC 9460 §8).
-    #[error("the keys in mandatory are out of order or there twice")]
+    #[error("the keys in mandatory are out of order or duplicates")]
     MandatoryOrder,
     /// `mandatory` lists a key that the record does not have (RFC 9460 §8).
     #[error("mandatory lists {0}, which the record does not have")]

@@ -91,6 +91,7 @@ pub enum RecordError {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::config::EchConfigList;
     use crate::svcb::SvcParamKey;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
@@ -228,7 +229,8 @@ mod tests {
                 port,
                 ipv4hint,
                 ech: (!list.is_empty()).then(|| {
-                    [&u16::try_from(list.len()).unwrap().to_be_bytes()[..], &list].concat()
+                    let length = u16::try_from(list.len()).unwrap().to_be_bytes();
+                    EchConfigList::parse(&[&length[..], &list].concat()).unwrap()
                 }),
                 ipv6hint,
                 dohpath,
@@ -307,10 +309,6 @@ mod tests {
             },
             Params {
                 mandatory: vec![SvcParamKey::ECH],
-                ..Params::default()
-            },
-            Params {
-                ech: Some(vec![1, 2, 3]),
                 ..Params::default()
             },
             Params {

@@ -7,6 +7,7 @@ use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::DEFAULT_ALPN;
+use super::ech::EchOfRecord;
 use super::name::DomainName;
 use super::params::{Params, SvcParamKey};
 use super::record::{Record, RecordError};
@@ -25,12 +26,12 @@ impl Rrset {
     pub fn parse<R: AsRef<[u8]>>(
         owner: DomainName,
         rdata: impl IntoIterator<Item = R>,
-    ) -> Result<Self, Malformed> {
+    ) -> Result<Self, MalformedRrset> {
         let records = rdata
             .into_iter()
             .enumerate()
             .map(|(index, rdata)| {
-                Record::parse(rdata.as_ref()).map_err(|error| Malformed { index, error })
+                Record::parse(rdata.as_ref()).map_err(|error| MalformedRrset { index, error })
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { owner, records })
@@ -40,7 +41,7 @@ impl Rrset {
     ///
     /// `rng` picks among several aliases (RFC 9460 §2.4.2) and shuffles records of equal priority
     /// (§2.4.1).
-    pub fn resolve(&self, client: &Client<'_>, rng: &mut impl Rng) -> Resolution {
+    pub fn resolve(&self, client: &Capabilities<'_>, rng: &mut impl Rng) -> Resolution {
         if self.records.is_empty() {
             return Resolution::Empty;
         }
@@ -52,38 +53,61 @@ impl Rrset {
             .collect();
         if let Some(alias) = aliases.choose(rng) {
             return match alias.target.is_root() {
-                true => Resolution::Unavailable,
+                true => Resolution::Unavailable {
+                    records: self.judged(|record, _| {
+                        Some(match record.is_alias() {
+                            true => RecordUnusable::ServiceUnavailable,
+                            false => RecordUnusable::BesideAlias,
+                        })
+                    }),
+                },
                 false => Resolution::Alias {
                     target: alias.target.clone(),
                 },
             };
         }
-        let why_not: Vec<_> = self
-            .records
-            .iter()
-            .map(|r| client.why_not(&r.params))
-            .collect();
-        let mut services: Vec<_> = why_not
+        let records = self.judged(|record, ech| client.why_not(&record.params, ech));
+        let mut services: Vec<_> = records
             .iter()
             .enumerate()
-            .filter(|(_, why_not)| why_not.is_none())
-            .map(|(index, _)| self.service(index, client))
+            .filter(|(_, record)| record.why_not.is_none())
+            .map(|(index, record)| self.service(index, record, client, rng))
             .collect();
         services.shuffle(rng);
         // Stable, so that equals stay shuffled. Endpoints that hide the name come first: the
         // others are a downgrade (RFC 9848 §8).
-        services.sort_by_key(|service| (!service.ech_usable, service.priority));
-        Resolution::Services { services, why_not }
+        services.sort_by_key(|service| (!service.can_offer_ech(), service.priority));
+        Resolution::Services { services, records }
     }
 
-    fn service(&self, index: usize, client: &Client<'_>) -> Service {
+    /// Each record with its verdict; the only place where configs are judged.
+    fn judged(
+        &self,
+        why_not: impl Fn(&Record, Option<&EchOfRecord>) -> Option<RecordUnusable>,
+    ) -> Vec<JudgedRecord> {
+        let judged = |record: &Record| {
+            let ech = record.params.ech.clone().map(EchOfRecord::judge);
+            JudgedRecord {
+                why_not: why_not(record, ech.as_ref()),
+                record: record.clone(),
+                ech,
+            }
+        };
+        self.records.iter().map(judged).collect()
+    }
+
+    fn service(
+        &self,
+        index: usize,
+        judged: &JudgedRecord,
+        client: &Capabilities<'_>,
+        rng: &mut impl Rng,
+    ) -> Service {
         let Record {
             priority,
             target,
             params,
-        } = &self.records[index];
-        let hints4 = params.ipv4hint.iter().copied().map(IpAddr::V4);
-        let hints6 = params.ipv6hint.iter().copied().map(IpAddr::V6);
+        } = &judged.record;
         Service {
             record: index,
             priority: *priority,
@@ -95,11 +119,28 @@ impl Rrset {
             },
             port: params.port,
             alpn: alpn_set(params),
-            hints: hints6.chain(hints4).collect(),
-            ech: params.ech.clone(),
-            ech_usable: client.can_use_ech(params),
+            hints: hints(params, rng),
+            ech: match client.ech {
+                true => judged.ech.clone(),
+                false => params.ech.clone().map(EchOfRecord::ignored),
+            },
         }
     }
+}
+
+/// Addresses of one family that are taken from one record.
+pub const MAX_HINTS: usize = 64;
+
+/// The hints of a record, IPv6 first, each family in random order (RFC 9460 §7.3).
+pub(super) fn hints(params: &Params, rng: &mut impl Rng) -> Vec<IpAddr> {
+    let mut v6: Vec<_> = params.ipv6hint.iter().copied().map(IpAddr::V6).collect();
+    let mut v4: Vec<_> = params.ipv4hint.iter().copied().map(IpAddr::V4).collect();
+    for family in [&mut v6, &mut v4] {
+        family.shuffle(rng);
+        family.truncate(MAX_HINTS);
+    }
+    v6.append(&mut v4);
+    v6
 }
 
 /// `alpn` and the default, unless `no-default-alpn` (RFC 9460 §7.1.1).
@@ -112,20 +153,17 @@ fn alpn_set(params: &Params) -> Vec<Vec<u8>> {
 }
 
 /// What the client can do, as far as it decides which records are compatible.
-#[derive(Clone, Copy)]
-pub struct Client<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities<'a> {
     /// The ALPN protocols that it speaks, over any transport.
     pub alpn: &'a [&'a [u8]],
-    /// Whether an ECHConfigList holds a config that it can use; `None` when it does no ECH at all.
-    pub ech: Option<EchJudge<'a>>,
+    /// Whether it does ECH; if not, `ech` is one more parameter that it does not know.
+    pub ech: bool,
 }
 
-/// Says whether an ECHConfigList holds a config that the client can use.
-pub type EchJudge<'a> = &'a dyn Fn(&[u8]) -> bool;
-
-impl Client<'_> {
+impl Capabilities<'_> {
     /// The reason for which a ServiceMode record is not compatible (RFC 9460 §8, §7.1.2).
-    fn why_not(&self, params: &Params) -> Option<WhyNot> {
+    fn why_not(&self, params: &Params, ech: Option<&EchOfRecord>) -> Option<RecordUnusable> {
         let unknown: Vec<_> = params
             .mandatory
             .iter()
@@ -133,43 +171,28 @@ impl Client<'_> {
             .filter(|key| !self.understands(*key))
             .collect();
         if !unknown.is_empty() {
-            return Some(WhyNot::MandatoryUnknown(unknown));
+            return Some(RecordUnusable::MandatoryUnknown(unknown));
         }
         // §8: the values of mandatory keys must make a connection possible.
-        if params.mandatory.contains(&SvcParamKey::ECH) && !self.can_use_ech(params) {
-            return Some(WhyNot::MandatoryEchUnusable);
+        let usable = ech.is_some_and(EchOfRecord::is_usable);
+        if params.mandatory.contains(&SvcParamKey::ECH) && !usable {
+            return Some(RecordUnusable::MandatoryEchUnusable);
         }
         let set = alpn_set(params);
         if !set.iter().any(|id| self.alpn.contains(&id.as_slice())) {
-            return Some(WhyNot::NoCommonAlpn(set));
+            return Some(RecordUnusable::NoCommonAlpn(set));
         }
         // `port` is automatically mandatory (§9), and nothing listens at port 0.
-        (params.port == Some(0)).then_some(WhyNot::PortZero)
+        (params.port == Some(0)).then_some(RecordUnusable::PortZero)
     }
 
     fn understands(&self, key: SvcParamKey) -> bool {
         match key {
-            SvcParamKey::ECH => self.ech.is_some(),
+            SvcParamKey::ECH => self.ech,
             // For resolvers, with no meaning for HTTP (RFC 9461 §5).
             SvcParamKey::DOHPATH => false,
             key => key.is_known(),
         }
-    }
-
-    fn can_use_ech(&self, params: &Params) -> bool {
-        match (self.ech, &params.ech) {
-            (Some(usable), Some(list)) => usable(list),
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Debug for Client<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("alpn", &self.alpn)
-            .field("ech", &self.ech.is_some())
-            .finish()
     }
 }
 
@@ -184,14 +207,28 @@ pub enum Resolution {
         target: DomainName,
     },
     /// An alias to `.`: the service says that it is not there. Advisory (RFC 9460 §2.5.1).
-    Unavailable,
+    Unavailable {
+        /// The records, none of which is used.
+        records: Vec<JudgedRecord>,
+    },
     /// ServiceMode records.
     Services {
         /// The compatible ones in the order in which to try them; maybe none.
         services: Vec<Service>,
-        /// For each record of the set, why it is not compatible.
-        why_not: Vec<Option<WhyNot>>,
+        /// Every record of the set, judged.
+        records: Vec<JudgedRecord>,
     },
+}
+
+/// A record, and what the client makes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JudgedRecord {
+    /// The record.
+    pub record: Record,
+    /// Why it is not used; `None` when it is compatible.
+    pub why_not: Option<RecordUnusable>,
+    /// The verdict on its ECHConfigList.
+    pub ech: Option<EchOfRecord>,
 }
 
 /// A compatible ServiceMode record, read as an alternative endpoint.
@@ -207,12 +244,18 @@ pub struct Service {
     pub port: Option<u16>,
     /// The SVCB ALPN set (RFC 9460 §7.1.1).
     pub alpn: Vec<Vec<u8>>,
-    /// `ipv6hint` and `ipv4hint`.
+    /// `ipv6hint` and `ipv4hint`, [`MAX_HINTS`] of each at most, in random order within a family
+    /// (RFC 9460 §7.3).
     pub hints: Vec<IpAddr>,
-    /// The ECHConfigList, as published.
-    pub ech: Option<Vec<u8>>,
-    /// Whether the client can use one of its configs.
-    pub ech_usable: bool,
+    /// The ECHConfigList, with the config that the client is to offer.
+    pub ech: Option<EchOfRecord>,
+}
+
+impl Service {
+    /// Whether the client has a config to offer.
+    pub fn can_offer_ech(&self) -> bool {
+        self.ech.as_ref().is_some_and(EchOfRecord::is_usable)
+    }
 }
 
 /// Whether a client that does ECH must stay within these endpoints (RFC 9848 §5.1): it has some,
@@ -221,10 +264,10 @@ pub fn is_svcb_reliant(services: &[Service]) -> bool {
     !services.is_empty() && services.iter().all(|service| service.ech.is_some())
 }
 
-/// Why a well-formed ServiceMode record is not compatible with the client.
+/// Why a well-formed record is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum WhyNot {
+pub enum RecordUnusable {
     /// `mandatory` lists keys that the client does not know (RFC 9460 §8).
     MandatoryUnknown(Vec<SvcParamKey>),
     /// `mandatory` lists `ech`, and no config in it can be used (RFC 9460 §8).
@@ -233,9 +276,15 @@ pub enum WhyNot {
     NoCommonAlpn(Vec<Vec<u8>>),
     /// Nothing can listen at port 0.
     PortZero,
+    /// An alias to `.` (RFC 9460 §2.5.1).
+    ServiceUnavailable,
+    /// A ServiceMode record beside an AliasMode one (RFC 9460 §2.4.1).
+    BesideAlias,
 }
 
-impl fmt::Display for WhyNot {
+impl std::error::Error for RecordUnusable {}
+
+impl fmt::Display for RecordUnusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MandatoryUnknown(keys) => {
@@ -254,6 +303,8 @@ impl fmt::Display for WhyNot {
                 )
             }
             Self::PortZero => f.write_str("port 0 cannot be connected to"),
+            Self::ServiceUnavailable => f.write_str("it says that the service is not available"),
+            Self::BesideAlias => f.write_str("it stands beside an alias, which overrides it"),
         }
     }
 }
@@ -261,7 +312,7 @@ impl fmt::Display for WhyNot {
 /// The record for which an RRset was rejected (RFC 9460 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("HTTPS record {} is malformed: {error}", index + 1)]
-pub struct Malformed {
+pub struct MalformedRrset {
     /// Its place in the answer, from 0.
     pub index: usize,
     /// What is wrong with it.

@@ -43,7 +43,7 @@ impl Params {
             write!(f, " ipv4hint={}", joined(&self.ipv4hint))?;
         }
         if let Some(ech) = &self.ech {
-            write!(f, " ech={}", BASE64.encode(ech))?;
+            write!(f, " ech={}", BASE64.encode(&ech.encode()))?;
         }
         if !self.ipv6hint.is_empty() {
             write!(f, " ipv6hint={}", joined(&self.ipv6hint))?;
@@ -312,8 +312,8 @@ pub enum TextError {
     /// No such key.
     #[error("there is no parameter named {0:?}; unknown ones are written key65280")]
     Key(String),
-    /// A key is there twice.
-    #[error("the parameter {0} is there twice")]
+    /// A duplicate key.
+    #[error("the parameter {0} is a duplicate")]
     Duplicate(SvcParamKey),
     /// A value does not have the format of its key.
     #[error("the value of {0} is malformed")]

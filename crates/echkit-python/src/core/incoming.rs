@@ -186,7 +186,8 @@ impl Core {
             retry: true,
         };
         let retry_configs = rejection.retry_configs;
-        match after_rejection(policy, 0, retry_configs.as_deref()) {
+        // Nor is the name compared, which matters only where ECH is required.
+        match after_rejection(policy, "", 0, retry_configs.as_deref()) {
             AfterRejection::Retry(_) | AfterRejection::Grease(_) => {
                 self.ech.authenticated = true;
                 self.ech.retry_configs = retry_configs;

@@ -21,6 +21,7 @@ use super::attempt_outcome::{AttemptFault, AttemptWon};
 use super::attempt_progress::AttemptProgress;
 use super::candidate::Candidate;
 use super::deadline::Deadline;
+use super::ech_findings::public_name_warning;
 use super::grease_refusal::{answer_limit, refusal};
 use super::guarded::{Guarded, WireLog};
 use super::handshake::{ClientHandshakeError, HandshakeFault, HandshakeLimits, handshake};
@@ -386,10 +387,12 @@ impl AttemptState<'_> {
             required: self.context.policy.ech == EchMode::Require,
             retry: self.context.policy.retry,
         };
-        match after_rejection(policy, self.ech.retries, configs) {
+        match after_rejection(policy, &self.context.host, self.ech.retries, configs) {
             AfterRejection::Retry(chosen) => {
                 self.ech.retries += 1;
                 self.retry_configs = configs.map(<[u8]>::to_vec);
+                let warning = public_name_warning(&chosen, &self.context.host);
+                self.ech.warnings.extend(warning);
                 let source = match learning {
                     true => ConfigSource::Learned,
                     false => ConfigSource::Retry,

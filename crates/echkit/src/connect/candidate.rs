@@ -19,19 +19,23 @@ pub(super) struct Candidate {
 }
 
 /// The endpoints that may be connected to. In `require` there are none without ECH.
+///
+/// `host` is the name to hide: in `require`, no config whose public_name is that name is offered,
+/// wherever it comes from.
 pub(super) fn candidates(
     mode: EchMode,
+    host: &str,
     manual: Option<&EchConfigList>,
     planned: &[Planned],
     retry_configs: &OriginRetryConfigs,
 ) -> Vec<RaceEndpoint<Arc<Candidate>>> {
     let candidate = |planned: &Planned| {
-        let offer = offer(mode, manual, &planned.endpoint, retry_configs);
+        let offer = offer(mode, host, manual, &planned.endpoint, retry_configs);
         let real = offer.is_real();
         if mode == EchMode::Require && !real {
             return None;
         }
-        let published = planned.endpoint.ech.clone();
+        let published = published(&planned.endpoint);
         let value = Arc::new(Candidate { offer, published });
         let endpoint = RaceEndpoint::new(planned.target, planned.endpoint.port, value)
             .with_hints(planned.hints.iter().copied());
@@ -43,8 +47,14 @@ pub(super) fn candidates(
     planned.iter().filter_map(candidate).collect()
 }
 
+/// The ECHConfigList in the record of an endpoint.
+fn published(endpoint: &Endpoint) -> Option<Vec<u8>> {
+    endpoint.ech.as_ref().map(|ech| ech.list().encode())
+}
+
 fn offer(
     mode: EchMode,
+    host: &str,
     manual: Option<&EchConfigList>,
     endpoint: &Endpoint,
     retry_configs: &OriginRetryConfigs,
@@ -54,22 +64,28 @@ fn offer(
         EchMode::Grease => return EchOffer::Grease,
         EchMode::Prefer | EchMode::Require => {}
     }
+    let hiding = |offer: RealOffer| match mode {
+        EchMode::Require => offer.hiding(host),
+        _ => Some(offer),
+    };
     // What the server said of the record's own stands in for it, until the record changes.
     if manual.is_none()
-        && let Some(offer) = retry_configs.find(endpoint.ech.as_deref())
+        && let Some(offer) = retry_configs
+            .find(published(endpoint).as_deref())
+            .and_then(hiding)
     {
         return EchOffer::Real(Box::new(offer));
     }
     // What the caller hands over stands in for the record's.
     let found = match manual {
         Some(list) => RealOffer::from_selection(list.select(), ConfigSource::Manual),
-        None => endpoint
-            .ech
-            .as_deref()
-            .and_then(|bytes| EchConfigList::parse(bytes).ok())
-            .and_then(|list| RealOffer::from_selection(list.select(), ConfigSource::Dns)),
+        None => {
+            let ech = endpoint.ech.as_ref();
+            let selection = ech.and_then(|ech| ech.selection().cloned());
+            selection.and_then(|it| RealOffer::from_selection(it, ConfigSource::Dns))
+        }
     };
-    match found {
+    match found.and_then(hiding) {
         Some(offer) => EchOffer::Real(Box::new(offer)),
         None if manual.is_none() && endpoint.ech.is_none() => match retry_configs.made_up() {
             Some(chosen) => EchOffer::Learn(Box::new(chosen)),

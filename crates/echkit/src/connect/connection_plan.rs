@@ -7,7 +7,7 @@ use echkit_proto::race::RaceEndpoint;
 use super::candidate::{Candidate, candidates};
 use super::connection_request::ConnectionRequest;
 use super::connector_parts::ConnectorParts;
-use super::ech_findings::{ech_warnings, why_no_ech};
+use super::ech_findings::{ech_warnings, exposure_warnings, why_no_ech};
 use super::origin_retry_configs::OriginRetryConfigs;
 use crate::discover::{Discovery, Planned};
 use crate::origin::{Origin, Scheme};
@@ -39,11 +39,12 @@ impl ConnectionPlan {
             true => request.origin.to_https(),
             false => request.origin.clone(),
         };
+        let host = origin.host.to_string();
         let in_clear = origin.scheme == Scheme::Http;
         let retry_configs = OriginRetryConfigs::new(parts, &origin, discovery.https_ttl);
         let endpoints = match in_clear && mode == EchMode::Require {
             true => Vec::new(),
-            false => candidates(mode, manual, planned, &retry_configs),
+            false => candidates(mode, &host, manual, planned, &retry_configs),
         };
         let mut plan = Self {
             origin,
@@ -54,8 +55,14 @@ impl ConnectionPlan {
         if manual.is_some() && !plan.has_ech() && !in_clear {
             plan.ech.warnings.push(format!(
                 "GREASE was sent: {}",
-                why_no_ech(manual, discovery)
+                why_no_ech(manual, &host, discovery)
             ));
+        }
+        if !in_clear {
+            let candidates = plan.endpoints.iter().map(|endpoint| &*endpoint.value);
+            plan.ech
+                .warnings
+                .extend(exposure_warnings(candidates, &host));
         }
         plan
     }

@@ -9,7 +9,7 @@ use super::deadline::{Deadline, StepLimit};
 use super::ech_findings::why_no_ech;
 use super::race_driver::RaceEnd;
 use super::stream::Stream;
-use crate::discover::Discovery;
+use crate::discover::{DiscoverError, Discovery};
 use crate::error::{Cause, Step};
 use crate::origin::{Origin, Scheme};
 use crate::policy::EchMode;
@@ -156,6 +156,11 @@ fn why_nothing(
         origin: origin.to_string(),
         reason,
     };
+    if let Some(error @ DiscoverError::NoCommonProtocol { .. }) = &discovery.error
+        && parts.policy.ech == EchMode::Require
+    {
+        return required(error.to_string());
+    }
     if let Some(error) = &discovery.error {
         return Cause::Name {
             host: origin.host.to_string(),
@@ -168,7 +173,7 @@ fn why_nothing(
         true if manual.is_some() && origin.scheme == Scheme::Http => {
             required("http:// without an HTTPS record is sent in the clear".to_owned())
         }
-        true => required(why_no_ech(manual, discovery)),
+        true => required(why_no_ech(manual, &origin.host.to_string(), discovery)),
         false => Cause::Name {
             host: origin.host.to_string(),
             reason: "no address that may be used".to_owned(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use echkit_proto::race::Family;
 
-use super::{DiscoverError, DiscoverOptions};
+use super::{DiscoverError, DiscoverOptions, TargetHint};
 use crate::dns::{Answer, QueryError, Status};
 use crate::origin::{Host, HostName};
 
@@ -84,7 +84,7 @@ impl Addresses {
     }
 
     /// Why nothing can be connected to.
-    pub(super) fn error(&self, host: &Host, hint: Option<String>) -> DiscoverError {
+    pub(super) fn error(&self, host: &Host, hint: Option<TargetHint>) -> DiscoverError {
         match &self.missing {
             Some(Missing::NoSuchHost) if hint.is_none() => DiscoverError::NoSuchHost(host.clone()),
             Some(Missing::Failed(error)) => DiscoverError::AddressLookup {

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use echkit_proto::svcb::EchOfRecord;
+
 use crate::origin::Host;
 
 /// One place at which an origin can be reached.
@@ -22,13 +24,17 @@ pub struct Endpoint {
     pub addresses: Vec<IpAddr>,
     /// Whether the addresses are the record's hints, for want of answers (RFC 9460 §7.3).
     pub from_hints: bool,
-    /// The ECHConfigList that the record carries, as published; whether it can be used is told by
-    /// `ech_usable` and, config by config, by the record's verdict.
-    pub ech: Option<Vec<u8>>,
-    /// Whether some config in `ech` can be used.
-    pub ech_usable: bool,
+    /// The ECHConfigList that the record carries, and the config in it that the client can use.
+    pub ech: Option<EchOfRecord>,
     /// The record in [`Discovery::records`](super::Discovery::records) that this comes from.
     pub record: Option<usize>,
+}
+
+impl Endpoint {
+    /// Whether the record has an ECHConfig that the client can use.
+    pub fn can_offer_ech(&self) -> bool {
+        self.ech.as_ref().is_some_and(EchOfRecord::is_usable)
+    }
 }
 
 /// What made a place an endpoint.

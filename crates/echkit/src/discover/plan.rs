@@ -2,18 +2,19 @@
 
 use std::net::IpAddr;
 
+use echkit_proto::config::NameExposure;
 use echkit_proto::race::Target;
-use echkit_proto::svcb::{DEFAULT_ALPN, DomainName, Service, is_svcb_reliant};
+use echkit_proto::svcb::{
+    DEFAULT_ALPN, DomainName, HttpsFindings, PlannedPlace, Reliance, Service,
+};
 
 use super::addresses::{Addresses, Missing};
 use super::https::HttpsLookup;
 use super::{
-    DiscoverError, DiscoverOptions, Discovery, Endpoint, EndpointKind, HttpsAnswer, Warning,
+    DiscoverError, DiscoverOptions, Discovery, Endpoint, EndpointKind, HttpsAnswer, RecordUnused,
+    RecordVerdict, TargetHint, Warning,
 };
 use crate::origin::{Host, HostName, Scheme};
-
-/// Records beyond this many are not tried: each may need two more questions.
-const MAX_SERVICES: usize = 32;
 
 /// An endpoint whose addresses are still to be looked up.
 #[derive(Clone, Debug)]
@@ -35,7 +36,6 @@ impl Planned {
             addresses: Vec::new(),
             from_hints: false,
             ech: None,
-            ech_usable: false,
             record: None,
         };
         Self {
@@ -49,13 +49,23 @@ impl Planned {
 impl Discovery {
     /// Takes the records in, and plans the endpoints that come of them.
     pub(super) fn plan(&mut self, lookup: HttpsLookup, options: &DiscoverOptions) -> Vec<Planned> {
-        self.https = lookup.answer;
-        self.aliases = lookup.aliases;
-        self.alias_problem = lookup.alias_problem;
-        self.records = lookup.records;
-        self.https_ttl = lookup.ttl;
-        self.ttl = lookup.ttl;
-        self.warnings.extend(lookup.warnings);
+        let HttpsLookup {
+            findings,
+            failed,
+            ttl,
+        } = lookup;
+        self.aliases.clone_from(&findings.aliases);
+        self.alias_problem.clone_from(&findings.alias_problem);
+        self.records = findings.records.iter().map(RecordVerdict::from).collect();
+        self.https_ttl = ttl;
+        self.ttl = ttl;
+        self.https = match (failed, findings.malformed) {
+            (Some(error), _) => HttpsAnswer::Failed(error),
+            (None, Some(malformed)) => HttpsAnswer::Malformed(malformed),
+            (None, None) if findings.found => HttpsAnswer::Found,
+            (None, None) => HttpsAnswer::None,
+        };
+        self.warn_about_records(&findings);
         // Without ECH nothing in the records keeps an `https` origin from being connected to.
         let needed = options.ech || self.origin.scheme == Scheme::Http;
         if let HttpsAnswer::Failed(error) = &self.https
@@ -65,51 +75,45 @@ impl Discovery {
             // RFC 9460 §3.1
             let error = error.clone();
             self.error = Some(DiscoverError::HttpsLookup {
-                name: lookup.last,
+                name: findings.last,
                 error,
             });
             return Vec::new();
         }
-        // §9.5: an alias or a compatible record stands for "use https".
-        let says_https =
-            !self.aliases.is_empty() || self.alias_problem.is_some() || !lookup.services.is_empty();
-        self.https_upgrade = self.origin.scheme == Scheme::Http && says_https;
-        let port = if self.https_upgrade {
-            self.origin.to_https().port
-        } else {
-            self.origin.port
-        };
-
-        self.warn_about_ech(&lookup.services, &lookup.last, options);
-        self.svcb_reliant = options.ech && is_svcb_reliant(&lookup.services);
+        let plan = findings.plan(self.origin.scheme, self.origin.port, options.ech);
+        self.https_upgrade = plan.https_upgrade;
+        self.svcb_reliant = plan.reliance != Reliance::Optional;
+        if options.ech {
+            self.warn_about_ech(&findings.services, &findings.last);
+        }
+        if let Reliance::NoCommonProtocol(protocols) = plan.reliance {
+            self.error = Some(DiscoverError::NoCommonProtocol {
+                host: self.origin.host.clone(),
+                protocols,
+            });
+        }
+        let port = plan.port;
         let mut planned = Vec::new();
-        for service in lookup.services.into_iter().take(MAX_SERVICES) {
-            planned.extend(self.plan_service(service, port, options));
-        }
-        if self.svcb_reliant {
-            return planned;
-        }
-        // §3: what an alias leads to comes before the origin's own host. Not where §3.1 or §2.2
-        // want it to be as if there were no records.
-        let trusted =
-            self.alias_problem.is_none() && !matches!(self.https, HttpsAnswer::Malformed(_));
-        if trusted && let Some(end) = self.aliases.last() {
-            match HostName::from_dns(end) {
-                Some(name) => {
-                    planned.push(Planned::plain(
+        for place in plan.places {
+            match place {
+                PlannedPlace::Service(service) => {
+                    planned.extend(self.plan_service(service, port, options));
+                }
+                PlannedPlace::AliasEnd(end) => match HostName::from_dns(&end) {
+                    Some(name) => planned.push(Planned::plain(
                         EndpointKind::AliasEnd,
                         Host::Name(name),
                         port,
-                    ));
-                }
-                None => self.warnings.push(Warning::NotAHostName(end.clone())),
+                    )),
+                    None => self.warnings.push(Warning::NotAHostName(end)),
+                },
+                PlannedPlace::Authority => planned.push(Planned::plain(
+                    EndpointKind::Authority,
+                    self.origin.host.clone(),
+                    port,
+                )),
             }
         }
-        planned.push(Planned::plain(
-            EndpointKind::Authority,
-            self.origin.host.clone(),
-            port,
-        ));
         planned
     }
 
@@ -120,7 +124,7 @@ impl Discovery {
         options: &DiscoverOptions,
     ) -> Option<Planned> {
         let Some(target) = HostName::from_dns(&service.target) else {
-            self.records[service.record].why_not = Some("its target is not a host name".into());
+            self.records[service.record].why_not = Some(RecordUnused::NotAHostName);
             self.warnings.push(Warning::NotAHostName(service.target));
             return None;
         };
@@ -131,7 +135,6 @@ impl Discovery {
         let endpoint = Endpoint {
             alpn: service.alpn,
             ech: service.ech,
-            ech_usable: service.ech_usable,
             record: Some(service.record),
             ..Planned::plain(
                 EndpointKind::Service,
@@ -147,29 +150,53 @@ impl Discovery {
         })
     }
 
-    fn warn_about_ech(
-        &mut self,
-        services: &[Service],
-        name: &DomainName,
-        options: &DiscoverOptions,
-    ) {
-        if !options.ech {
-            return;
+    fn warn_about_records(&mut self, findings: &HttpsFindings) {
+        let name = findings.last.clone();
+        match &self.https {
+            HttpsAnswer::Failed(error) => self.warnings.push(Warning::Failed {
+                name,
+                error: error.clone(),
+            }),
+            HttpsAnswer::Malformed(malformed) => self.warnings.push(Warning::Malformed {
+                name,
+                malformed: *malformed,
+            }),
+            HttpsAnswer::Found | HttpsAnswer::None => match &findings.alias_problem {
+                Some(problem) => self.warnings.push(problem.clone().into()),
+                None if findings.services.is_empty() && !findings.records.is_empty() => {
+                    self.warnings.push(Warning::NoCompatibleRecord(name));
+                }
+                None => {}
+            },
         }
-        let with = services
-            .iter()
-            .filter(|service| service.ech.is_some())
-            .count();
+    }
+
+    fn warn_about_ech(&mut self, services: &[Service], name: &DomainName) {
+        let with = services.iter().filter(|service| service.ech.is_some());
+        let with = with.count();
         if with > 0 && with < services.len() {
             self.warnings.push(Warning::PartialEch(name.clone()));
         }
-        for service in services.iter().filter(|s| s.ech.is_some() && !s.ech_usable) {
-            let configs = &self.records[service.record].configs;
-            let reasons: Vec<_> = configs.iter().filter_map(|c| c.why_not.clone()).collect();
-            self.warnings.push(Warning::NoUsableConfig {
-                target: service.target.clone(),
-                reasons: reasons.join("; "),
-            });
+        let host = self.origin.host.name().map(HostName::as_str);
+        for service in services {
+            let Some(ech) = &service.ech else { continue };
+            let Some(chosen) = ech.chosen() else {
+                let reasons = ech.verdicts().iter();
+                self.warnings.push(Warning::NoUsableConfig {
+                    target: service.target.clone(),
+                    reasons: reasons.filter_map(|v| v.why_not.clone()).collect(),
+                });
+                continue;
+            };
+            let public_name = &chosen.contents().public_name;
+            let exposure = host.map_or(NameExposure::None, |host| public_name.exposes(host));
+            if exposure != NameExposure::None {
+                self.warnings.push(Warning::ExposingPublicName {
+                    target: service.target.clone(),
+                    public_name: public_name.clone(),
+                    exposure,
+                });
+            }
         }
     }
 
@@ -222,28 +249,32 @@ impl Discovery {
     }
 
     /// Says why an endpoint falls away, and what the zone should have said if that is plain.
-    fn note_missing(&mut self, endpoint: &Endpoint, known: &Addresses) -> Option<String> {
+    fn note_missing(&mut self, endpoint: &Endpoint, known: &Addresses) -> Option<TargetHint> {
         let index = endpoint.record?;
         let record = &mut self.records[index];
-        let target = &endpoint.target;
-        let reason = match &known.missing {
-            Some(Missing::Failed(error)) => format!("the address of {target} is unknown: {error}"),
-            Some(Missing::NoSuchHost) => format!("its target {target} does not exist"),
-            _ => format!("its target {target} has no address"),
-        };
+        let target = endpoint.target.clone();
         // §2.5.2: `.` is the owner name, which has addresses only where it is a host.
         let prefixed = target
             .name()
             .is_some_and(|name| name.as_str().starts_with('_'));
-        let hint = (prefixed && record.record.target.is_root()).then(|| {
-            let host = &self.origin.host;
-            format!("the HTTPS record says \".\", which means {target}; it should name {host}")
+        let hint = (prefixed && record.record.target.is_root()).then(|| TargetHint {
+            target: target.clone(),
+            host: self.origin.host.clone(),
         });
+        let why_not = match &known.missing {
+            Some(Missing::Failed(error)) => RecordUnused::AddressUnknown {
+                target,
+                error: error.clone(),
+            },
+            Some(Missing::NoSuchHost) => RecordUnused::NoSuchTarget(target),
+            _ => RecordUnused::NoAddress(target),
+        };
         self.warnings.push(Warning::NoAddresses {
             record: index,
-            reason: hint.clone().unwrap_or_else(|| reason.clone()),
+            why_not: why_not.clone(),
+            hint: hint.clone(),
         });
-        record.why_not = Some(reason);
+        record.why_not = Some(why_not);
         hint
     }
 }

@@ -1,9 +1,9 @@
 //! The `dns` object of a connection report.
 
-use data_encoding::BASE64;
+use echkit_proto::config::{self, EchConfigList};
 use serde::Serialize;
 
-use super::{ConfigVerdict, Discovery, RecordVerdict};
+use super::{Discovery, RecordVerdict};
 
 /// What discovery found, in the form that reports have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -95,19 +95,19 @@ impl From<&RecordVerdict> for RecordReport {
             no_default_alpn: params.no_default_alpn,
             ipv4hint: params.ipv4hint.iter().map(ToString::to_string).collect(),
             ipv6hint: params.ipv6hint.iter().map(ToString::to_string).collect(),
-            ech: params.ech.as_deref().map(|list| BASE64.encode(list)),
+            ech: params.ech.as_ref().map(EchConfigList::to_base64),
             usable: verdict.why_not.is_none(),
-            configs: verdict.configs.iter().map(ConfigReport::from).collect(),
-            why_not: verdict.why_not.clone(),
+            configs: verdict.configs().iter().map(ConfigReport::from).collect(),
+            why_not: verdict.why_not.as_ref().map(ToString::to_string),
         }
     }
 }
 
-impl From<&ConfigVerdict> for ConfigReport {
-    fn from(verdict: &ConfigVerdict) -> Self {
+impl From<&config::Verdict> for ConfigReport {
+    fn from(verdict: &config::Verdict) -> Self {
         Self {
             config_id: verdict.config_id,
-            why_not: verdict.why_not.clone(),
+            why_not: verdict.why_not.as_ref().map(ToString::to_string),
         }
     }
 }

@@ -12,6 +12,9 @@ use echkit_proto::svcb::DomainName;
 
 pub use echkit_proto::dns::{RecordType, Status};
 
+/// Addresses that are taken from one answer. No zone needs more, and each may cost a connection.
+pub const MAX_ADDRESSES: usize = 64;
+
 /// An authoritative yes or no: the resolver said what there is, or that there is nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -49,15 +52,17 @@ impl Answer {
         }
     }
 
-    /// The addresses in an A or AAAA answer; RDATA of another size is passed over.
+    /// The addresses in an A or AAAA answer, the first [`MAX_ADDRESSES`] of them; RDATA of another
+    /// size is passed over.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.rdata.iter().filter_map(|rdata| {
+        let addresses = self.rdata.iter().filter_map(|rdata| {
             if let Ok(octets) = <[u8; 4]>::try_from(rdata.as_slice()) {
                 return Some(Ipv4Addr::from(octets).into());
             }
             let octets = <[u8; 16]>::try_from(rdata.as_slice()).ok()?;
             Some(Ipv6Addr::from(octets).into())
-        })
+        });
+        addresses.take(MAX_ADDRESSES)
     }
 }
 
