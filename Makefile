@@ -28,6 +28,7 @@ lint: prepare ## formatting, clippy, documentation, licences, leftovers
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	python3 scripts/licences.py
 	python3 scripts/leftovers.py
+	python3 scripts/circles.py
 
 rustls-range: prepare ## the assumption tests with the lowest and the newest rustls that the range allows
 	@scripts/rustls-range

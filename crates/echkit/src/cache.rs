@@ -8,7 +8,9 @@
 //! A server could tell clients apart by the configs that it gave them. They reach no further than
 //! session tickets, by which it could do the same.
 
+mod cache_error;
 mod file;
+mod place;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,6 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use echkit_proto::config::EchConfigList;
+
+pub use cache_error::CacheError;
+pub(crate) use place::Place;
 
 use crate::clock::{Clock, Moment};
 
@@ -36,16 +41,6 @@ struct Shared {
     clock: Clock,
     file: Option<PathBuf>,
     kept: Mutex<HashMap<Place, Kept>>,
-}
-
-/// What configs are for and where they come from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    /// The ECHConfigList that led to them; `None` where there was no record, and they were asked
-    /// for on purpose.
-    pub(crate) published: Option<Vec<u8>>,
 }
 
 struct Kept {
@@ -243,40 +238,6 @@ fn prune(kept: &mut HashMap<Place, Kept>, now: Moment) {
     {
         kept.remove(&place);
     }
-}
-
-/// Why a cache file cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CacheError {
-    /// It cannot be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// `read` or `write`.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        source: std::io::Error,
-    },
-    /// Others may read it.
-    #[error(
-        "{} can be read by others than its owner, and it tells which sites were visited; \
-         chmod 600 it, or remove it",
-        path.display()
-    )]
-    Permissions {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is something else.
-    #[error("{} is no cache of retry configs: {reason}", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod gate;
 mod pool;
 mod redirect;
 mod request;
+mod request_parts;
 mod response;
 mod send;
 mod service;

@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Family, MAX_ADDRESSES, RaceEndpoint, RaceSettings, Target};
+use super::endpoint::{Family, MAX_ADDRESSES, RaceEndpoint, RaceSettings, Target};
 
 /// Endpoints and what is known of their addresses.
 #[derive(Debug)]

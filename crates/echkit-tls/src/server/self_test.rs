@@ -23,8 +23,9 @@ use rustls_pki_types::{
     CertificateDer, EchConfigListBytes, PrivatePkcs8KeyDer, ServerName, UnixTime,
 };
 
+use super::outcome::EchOutcome;
 use super::provider::provider;
-use super::{EchOutcome, EchServer};
+use super::settings::EchServer;
 
 /// A P-256 certificate for the two names below and its key, which protect nothing.
 const CERTIFICATE: &[u8] = include_bytes!("self_test/certificate.der");

@@ -8,9 +8,7 @@ use rustls::ServerConfig;
 
 use super::interpose::Padding;
 use super::padded_tickets::PaddedTickets;
-use super::provider;
 use super::record_sizes::RecordSizes;
-use super::self_test::{self, UnknownRustls};
 
 /// An ECH server: a rustls configuration, ECH keys, and rules. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,32 +23,7 @@ pub struct EchServer {
 }
 
 impl EchServer {
-    /// A server that opens hellos with `keys` and serves both the sites inside and outside
-    /// (shared mode).
-    ///
-    /// The first one of a process runs a self-test of the rustls that is linked in: about a
-    /// millisecond of handshakes in memory.
-    ///
-    /// Session tickets are padded ([`PaddedTickets`]), and every record keeps as much room free as
-    /// retry_configs take, whatever became of the offer: record lengths do not tell accepted
-    /// connections from others (RFC 9849 §10.10.4).
-    ///
-    /// # Errors
-    ///
-    /// When `config` was not built with [`provider()`](super::provider()), or when rustls does not
-    /// behave as this crate relies on.
-    pub fn new(
-        config: Arc<ServerConfig>,
-        keys: impl Into<EchKeyHandle>,
-    ) -> Result<Self, SetupError> {
-        if !provider::is_ours(config.crypto_provider()) {
-            return Err(SetupError::Provider);
-        }
-        self_test::of_this_process().map_err(SetupError::Rustls)?;
-        Ok(Self::untested(config, keys.into()))
-    }
-
-    /// As [`new`](Self::new), without its checks.
+    /// The server, without the checks of [`EchServer::new`].
     pub(super) fn untested(config: Arc<ServerConfig>, keys: EchKeyHandle) -> Self {
         let config = PaddedTickets::in_config(config);
         Self {
@@ -62,20 +35,6 @@ impl EchServer {
             max_hello: MAX_HELLO,
             padding: Padding::default(),
         }
-    }
-
-    /// A backend server of split mode: confirms inner hellos without opening anything.
-    ///
-    /// Only for servers that nobody but a trusted client-facing server can reach: an inner hello
-    /// is taken for one that ECH protected.
-    ///
-    /// # Errors
-    ///
-    /// As [`new`](Self::new).
-    pub fn backend(config: Arc<ServerConfig>) -> Result<Self, SetupError> {
-        let mut server = Self::new(config, EchKeyHandle::default())?;
-        server.rules.backend = true;
-        Ok(server)
     }
 
     /// Tries every key on every offer (RFC 9849 §7.1, second method). For deployments whose
@@ -129,16 +88,4 @@ impl EchServer {
     pub fn keys(&self) -> &EchKeyHandle {
         &self.keys
     }
-}
-
-/// A server cannot be set up.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SetupError {
-    /// The configuration has another crypto provider.
-    #[error("build the rustls::ServerConfig with echkit::server::provider()")]
-    Provider,
-    /// rustls does not behave as this crate relies on.
-    #[error(transparent)]
-    Rustls(UnknownRustls),
 }

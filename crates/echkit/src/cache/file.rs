@@ -9,7 +9,8 @@ use data_encoding::BASE64;
 use echkit_proto::config::EchConfigList;
 use serde::{Deserialize, Serialize};
 
-use super::{CacheError, Place};
+use super::cache_error::CacheError;
+use super::place::Place;
 
 /// A file of more than this is none of ours.
 const MAX_FILE: u64 = 64 << 20;

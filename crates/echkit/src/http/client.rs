@@ -8,7 +8,6 @@ use http::header::{ACCEPT, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
 
 use super::pool::Pool;
-use super::request::RequestBuilder;
 use super::versions::HttpVersions;
 use crate::connect::connection_settings::connection_setters;
 use crate::connect::{Connector, ConnectorBuilder};
@@ -61,44 +60,6 @@ impl Client {
     /// The connector below.
     pub fn connector(&self) -> &Connector {
         &self.shared.connector
-    }
-
-    /// A GET request.
-    pub fn get(&self, url: &str) -> RequestBuilder {
-        self.request(Method::GET, url)
-    }
-
-    /// A HEAD request.
-    pub fn head(&self, url: &str) -> RequestBuilder {
-        self.request(Method::HEAD, url)
-    }
-
-    /// A POST request.
-    pub fn post(&self, url: &str) -> RequestBuilder {
-        self.request(Method::POST, url)
-    }
-
-    /// A PUT request.
-    pub fn put(&self, url: &str) -> RequestBuilder {
-        self.request(Method::PUT, url)
-    }
-
-    /// A PATCH request.
-    pub fn patch(&self, url: &str) -> RequestBuilder {
-        self.request(Method::PATCH, url)
-    }
-
-    /// A DELETE request.
-    pub fn delete(&self, url: &str) -> RequestBuilder {
-        self.request(Method::DELETE, url)
-    }
-
-    /// A request by any method.
-    ///
-    /// User and password in the URL are sent as Basic (RFC 7617) to its origin, unless the request
-    /// has an `Authorization` of its own, and appear in no report or error.
-    pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
-        RequestBuilder::new(self.clone(), method, url)
     }
 }
 

@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::body::Outgoing;
 use super::pool::{Channel, Live};
-use super::request::Request;
+use super::request_parts::Request;
 use super::versions::H2;
 use crate::connect::{Connection, ReportRecorder};
 use crate::error::{Cause, Error};

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::body::Body;
 use super::credentials;
-use super::request::Request;
+use super::request_parts::Request;
 use crate::error::Cause;
 use crate::origin::Origin;
 use crate::policy::EchMode;

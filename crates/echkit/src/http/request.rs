@@ -10,6 +10,7 @@ use url::Url;
 use super::body::Body;
 use super::client::Client;
 use super::credentials;
+use super::request_parts::Request;
 use super::response::Response;
 use crate::error::{Cause, Error};
 
@@ -24,21 +25,49 @@ pub struct RequestBuilder {
     request: Result<Request, Cause>,
 }
 
-/// A request that is complete.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) method: Method,
-    pub(super) url: Url,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Body,
-    /// From the URL, for requests without an `Authorization` of their own.
-    pub(super) credentials: Option<HeaderValue>,
-    /// The limit for all of it, in place of the client's.
-    pub(super) timeout: Option<Duration>,
+/// Requests of each method.
+impl Client {
+    /// A GET request.
+    pub fn get(&self, url: &str) -> RequestBuilder {
+        self.request(Method::GET, url)
+    }
+
+    /// A HEAD request.
+    pub fn head(&self, url: &str) -> RequestBuilder {
+        self.request(Method::HEAD, url)
+    }
+
+    /// A POST request.
+    pub fn post(&self, url: &str) -> RequestBuilder {
+        self.request(Method::POST, url)
+    }
+
+    /// A PUT request.
+    pub fn put(&self, url: &str) -> RequestBuilder {
+        self.request(Method::PUT, url)
+    }
+
+    /// A PATCH request.
+    pub fn patch(&self, url: &str) -> RequestBuilder {
+        self.request(Method::PATCH, url)
+    }
+
+    /// A DELETE request.
+    pub fn delete(&self, url: &str) -> RequestBuilder {
+        self.request(Method::DELETE, url)
+    }
+
+    /// A request by any method.
+    ///
+    /// User and password in the URL are sent as Basic (RFC 7617) to its origin, unless the request
+    /// has an `Authorization` of its own, and appear in no report or error.
+    pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
+        RequestBuilder::new(self.clone(), method, url)
+    }
 }
 
 impl RequestBuilder {
-    pub(super) fn new(client: Client, method: Method, url: &str) -> Self {
+    fn new(client: Client, method: Method, url: &str) -> Self {
         let request = parse(url).and_then(|mut url| {
             Ok(Request {
                 method,

@@ -12,7 +12,7 @@ use super::credentials;
 use super::exchange::{self, Unanswered};
 use super::pool::{Channel, Key, Lease, Live};
 use super::redirect;
-use super::request::Request;
+use super::request_parts::Request;
 use super::response::{Response, ResponseBody};
 use super::versions::{H2, HttpVersions};
 use crate::connect::ConnectionRequest;

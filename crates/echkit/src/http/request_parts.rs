@@ -1,0 +1,21 @@
+//! A request that is complete.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method};
+use url::Url;
+
+use super::body::Body;
+
+/// A request that is complete.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Body,
+    /// From the URL, for requests without an `Authorization` of their own.
+    pub(super) credentials: Option<HeaderValue>,
+    /// The limit for all of it, in place of the client's.
+    pub(super) timeout: Option<Duration>,
+}
