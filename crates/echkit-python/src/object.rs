@@ -5,6 +5,7 @@ mod ech;
 mod handshake;
 mod stats;
 mod transfer;
+mod transport;
 mod waiting;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,7 @@ use rustls::{HandshakeKind, SupportedCipherSuite};
 use rustls_pki_types::{CertificateDer, IpAddr, Ipv4Addr, ServerName};
 
 pub(crate) use stats::Stats;
-use waiting::Transport;
+use transport::Transport;
 
 use crate::certificate::{Certificate, describe};
 use crate::config::Settings;

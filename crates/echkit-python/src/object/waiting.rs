@@ -4,21 +4,13 @@ use std::time::{Duration, Instant};
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyBytes, PyWeakrefMethods};
 
+use super::transport::Transport;
 use super::{SslObject, lock};
 use crate::core::{Core, Io};
 use crate::failure::{Failure, ssl_error};
 use crate::socket::{Direction, Fd};
-
-/// Where the records of a connection go to.
-pub(super) enum Transport {
-    Socket(Py<PyWeakrefReference>),
-    Memory {
-        incoming: Py<PyAny>,
-        outgoing: Py<PyAny>,
-    },
-}
 
 /// How long a call may wait.
 #[derive(Clone, Copy)]
