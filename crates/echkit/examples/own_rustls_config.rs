@@ -9,7 +9,6 @@ use std::sync::Arc;
 use echkit::Origin;
 use echkit::connect::{Connector, Guarded, WireLog};
 use echkit::tls::{ClientTls, EchOffer, TlsTarget, Trust};
-use echkit_proto::config::EchConfigList;
 use rustls::crypto::aws_lc_rs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -32,7 +31,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let connector = Connector::builder().dns(dns).build()?;
     let discovery = connector.discover(&origin, &[b"http/1.1"]).await?;
     let endpoint = discovery.endpoints.first().ok_or("no endpoint")?;
-    let list = EchConfigList::parse(endpoint.ech.as_ref().ok_or("no ECH")?)?;
+    let ech = endpoint.ech.as_ref().ok_or("no ECH")?;
+    let chosen = ech.chosen().ok_or("no usable ECHConfig")?;
 
     let trust = Trust::verifier(verifier);
     let tls = ClientTls::builder()
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build()?;
     let mut target = TlsTarget::new(origin.host.server_name());
     target.alpn = vec![b"http/1.1".to_vec()];
-    target.offer = EchOffer::real(list.select().chosen.ok_or("no usable ECHConfig")?);
+    target.offer = EchOffer::real(chosen.clone());
     let prepared = tls.prepare(&target)?;
     let address = *endpoint.addresses.first().ok_or("no address")?;
     let tcp = TcpStream::connect((address, endpoint.port)).await?;

@@ -11,7 +11,6 @@ use std::net::SocketAddr;
 
 use echkit::Origin;
 use echkit::connect::Connector;
-use echkit_proto::config::EchConfigList;
 use reqwest::redirect::Policy;
 use rustls::client::{EchConfig, EchMode};
 use rustls::crypto::aws_lc_rs;
@@ -26,8 +25,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let discovery = connector.discover(&origin, &[b"h2", b"http/1.1"]).await?;
 
     let endpoint = discovery.endpoints.first().ok_or("no endpoint")?;
-    let list = EchConfigList::parse(endpoint.ech.as_ref().ok_or("no ECH")?)?;
-    let chosen = list.select().chosen.ok_or("no usable ECHConfig")?;
+    let ech = endpoint.ech.as_ref().ok_or("no ECH")?;
+    let chosen = ech.chosen().ok_or("no usable ECHConfig")?;
     let list = chosen.single_list();
     let ech = EchConfig::new(list.into(), aws_lc_rs::hpke::ALL_SUPPORTED_SUITES)?;
     let mut tls = rustls::ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::header::{ACCEPT, HeaderValue, USER_AGENT};
-use http::{HeaderMap, Method};
 
 use super::pool::Pool;
 use super::versions::HttpVersions;
