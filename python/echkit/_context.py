@@ -13,7 +13,7 @@ import types
 import typing
 
 from . import _echkit, ssl
-from ._discovery import Discovery, Endpoint, IPAddress, look_up, look_up_soon, resolver
+from ._discovery import Answer, Discovery, IPAddress, look_up, look_up_soon, resolver
 
 _Path = str | os.PathLike[str]
 # Address and port of the other end; no address where it has none, as on a Unix socket.
@@ -105,7 +105,7 @@ class DiscoveringSSLContext(ssl.SSLContext):
         self._dns: str | None = None
         self._dns_cafile: _Path | None = None
         # Each access is one step of the interpreter. A lock would have to be renewed at a fork.
-        self._answers: collections.OrderedDict[str, tuple[float, float, Discovery]] = (
+        self._answers: collections.OrderedDict[str, tuple[float, float, Answer]] = (
             collections.OrderedDict()
         )
 
@@ -120,17 +120,21 @@ class DiscoveringSSLContext(ssl.SSLContext):
         key = _key(host)
         known = self._known(key, fresh=True, port=port)
         if known is not None:
-            return known
+            return known.discovery
         asked = resolver(self._dns, self._dns_cafile)
         wanted = self.port if port is None else port
-        return self._keep(
-            key, await look_up_soon(asked, host, wanted, self._alpn or None, timeout)
-        )
+        answer = await look_up_soon(asked, host, wanted, self._alpn or None, timeout)
+        return self._keep(key, answer).discovery
 
     def discover(
         self, host: str, port: int | None = None, timeout: float | None = None
     ) -> Discovery:
         """What :meth:`prepare` does, for threads."""
+        return self._look_up(host, port, timeout).discovery
+
+    def _look_up(
+        self, host: str, port: int | None = None, timeout: float | None = None
+    ) -> Answer:
         key = _key(host)
         known = self._known(key, fresh=True, port=port)
         if known is not None:
@@ -140,29 +144,30 @@ class DiscoveringSSLContext(ssl.SSLContext):
         alpn = self._alpn or None
         return self._keep(key, look_up(asked, host, wanted, "https", alpn, timeout))
 
-    def _keep(self, key: str, found: Discovery) -> Discovery:
+    def _keep(self, key: str, answer: Answer) -> Answer:
+        found = answer.discovery
         now = time.monotonic()
         # A failure is no answer that would hold.
         settled = found.https != "failed" and found.error is None
         until = now + ((found.ttl or 0) if settled else 0)
         for name in {key, _key(found.host)}:
             self._answers.pop(name, None)
-            self._answers[name] = (until, now + _GRACE, found)
+            self._answers[name] = (until, now + _GRACE, answer)
         while len(self._answers) > _MAX_ANSWERS:
             try:
                 self._answers.popitem(last=False)
             except KeyError:
                 break  # other threads made room as well
-        return found
+        return answer
 
-    def _known(self, key: str, *, fresh: bool, port: int | None = None) -> Discovery | None:
+    def _known(self, key: str, *, fresh: bool, port: int | None = None) -> Answer | None:
         """What is known of a host: for another question only while its TTL lasts (``fresh``)."""
-        until, grace, found = self._answers.get(key, (0.0, 0.0, None))
-        if found is None or (port is not None and port != found.port):
+        until, grace, answer = self._answers.get(key, (0.0, 0.0, None))
+        if answer is None or (port is not None and port != answer.discovery.port):
             return None
-        if fresh and port is None and found.port != self.port:
+        if fresh and port is None and answer.discovery.port != self.port:
             return None
-        return found if time.monotonic() < (until if fresh else max(until, grace)) else None
+        return answer if time.monotonic() < (until if fresh else max(until, grace)) else None
 
     def _ech_for(
         self,
@@ -172,25 +177,40 @@ class DiscoveringSSLContext(ssl.SSLContext):
         owner: typing.Any,
     ) -> _echkit.EchConfigList | None:
         by_hand = super()._ech_for(sock, server_side, server_hostname, owner)
-        if by_hand is not None or server_side:
+        if server_side:
             return by_hand
+        required = self.ech == "require"
+        if by_hand is not None:
+            if not required or server_hostname is None:
+                return by_hand
+            hiding = by_hand.hiding(server_hostname)
+            if hiding is None:
+                raise _error(
+                    f"ECH is required, and the public_name of the ECHConfig is {server_hostname} "
+                    "itself",
+                    None,
+                )
+            return hiding
         if server_hostname is None:
-            if self.ech == "require":
+            if required:
                 raise _error("ECH is required, and without server_hostname nobody to ask for", None)
             return None
         if sock is None:
-            found = self._for_memory(server_hostname)
+            answer = self._for_memory(server_hostname)
             peer: _Peer | None = None
         else:
-            found = self._for_socket(server_hostname, sock.gettimeout())
+            answer = self._for_socket(server_hostname, sock.gettimeout())
             peer = _peer(sock)
         if owner is not None:
-            owner.ech_discovery = found
-        return _offer(found, peer, self.ech)
+            owner.ech_discovery = answer.discovery
+        offer, refusal = answer.found.offer_to(peer, required)
+        if refusal is not None:
+            raise _error(refusal, answer.discovery)
+        return offer
 
-    def _for_socket(self, host: str, timeout: float | None) -> Discovery:
+    def _for_socket(self, host: str, timeout: float | None) -> Answer:
         if timeout != 0:
-            return self.discover(host, None, timeout)
+            return self._look_up(host, None, timeout)
         found = self._known(_key(host), fresh=False)
         if found is None:
             raise RuntimeError(
@@ -199,7 +219,7 @@ class DiscoveringSSLContext(ssl.SSLContext):
             )
         return found
 
-    def _for_memory(self, host: str) -> Discovery:
+    def _for_memory(self, host: str) -> Answer:
         found = self._known(_key(host), fresh=False)
         if found is not None:
             return found
@@ -208,7 +228,7 @@ class DiscoveringSSLContext(ssl.SSLContext):
                 f"an event loop must not wait for DNS: `await context.prepare({host!r})` before "
                 "connecting with this context"
             )
-        return self.discover(host)
+        return self._look_up(host)
 
 
 def _key(host: str) -> str:
@@ -235,61 +255,7 @@ def _peer(sock: typing.Any) -> _Peer:
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return None, 0
     name = sock.getpeername()
-    address: IPAddress = ipaddress.ip_address(name[0].partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address):
-        address = address.ipv4_mapped or address
-    return address, name[1]
-
-
-def _offer(
-    found: Discovery,
-    peer: _Peer | None,
-    ech: str,
-) -> _echkit.EchConfigList | None:
-    """What to offer; raises where that is nothing, and nothing must not be offered."""
-    usable = [endpoint for endpoint in found.endpoints if endpoint.ech_usable]
-    if found.error is not None and (found.https == "failed" or _could_hide(found)):
-        raise _error(found.error, found)
-    if not usable:
-        if ech == "require":
-            raise _error(f"ECH is required, and {_why_not(found)}", found)
-        return None
-    here = usable if peer is None else [e for e in usable if _is_at(e, peer)]
-    if not here:
-        places = " ".join(f"{a} port {e.port}," for e in usable for a in e.addresses)
-        raise _error(
-            "the peer is no endpoint of the HTTPS records with ech, so that none of them applies; "
-            f"those are at {places.rstrip(',')}",
-            found,
-        )
-    # Endpoints with usable ECH have a list.
-    return None if here[0].ech is None else _echkit.EchConfigList(here[0].ech)
-
-
-def _is_at(endpoint: Endpoint, peer: _Peer) -> bool:
-    address, port = peer
-    return address is not None and endpoint.is_at(address, port)
-
-
-def _could_hide(found: Discovery) -> bool:
-    """Whether a compatible record has a config that can be used."""
-    return any(
-        record.usable and any(config.why_not is None for config in record.configs)
-        for record in found.records
-    )
-
-
-def _why_not(found: Discovery) -> str:
-    reasons = "; ".join(found.warnings)
-    match found.https:
-        case "none" if found.query_name is None:
-            return "a literal address has no HTTPS record"
-        case "none":
-            return f"{found.query_name} has no HTTPS record"
-        case "found":
-            return f"no HTTPS record of {found.query_name} offers what can be used. {reasons}"
-        case _:
-            return reasons or f"the HTTPS records of {found.query_name} are {found.https}"
+    return ipaddress.ip_address(name[0].partition("%")[0]), name[1]
 
 
 # The interpreter's own function, so that what it sets follows the interpreter's version.

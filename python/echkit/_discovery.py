@@ -146,6 +146,17 @@ def _endpoint(found: dict[str, typing.Any]) -> Endpoint:
     )
 
 
+class Answer(typing.NamedTuple):
+    """What DNS says, in Python and in the extension, which decides what follows from it."""
+
+    discovery: Discovery
+    found: _echkit.Found
+
+
+def _answer(found: _echkit.Found) -> Answer:
+    return Answer(_discovery(found.document()), found)
+
+
 def _discovery(text: str) -> Discovery:
     found = json.loads(text)
     dns = found["dns"]
@@ -200,10 +211,10 @@ def look_up(
     scheme: str = "https",
     alpn: typing.Sequence[bytes] | None = None,
     timeout: float | None = None,
-) -> Discovery:
+) -> Answer:
     """Ask a resolver that is at hand."""
     protocols = None if alpn is None else list(alpn)
-    return _discovery(asked.lookup(host, port, scheme, protocols, timeout))
+    return _answer(asked.lookup(host, port, scheme, protocols, timeout))
 
 
 async def look_up_soon(
@@ -212,32 +223,32 @@ async def look_up_soon(
     port: int,
     alpn: typing.Sequence[bytes] | None = None,
     timeout: float | None = None,
-) -> Discovery:
+) -> Answer:
     """Ask a resolver that is at hand, from inside of asyncio's event loop."""
     import asyncio
 
     loop = asyncio.get_running_loop()
-    answer: asyncio.Future[str | None] = loop.create_future()
+    answer: asyncio.Future[_echkit.Found | None] = loop.create_future()
 
-    def settle(document: str | None) -> None:
+    def settle(found: _echkit.Found | None) -> None:
         if not answer.done():
-            answer.set_result(document)
+            answer.set_result(found)
 
-    def done(document: str | None) -> None:
+    def done(found: _echkit.Found | None) -> None:
         try:
-            loop.call_soon_threadsafe(settle, document)
+            loop.call_soon_threadsafe(settle, found)
         except RuntimeError:
             pass  # the loop was closed meanwhile
 
     protocols = None if alpn is None else list(alpn)
     pending = asked.begin(host, port, "https", protocols, timeout, done)
     try:
-        document = await answer
+        found = await answer
     finally:
         pending.cancel()
-    if document is None:
+    if found is None:
         raise TimeoutError("The look-up of HTTPS records timed out")
-    return _discovery(document)
+    return _answer(found)
 
 
 def lookup(
@@ -264,7 +275,8 @@ def lookup(
     are over.
     """
     protocols = None if alpn is None else [name.encode("ascii") for name in alpn]
-    return look_up(resolver(dns, dns_cafile), host, port, scheme, protocols, timeout)
+    asked = resolver(dns, dns_cafile)
+    return look_up(asked, host, port, scheme, protocols, timeout).discovery
 
 
 def _after_fork() -> None:

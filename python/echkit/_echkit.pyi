@@ -1,5 +1,6 @@
 """The extension: TLS with Encrypted Client Hello behind Python's ``ssl``, look-ups, the command."""
 
+import ipaddress
 import os
 import typing
 
@@ -7,6 +8,7 @@ __all__ = [
     "Certificate",
     "EchConfigList",
     "EchKeys",
+    "Found",
     "Identity",
     "Pending",
     "Resolver",
@@ -81,6 +83,8 @@ class EchKeys:
 @typing.final
 class EchConfigList:
     def __new__(cls, list: bytes) -> EchConfigList: ...
+    def exposes(self, host: str) -> bool: ...
+    def hiding(self, host: str) -> EchConfigList | None: ...
     def __bytes__(self) -> bytes: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
@@ -185,7 +189,7 @@ class Resolver:
         scheme: str = "https",
         alpn: list[bytes] | None = None,
         timeout: float | None = None,
-    ) -> str: ...
+    ) -> Found: ...
 
     def begin(
         self,
@@ -194,8 +198,17 @@ class Resolver:
         scheme: str,
         alpn: list[bytes] | None,
         timeout: float | None,
-        done: typing.Callable[[str | None], object],
+        done: typing.Callable[[Found | None], object],
     ) -> Pending: ...
+
+@typing.final
+class Found:
+    def document(self) -> str: ...
+    def offer_to(
+        self,
+        peer: tuple[ipaddress.IPv4Address | ipaddress.IPv6Address | None, int] | None,
+        required: bool,
+    ) -> tuple[EchConfigList | None, str | None]: ...
 
 @typing.final
 class Pending:

@@ -20,6 +20,7 @@ import os as _os
 import ssl as _std
 import types as _types
 import typing as _typing
+import warnings as _warnings
 
 from . import _echkit, _files
 
@@ -524,6 +525,14 @@ class SSLContext(_std.SSLContext):
         **memory: _typing.Any,
     ) -> _typing.Any:
         ech = self._ech_for(sock, server_side, server_hostname, owner)
+        if not server_side and ech is not None and server_hostname is not None:
+            if ech.exposes(server_hostname):
+                _warnings.warn(
+                    f"the public_name of the ECHConfig is {server_hostname} itself: the name is "
+                    "sent in the clear",
+                    RuntimeWarning,
+                    stacklevel=5,
+                )
         return _echkit.SslObject(
             self._connection_settings(server_side, ech),
             self,

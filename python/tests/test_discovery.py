@@ -494,3 +494,32 @@ def test_a_forked_child_looks_up_with_threads_of_its_own(bed, over):
         [sys.executable, "-W", "ignore", "-c", script, *arguments], check=True, timeout=90,
         env={**os.environ},
     )
+
+
+# A public_name that is the host.
+
+
+def exposing_config(host):
+    """An ECHConfigList whose public_name is the host: X25519 and the suite that everybody has."""
+    contents = b"\x07" + b"\x00\x20" + b"\x00\x20" + bytes(range(1, 33)) + b"\x00\x04\x00\x01\x00\x01"
+    contents += b"\x00" + bytes([len(host)]) + host.encode() + b"\x00\x00"
+    config = b"\xfe\x0d" + len(contents).to_bytes(2, "big") + contents
+    return len(config).to_bytes(2, "big") + config
+
+
+def test_required_ech_refuses_a_config_whose_public_name_is_the_host(bed):
+    case = bed.case("nominal")
+    made = context(bed, "nominal", ech="require")
+    made.set_ech_config(exposing_config(case.host))
+    with pytest.raises(echkit.ECHDiscoveryError, match="public_name"):
+        connect(made, bed, "nominal")
+    assert not shown(bed, "nominal")
+
+
+def test_preferred_ech_warns_of_it(bed):
+    case = bed.case("nominal")
+    made = context(bed, "nominal")
+    made.set_ech_config(exposing_config(case.host.upper()))
+    with pytest.warns(RuntimeWarning, match="in the clear") as warned:
+        made.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=case.host)
+    assert warned[0].filename == __file__

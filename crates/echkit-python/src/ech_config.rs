@@ -2,22 +2,20 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use echkit_proto::config::{Chosen, EchConfigList as List};
-use echkit_tls::client::{EchOffer, OuterName, RealOffer};
+use echkit_proto::config::EchConfigList as List;
+use echkit_tls::client::{ConfigSource, EchOffer, OuterName, RealOffer};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::failure::ssl_error;
 
-/// An ECHConfigList with a config that can be offered.
+/// The usable configs of an ECHConfigList, of which the first is offered.
 #[pyclass(frozen, module = "echkit._echkit")]
 #[derive(Debug)]
 pub(crate) struct EchConfigList {
     encoded: Vec<u8>,
-    chosen: Chosen,
-    /// Offered in turn where encapsulating to the chosen config's key fails.
-    others: Vec<Chosen>,
+    offer: RealOffer,
 }
 
 #[pymethods]
@@ -25,21 +23,29 @@ impl EchConfigList {
     /// From a list in binary form, or as text.
     #[new]
     fn new(list: &[u8]) -> PyResult<Self> {
-        let bad = |error: &dyn std::fmt::Display| {
-            ssl_error("BAD_ECHCONFIG", &format!("bad ECHConfigList: {error}"))
-        };
         let list = match std::str::from_utf8(list) {
             Ok(text) if !list.starts_with(&[0]) => {
                 List::from_text(text).map_err(|error| bad(&error))?
             }
             _ => List::parse(list).map_err(|error| bad(&error))?,
         };
-        Self::from_list(&list)
+        Self::select(&list)
     }
 
-    /// The list in binary form.
+    /// The usable configs in binary form.
     fn __bytes__<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.encoded)
+    }
+
+    /// Whether the public_name of the config that is offered is `host` itself, so that the offer
+    /// would hide nothing.
+    fn exposes(&self, host: &str) -> bool {
+        !self.offer.chosen.hides(host)
+    }
+
+    /// Those of the configs that hide `host`; `None` where there are none.
+    fn hiding(&self, host: &str) -> PyResult<Option<Self>> {
+        self.offer.clone().hiding(host).map(Self::of).transpose()
     }
 
     fn __eq__(&self, other: &Self) -> bool {
@@ -54,37 +60,46 @@ impl EchConfigList {
 }
 
 impl EchConfigList {
-    pub(crate) fn from_list(list: &List) -> PyResult<Self> {
+    fn select(list: &List) -> PyResult<Self> {
         let selection = list.select();
-        let Some(chosen) = selection.chosen else {
-            let why: Vec<String> = selection
-                .verdicts
-                .iter()
-                .filter_map(|verdict| verdict.why_not.as_ref().map(ToString::to_string))
-                .collect();
-            return Err(ssl_error(
+        let why: Vec<String> = selection
+            .verdicts
+            .iter()
+            .filter_map(|verdict| verdict.why_not.as_ref().map(ToString::to_string))
+            .collect();
+        match RealOffer::from_selection(selection, ConfigSource::Manual) {
+            Some(offer) => Self::of(offer),
+            None => Err(ssl_error(
                 "NO_SUITABLE_ECHCONFIG",
                 &format!("no suitable ECHConfig: {}", why.join("; ")),
-            ));
-        };
+            )),
+        }
+    }
+
+    /// The configs of an offer.
+    pub(crate) fn of(offer: RealOffer) -> PyResult<Self> {
+        let configs = std::iter::once(&offer.chosen).chain(&offer.others);
+        let list = List::from_configs(configs.map(|chosen| chosen.config().clone()).collect())
+            .map_err(|error| bad(&error))?;
         Ok(Self {
             encoded: list.encode(),
-            chosen,
-            others: selection.others,
+            offer,
         })
     }
 
     /// The public_name of the config that is offered.
     pub(crate) fn public_name(&self) -> Option<&str> {
-        self.chosen.contents().public_name.as_str()
+        self.offer.chosen.contents().public_name.as_str()
     }
 
     /// The offer of it.
     pub(crate) fn offer(&self) -> EchOffer {
-        let mut offer = RealOffer::new(self.chosen.clone());
-        offer.others.clone_from(&self.others);
-        EchOffer::Real(Box::new(offer))
+        EchOffer::Real(Box::new(self.offer.clone()))
     }
+}
+
+fn bad(error: &dyn std::fmt::Display) -> PyErr {
+    ssl_error("BAD_ECHCONFIG", &format!("bad ECHConfigList: {error}"))
 }
 
 /// Checks a name for the outer hello.

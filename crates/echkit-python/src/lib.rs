@@ -41,7 +41,7 @@ mod _echkit {
     #[pymodule_export]
     use super::identity::Identity;
     #[pymodule_export]
-    use super::lookup::{Pending, Resolver};
+    use super::lookup::{Found, Pending, Resolver};
     #[pymodule_export]
     use super::object::{SslObject, Stats};
     #[pymodule_export]

@@ -1,10 +1,12 @@
-//! Discovery in DNS for Python: what HTTPS records say about an origin, as JSON.
+//! Discovery in DNS for Python: what HTTPS records say about an origin.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use echkit::discover::{
-    DiscoverError, DiscoverOptions, Discovery, DnsReport, Endpoint, EndpointKind, discover_with,
+    DiscoverError, DiscoverOptions, Discovery, DnsReport, Endpoint, EndpointKind, Peer,
+    discover_with,
 };
 use echkit::dns::{self, ResolverOptions};
 use echkit::origin::{Host, Origin};
@@ -15,6 +17,7 @@ use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
+use crate::ech_config::EchConfigList;
 use crate::runtime;
 
 /// A resolver by its URI.
@@ -42,7 +45,7 @@ impl Resolver {
         })
     }
 
-    /// Everything that DNS says about `scheme://host:port`, as a JSON document.
+    /// Everything that DNS says about `scheme://host:port`.
     ///
     /// `alpn` are the protocols that the client speaks. Raises `ValueError` for what is no origin
     /// and `TimeoutError` when it takes longer than `timeout` seconds.
@@ -55,14 +58,15 @@ impl Resolver {
         scheme: &str,
         alpn: Option<Vec<Vec<u8>>>,
         timeout: Option<f64>,
-    ) -> PyResult<String> {
+    ) -> PyResult<Found> {
         let work = self.question(host, port, scheme, alpn, timeout)?;
         runtime::block_on(py, work)?
+            .map(Found)
             .ok_or_else(|| PyTimeoutError::new_err("The look-up of HTTPS records timed out"))
     }
 
     /// Begins what `lookup` does and returns what ends it early. `done` is called from another
-    /// thread, with the document, or with `None` when the time is over.
+    /// thread, with what was found, or with `None` when the time is over.
     #[pyo3(signature = (host, port, scheme, alpn, timeout, done))]
     #[allow(clippy::too_many_arguments)]
     fn begin(
@@ -77,16 +81,49 @@ impl Resolver {
     ) -> PyResult<Pending> {
         let work = self.question(host, port, scheme, alpn, timeout)?;
         let task = runtime::spawn(py, async move {
-            let document = work.await;
+            let found = work.await.map(Found);
             // Nobody waits any more where the interpreter has ended.
             Python::try_attach(|py| {
-                if let Err(error) = done.call1(py, (document,)) {
+                if let Err(error) = done.call1(py, (found,)) {
                     error.write_unraisable(py, None);
                 }
                 done.drop_ref(py);
             });
         })?;
         Ok(Pending(task))
+    }
+}
+
+/// What DNS says about an origin.
+#[pyclass(frozen, module = "echkit._echkit")]
+pub(crate) struct Found(Discovery);
+
+/// What to offer, and why nothing may be sent.
+type OfferOrRefusal = (Option<EchConfigList>, Option<String>);
+
+#[pymethods]
+impl Found {
+    /// All of it, as a JSON document.
+    fn document(&self) -> String {
+        document(&self.0).to_string()
+    }
+
+    /// What to offer to a peer, which is given by address and port, without an address where it has
+    /// none, or as `None` where it is not known; or why no ClientHello may be sent to it.
+    fn offer_to(
+        &self,
+        peer: Option<(Option<IpAddr>, u16)>,
+        required: bool,
+    ) -> PyResult<OfferOrRefusal> {
+        let peer = match peer {
+            None => Peer::Unknown,
+            Some((None, _)) => Peer::WithoutAddress,
+            Some((Some(address), port)) => Peer::At(SocketAddr::new(address, port)),
+        };
+        match self.0.offer_to(peer, required) {
+            Ok(offer) => Ok((offer.map(EchConfigList::of).transpose()?, None)),
+            Err(refusal) => Ok((None, Some(refusal.to_string()))),
+        }
     }
 }
 
@@ -103,7 +140,7 @@ impl Pending {
 }
 
 impl Resolver {
-    /// What finds a document, or `None` in `timeout` seconds.
+    /// What finds an answer, or `None` in `timeout` seconds.
     fn question(
         &self,
         host: &str,
@@ -111,7 +148,7 @@ impl Resolver {
         scheme: &str,
         alpn: Option<Vec<Vec<u8>>>,
         timeout: Option<f64>,
-    ) -> PyResult<impl Future<Output = Option<String>> + Send + 'static> {
+    ) -> PyResult<impl Future<Output = Option<Discovery>> + Send + 'static> {
         let origin = origin(scheme, host, port)?;
         let mut options = DiscoverOptions::default();
         if let Some(alpn) = alpn {
@@ -131,7 +168,7 @@ impl Resolver {
                 Some(limit) => tokio::time::timeout(limit, work).await.ok()?,
                 None => work.await,
             };
-            Some(document(&discovery).to_string())
+            Some(discovery)
         })
     }
 

@@ -6,9 +6,11 @@
 mod addresses;
 mod endpoint;
 mod https;
+mod peer_offer;
 mod plan;
 mod report;
 mod search;
+mod why_no_ech;
 
 use core::fmt;
 use std::time::Duration;
@@ -25,9 +27,11 @@ pub use echkit_proto::svcb::AliasProblem;
 
 pub use addresses::{Families, FixedAddresses};
 pub use endpoint::{Endpoint, EndpointKind};
+pub use peer_offer::{NoClientHello, Peer};
 pub(crate) use plan::Planned;
 pub use report::{ConfigReport, DnsReport, RecordReport};
 pub(crate) use search::{News, Search};
+pub(crate) use why_no_ech::exposing_name;
 
 /// What discovery is to know about the client and the caller's wishes.
 #[derive(Clone, Debug)]
