@@ -9,7 +9,7 @@ const DASHES: &[u8] = b"-----";
 
 /// The blocks of a text, in order. What stands between them is passed over.
 ///
-/// Nothing comes after a block without an end: what follows it may be its contents.
+/// A block without an end goes as far as the next one, and is broken.
 pub fn blocks(text: &[u8]) -> Blocks<'_> {
     Blocks { rest: text }
 }
@@ -31,16 +31,10 @@ impl<'a> Iterator for Blocks<'a> {
                 continue;
             };
             let end = [END, label.as_bytes(), DASHES].concat();
-            let contents = match split_at(after, &end) {
-                Some((contents, rest)) => {
-                    self.rest = rest;
-                    Some(contents)
-                }
-                None => {
-                    self.rest = &[];
-                    None
-                }
-            };
+            let next = after.windows(BEGIN.len()).position(|w| w == BEGIN);
+            let (own, later) = after.split_at(next.unwrap_or(after.len()));
+            self.rest = later;
+            let contents = split_at(own, &end).map(|(contents, _)| contents);
             return Some(Block { label, contents });
         }
     }
@@ -136,9 +130,10 @@ mod tests {
     }
 
     #[test]
-    fn a_block_without_an_end_is_broken_and_the_last() {
+    fn a_block_without_an_end_is_broken_and_goes_as_far_as_the_next() {
         let text = "-----BEGIN A-----\nAQI=\n-----BEGIN C-----\nAQ==\n-----END C-----";
-        assert_eq!(found(text), [("A", None)]);
+        assert_eq!(found(text), [("A", None), ("C", Some(vec![1]))]);
+        assert_eq!(found("-----BEGIN A-----\nAQI="), [("A", None)]);
         assert_eq!(found("-----BEGIN A"), []);
     }
 
