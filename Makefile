@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint rustls-range bench bench-latency fuzz interop peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python
+.PHONY: help demo test lint features rustls-range bench bench-latency fuzz interop peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -29,6 +29,10 @@ lint: prepare ## formatting, clippy, documentation, licences, leftovers
 	python3 scripts/licences.py
 	python3 scripts/leftovers.py
 	python3 scripts/circles.py
+	python3 scripts/crates.py
+
+features: prepare ## compile each choice of features that makes sense, on its own
+	@scripts/features
 
 rustls-range: prepare ## the assumption tests with the lowest and the newest rustls that the range allows
 	@scripts/rustls-range
