@@ -113,7 +113,13 @@ fn records() -> Vec<Spec> {
         )
         .key(current())
         .service(1, [Param::Alpn(&["bogus"]), Param::NoDefaultAlpn, CURRENT])
-        .expect(Expected::GREASE, Expected::REFUSED),
+        .expect(
+            Expected {
+                exit_code: exit::NAME,
+                ..Expected::REFUSED
+            },
+            Expected::REFUSED,
+        ),
         Spec::new(
             "servfail",
             "The DNS server fails on questions for HTTPS records.",

@@ -55,6 +55,8 @@ impl StolenTickets {
         let [ticket] = &tickets[..] else {
             panic!("{} tickets", tickets.len());
         };
+        // Behind the length that padding needs.
+        let ticket = &ticket[4..];
         assert_eq!(ticket[0], 1, "a name is in it");
         let secret = 2 + usize::from(ticket[1]) + 4;
         let len = usize::from(ticket[secret]);

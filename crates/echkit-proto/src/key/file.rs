@@ -44,13 +44,13 @@ impl EchKeyFile {
                 _ => {}
             }
         }
+        if encrypted {
+            return Err(KeyFileError::Encrypted);
+        }
         let list = list.ok_or_else(|| match text.contains("-----BEGIN") {
             true => KeyFileError::NoEchConfig,
             false => KeyFileError::NotPem,
         })?;
-        if encrypted {
-            return Err(KeyFileError::Encrypted);
-        }
         let Some(der) = private else {
             return Ok(Self {
                 list,
