@@ -16,7 +16,7 @@ impl EchServer {
     /// The first one of a process runs a self-test of the rustls that is linked in: about a
     /// millisecond of handshakes in memory.
     ///
-    /// Session tickets are padded ([`PaddedTickets`]), and every record keeps as much room free as
+    /// Session tickets are padded ([`PaddedTickets`](super::PaddedTickets)), and every record keeps as much room free as
     /// retry_configs take, whatever became of the offer: record lengths do not tell accepted
     /// connections from others (RFC 9849 §10.10.4).
     ///

@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// up after [`Acceptor::with_timeout`]. The number of handshakes at the same time is bounded:
 /// further clients wait in the queue of the operating system.
 ///
-/// With the feature `axum` it is an `axum::serve::Listener`, and [`ConnectionInfo`] tells handlers
+/// With the feature `axum` it is an `axum::serve::Listener`, and `ConnectionInfo` tells handlers
 /// what became of ECH.
 ///
 /// ```no_run
