@@ -40,7 +40,7 @@ impl Peer {
 pub enum NoClientHello {
     /// DNS failed, or leads to no endpoint though its records offer ECH.
     #[error(transparent)]
-    Discovery(DiscoverError),
+    Discovery(Box<DiscoverError>),
     /// ECH is required and there is nothing to offer.
     #[error("ECH is required, and {0}")]
     Required(String),
@@ -66,7 +66,7 @@ impl Discovery {
         if let Some(error) = &self.error
             && (matches!(self.https, HttpsAnswer::Failed(_)) || self.could_offer_ech())
         {
-            return Err(NoClientHello::Discovery(error.clone()));
+            return Err(NoClientHello::Discovery(Box::new(error.clone())));
         }
         let host = self.origin.host.to_string();
         let usable: Vec<(&Endpoint, RealOffer)> = self
