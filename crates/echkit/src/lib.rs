@@ -48,8 +48,9 @@
 //! | `client` | yes | discovery in DNS (in the clear and over TLS) and TLS connections with ECH |
 //! | `http` | yes | the HTTP client, and resolvers over HTTPS |
 //! | `dns-https` | with `http` | resolvers over HTTPS alone |
-//! | `dns-quic` | no | resolvers over QUIC and HTTP/3 |
+//! | `dns-quic` | no | resolvers over QUIC and HTTP/3, with `dns-https` |
 //! | `server` | no | the TLS acceptor |
+//! | `axum` | no | `server`, below `axum::serve` |
 //! | `x-wing` | yes | the post-quantum KEM X-Wing for ECH |
 //!
 //! A server alone is `default-features = false, features = ["server"]`.
