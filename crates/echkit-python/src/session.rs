@@ -102,7 +102,8 @@ impl SSLSession {
         Some(Self {
             store: Arc::clone(store),
             number: resumed.map_or_else(rand::random, |s| s.number),
-            created: now,
+            // Never before the session that it goes on from, whatever happens to the clock.
+            created: resumed.map_or(now, |s| now.max(s.created)),
             context,
         })
     }
