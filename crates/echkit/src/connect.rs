@@ -25,10 +25,10 @@ mod guarded;
 mod handshake;
 mod handshake_words;
 mod linger;
+mod meter;
 mod origin_retry_configs;
 mod overrides;
 mod race_driver;
-mod report_recorder;
 mod stream;
 mod tls_report;
 
@@ -37,5 +37,6 @@ pub(crate) use connection_request::ConnectionRequest;
 pub use connector::{Connector, ConnectorBuilder};
 pub use guarded::{ByteCounts, Guarded, WireLog};
 pub use handshake::{ClientHandshakeError, HandshakeFault, HandshakeLimits, handshake};
-pub(crate) use report_recorder::ReportRecorder;
+#[cfg(feature = "http")]
+pub(crate) use meter::ConnectionMeter;
 pub use stream::Stream;

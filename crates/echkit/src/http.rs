@@ -10,6 +10,7 @@ mod exchange;
 mod gate;
 mod pool;
 mod redirect;
+mod report_recorder;
 mod request;
 mod request_parts;
 mod response;

@@ -114,7 +114,7 @@ pub(super) async fn attempt_plain(
     match connect(&context, target.address).await {
         Ok(tcp) => {
             attempt.won(None);
-            let stream = Guarded::counting(tcp, context.log.counts().clone());
+            let stream = Guarded::counting(tcp, context.log.meter().counts.clone());
             Ok(AttemptWon {
                 stream: Stream::Plain(Box::new(stream)),
                 tcp: begun.elapsed(),

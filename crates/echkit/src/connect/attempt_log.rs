@@ -4,16 +4,14 @@
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::time::Instant;
-
-use super::guarded::{ByteCounts, WireLog};
-use crate::report::{AttemptReport, AttemptResult, HelloReport, milliseconds};
+use super::guarded::WireLog;
+use super::meter::ConnectionMeter;
+use crate::report::{AttemptReport, AttemptResult, HelloReport};
 
 /// The attempts of one connection, which may run side by side.
 #[derive(Debug)]
 pub(super) struct AttemptLog {
-    started: Instant,
-    counts: ByteCounts,
+    meter: ConnectionMeter,
     attempts: Mutex<Vec<AttemptReport>>,
 }
 
@@ -21,19 +19,14 @@ impl AttemptLog {
     /// A log that counts time and bytes from now.
     pub(super) fn new() -> Self {
         Self {
-            started: Instant::now(),
-            counts: ByteCounts::default(),
+            meter: ConnectionMeter::start(),
             attempts: Mutex::default(),
         }
     }
 
-    pub(super) fn started(&self) -> Instant {
-        self.started
-    }
-
-    /// The bytes of all attempts.
-    pub(super) fn counts(&self) -> &ByteCounts {
-        &self.counts
+    /// The time and bytes of all attempts.
+    pub(super) fn meter(&self) -> &ConnectionMeter {
+        &self.meter
     }
 
     /// The attempts up to now.
@@ -47,7 +40,7 @@ impl AttemptLog {
         attempts.push(AttemptReport {
             address: address.to_string(),
             protocol: None,
-            started_ms: milliseconds(self.started.elapsed()),
+            started_ms: self.meter.elapsed_ms(),
             ended_ms: None,
             result: AttemptResult::Cancelled,
             error: None,
@@ -56,7 +49,7 @@ impl AttemptLog {
         LoggedAttempt {
             log: self,
             index: attempts.len() - 1,
-            wire: WireLog::new(self.counts.clone()),
+            wire: WireLog::new(self.meter.counts.clone()),
             ended: false,
         }
     }
@@ -95,7 +88,7 @@ impl LoggedAttempt<'_> {
         self.ended = true;
         let mut attempts = self.log.lock();
         let attempt = &mut attempts[self.index];
-        attempt.ended_ms = Some(milliseconds(self.log.started.elapsed()));
+        attempt.ended_ms = Some(self.log.meter.elapsed_ms());
         attempt.result = result;
         attempt.protocol = protocol;
         attempt.error = error;

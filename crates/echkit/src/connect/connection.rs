@@ -1,8 +1,6 @@
 //! A connection that is ready for its protocol.
 
-use std::sync::Arc;
-
-use super::report_recorder::ReportRecorder;
+use super::meter::ConnectionMeter;
 use super::stream::Stream;
 use crate::origin::Origin;
 use crate::report::Report;
@@ -10,15 +8,20 @@ use crate::report::Report;
 /// A connection that is ready for its protocol.
 #[derive(Debug)]
 pub struct Connection {
-    pub(super) stream: Stream,
+    pub(crate) stream: Stream,
     pub(super) origin: Origin,
-    pub(super) recorder: Arc<ReportRecorder>,
+    /// As it was when the connection was made.
+    pub(crate) report: Report,
+    pub(crate) meter: ConnectionMeter,
 }
 
 impl Connection {
     /// What was offered, shown and got, with the bytes up to now.
     pub fn report(&self) -> Report {
-        self.recorder.snapshot()
+        Report {
+            bytes: self.meter.counts.snapshot(),
+            ..self.report.clone()
+        }
     }
 
     /// The origin: `https` where an `http` origin was upgraded.
@@ -36,11 +39,7 @@ impl Connection {
 
     /// The stream, and the report as it stands.
     pub fn into_parts(self) -> (Stream, Report) {
-        let report = self.recorder.snapshot();
+        let report = self.report();
         (self.stream, report)
-    }
-
-    pub(crate) fn into_recorded(self) -> (Stream, Arc<ReportRecorder>) {
-        (self.stream, self.recorder)
     }
 }

@@ -9,7 +9,6 @@ use super::connection_request::ConnectionRequest;
 use super::connection_settings::{ConnectionSettings, connection_setters};
 use super::connector_parts::ConnectorParts;
 use super::establish::establish;
-use super::report_recorder::ReportRecorder;
 use crate::cache::ConfigCache;
 use crate::error::{Cause, Error};
 use crate::origin::Origin;
@@ -75,7 +74,8 @@ impl Connector {
             Ok(stream) => Ok(Connection {
                 stream,
                 origin: established.origin,
-                recorder: Arc::new(ReportRecorder::after(report, &log)),
+                report,
+                meter: log.meter().clone(),
             }),
             Err(cause) => Err(Error::from(cause).with_report(report)),
         }

@@ -53,8 +53,8 @@ impl Established {
         report.attempts = log.attempts();
         report.tls.clone_from(&self.tls);
         report.timings_ms = self.timings;
-        report.timings_ms.total = milliseconds(log.started().elapsed());
-        report.bytes = log.counts().snapshot();
+        report.timings_ms.total = log.meter().elapsed_ms();
+        report.bytes = log.meter().counts.snapshot();
         report
     }
 }

@@ -12,9 +12,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::body::Outgoing;
 use super::pool::{Channel, Live};
+use super::report_recorder::ReportRecorder;
 use super::request_parts::Request;
 use super::versions::H2;
-use crate::connect::{Connection, ReportRecorder};
+use crate::connect::Connection;
 use crate::error::{Cause, Error};
 use crate::origin::Origin;
 use crate::report::milliseconds;
@@ -26,7 +27,7 @@ pub(super) async fn open(connection: Connection, prior_knowledge: bool) -> Resul
         Some(id) => id == H2,
         None => prior_knowledge,
     };
-    let (stream, recorder) = connection.into_recorded();
+    let (stream, recorder) = ReportRecorder::of(connection);
     let io = TokioIo::new(stream);
     let channel = if http2 {
         let handshake = http2::Builder::new(TokioExecutor::new()).handshake(io);

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::body::Outgoing;
 use super::gate::Gate;
-use crate::connect::ReportRecorder;
+use super::report_recorder::ReportRecorder;
 use crate::origin::Origin;
 use crate::policy::EchMode;
 
@@ -258,6 +258,7 @@ mod tests {
     use hyper_util::rt::TokioIo;
 
     use super::*;
+    use crate::connect::ConnectionMeter;
     use crate::report::Report;
 
     fn key(host: &str, ech: EchMode, manual: bool) -> Key {
@@ -278,7 +279,10 @@ mod tests {
         Live {
             channel: Channel::Http1(sender),
             origin: Origin::parse("https://a.example").unwrap(),
-            recorder: Arc::new(ReportRecorder::new(Report::new("", EchMode::Prefer))),
+            recorder: Arc::new(ReportRecorder::new(
+                Report::new("", EchMode::Prefer),
+                ConnectionMeter::start(),
+            )),
         }
     }
 

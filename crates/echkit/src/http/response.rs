@@ -18,7 +18,7 @@ use url::Url;
 
 use super::exchange::in_words;
 use super::pool::Lease;
-use crate::connect::ReportRecorder;
+use super::report_recorder::ReportRecorder;
 use crate::error::{Cause, Error, Step};
 use crate::report::Report;
 

@@ -13,8 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::report_recorder::ReportRecorder;
 use super::versions::{H2, HTTP1, HttpVersions};
-use crate::connect::{Connector, ReportRecorder, Stream};
+use crate::connect::{Connector, Stream};
 use crate::error::{Cause, Error};
 use crate::origin::{Origin, Scheme};
 use crate::report::Report;
@@ -102,7 +103,7 @@ impl Service<Uri> for HttpsConnector {
                 };
                 return Err(Error::from(cause).with_report(connection.report()));
             }
-            let (stream, recorder) = connection.into_recorded();
+            let (stream, recorder) = ReportRecorder::of(connection);
             Ok(TokioIo::new(HttpsStream {
                 stream,
                 http2,
