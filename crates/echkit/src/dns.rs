@@ -12,6 +12,8 @@ mod direct;
 mod doh;
 #[cfg(feature = "dns-quic")]
 mod doh3;
+#[cfg(any(feature = "dns-https", feature = "dns-quic"))]
+mod doh_message;
 #[cfg(feature = "dns-quic")]
 mod doq;
 mod dot;

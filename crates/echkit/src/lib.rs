@@ -48,7 +48,7 @@
 //! | `client` | yes | discovery in DNS (in the clear and over TLS) and TLS connections with ECH |
 //! | `http` | yes | the HTTP client, and resolvers over HTTPS |
 //! | `dns-https` | with `http` | resolvers over HTTPS alone |
-//! | `dns-quic` | no | resolvers over QUIC and HTTP/3, with `dns-https` |
+//! | `dns-quic` | no | resolvers over QUIC and HTTP/3 |
 //! | `server` | no | the TLS acceptor |
 //! | `axum` | no | `server`, below `axum::serve` |
 //! | `x-wing` | yes | the post-quantum KEM X-Wing for ECH |

@@ -15,7 +15,7 @@ use quinn::VarInt;
 use quinn::crypto::rustls::NoInitialCipherSuite;
 use rustls::ClientConfig;
 
-use super::doh::{MAX_MESSAGE, MEDIA_TYPE, age_of, aged};
+use super::doh_message::{MAX_MESSAGE, MEDIA_TYPE, age_of, aged};
 use super::doq;
 use super::exchange::ExchangeError;
 use super::link::{AskError, Connection, Dialer};
