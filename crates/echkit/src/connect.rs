@@ -14,7 +14,6 @@ mod connection_request;
 pub(crate) mod connection_settings;
 mod connector;
 mod connector_parts;
-mod deadline;
 mod discovery;
 mod discovery_options;
 mod ech_findings;

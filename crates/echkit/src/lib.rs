@@ -70,6 +70,8 @@ pub mod cache;
 pub mod clock;
 #[cfg(feature = "client")]
 pub mod connect;
+#[cfg(any(feature = "client", feature = "server"))]
+mod deadline;
 #[cfg(feature = "client")]
 pub mod discover;
 #[cfg(feature = "client")]

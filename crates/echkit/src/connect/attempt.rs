@@ -20,7 +20,6 @@ use super::attempt_log::{AttemptLog, LoggedAttempt};
 use super::attempt_outcome::{AttemptFault, AttemptWon};
 use super::attempt_progress::AttemptProgress;
 use super::candidate::Candidate;
-use super::deadline::Deadline;
 use super::ech_findings::public_name_warning;
 use super::grease_refusal::{answer_limit, refusal};
 use super::guarded::{Guarded, WireLog};
@@ -31,6 +30,7 @@ use super::handshake_words::{
 use super::origin_retry_configs::OriginRetryConfigs;
 use super::stream::{Stream, TlsOverTcp};
 use super::tls_report::tls_report;
+use crate::deadline::Deadline;
 use crate::error::{Cause, Step};
 use crate::policy::{EchMode, Policy};
 use crate::report::{EchReport, EchSource, EchStatus};
@@ -132,7 +132,7 @@ pub(super) async fn attempt_plain(
 
 async fn connect(context: &AttemptContext<'_>, address: SocketAddr) -> Result<TcpStream, Cause> {
     let limit = context.deadline.step(context.policy.timeouts.tcp);
-    let work = limit.run(&context.host, Step::Connect, TcpStream::connect(address));
+    let work = limit.run_step(&context.host, Step::Connect, TcpStream::connect(address));
     work.await?
         .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
         .map_err(|source| Cause::Connect {
@@ -228,7 +228,7 @@ impl AttemptState<'_> {
             }
             Err(mut error) => {
                 if let HandshakeFault::Timeout(after) = &mut error.fault {
-                    *after = limit.after;
+                    *after = limit.limit;
                 }
                 self.note_hellos(&error.hellos);
                 self.ech.status = self.status_after(&error);

@@ -10,6 +10,7 @@ use super::connection_settings::{ConnectionSettings, connection_setters};
 use super::connector_parts::ConnectorParts;
 use super::establish::establish;
 use crate::cache::ConfigCache;
+use crate::deadline::Deadline;
 use crate::error::{Cause, Error};
 use crate::origin::Origin;
 use crate::policy::{EchMode, Policy};
@@ -49,17 +50,13 @@ impl Connector {
     pub async fn connect(&self, origin: &Origin, alpn: &[&[u8]]) -> Result<Connection, Error> {
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|id| id.to_vec()).collect();
         let timeouts = &self.parts.policy.timeouts;
-        let limit = match (timeouts.response, timeouts.total) {
-            (Some(response), Some(total)) => Some(response.min(total)),
-            (response, total) => response.or(total),
-        };
+        let limit = Deadline::within(timeouts.response).step(timeouts.total);
         self.open(&ConnectionRequest {
             origin,
             alpn: &alpn,
             url: None,
             manual: true,
-            // A limit past the end of the clock is none.
-            deadline: limit.and_then(|limit| tokio::time::Instant::now().checked_add(limit)),
+            deadline: limit.until,
         })
         .await
     }

@@ -3,8 +3,8 @@
 
 use super::connection_request::ConnectionRequest;
 use super::connector::Connector;
-use super::deadline::Deadline;
 use super::discovery_options::discovery_options;
+use crate::deadline::Deadline;
 use crate::discover::{Discovery, discover_with};
 use crate::error::{Cause, Error, Step};
 use crate::origin::{Origin, Scheme};
@@ -29,9 +29,9 @@ impl Connector {
         let options = discovery_options(&self.parts, &request);
         let looking = discover_with(&self.parts.resolver, origin, &options);
         let timeouts = &self.parts.policy.timeouts;
-        let limit = Deadline::new(timeouts.connect, None).step(timeouts.dns);
+        let limit = Deadline::within(timeouts.connect).step(timeouts.dns);
         let host = origin.host.to_string();
-        Ok(limit.run(&host, Step::Dns, looking).await?)
+        Ok(limit.run_step(&host, Step::Dns, looking).await?)
     }
 
     /// The origin to use in place of `origin`: its `https` counterpart where `origin` is an `http`

@@ -14,14 +14,13 @@ use super::candidate::Candidate;
 use super::connection_plan::ConnectionPlan;
 use super::connection_request::ConnectionRequest;
 use super::connector_parts::ConnectorParts;
-use super::deadline::{Deadline, StepLimit};
 use super::discovery_options::discovery_options;
 use super::established::{Established, RacedPlan};
 use super::race_driver::{DnsTimeout, RaceDriver, RaceEnd, Turn};
+use crate::deadline::Deadline;
 use crate::discover::{Search, resolver_for};
 use crate::error::{Cause, Step};
 use crate::policy::{AddressFamily, Policy};
-use crate::report::milliseconds;
 
 /// The race of one connection.
 type ConnectionRace<'a> = RaceDriver<'a, Arc<Candidate>, AttemptWon>;
@@ -32,7 +31,8 @@ pub(super) async fn establish(
     request: &ConnectionRequest<'_>,
     log: &AttemptLog,
 ) -> Established {
-    let deadline = Deadline::new(parts.policy.timeouts.connect, request.deadline);
+    let deadline =
+        Deadline::within(parts.policy.timeouts.connect).or_sooner(Deadline::at(request.deadline));
     let dns_limit = deadline.step(parts.policy.timeouts.dns);
     let mut driver = match resolve(parts, request, deadline, dns_limit).await {
         Ok(driver) => driver,
@@ -52,7 +52,7 @@ pub(super) async fn establish(
         plan,
         end,
         discovery,
-        dns_time: first_start.unwrap_or_else(|| milliseconds(deadline.elapsed())),
+        dns_time: first_start.unwrap_or_else(|| log.meter().elapsed_ms()),
         dns_limit,
         deadline,
     };
@@ -64,7 +64,7 @@ async fn resolve<'a>(
     parts: &'a ConnectorParts,
     request: &ConnectionRequest<'_>,
     deadline: Deadline,
-    dns_limit: StepLimit,
+    dns_limit: Deadline,
 ) -> Result<ConnectionRace<'a>, Cause> {
     if let (Some(name), Some(host)) = (&parts.outer_sni, request.origin.host.name()) {
         name.check_against(host.as_str())?;
@@ -72,7 +72,7 @@ async fn resolve<'a>(
     let host = request.origin.host.to_string();
     let options = discovery_options(parts, request);
     let finding = resolver_for(&parts.resolver, request.origin, &options);
-    let resolver = dns_limit.run(&host, Step::Dns, finding).await?;
+    let resolver = dns_limit.run_step(&host, Step::Dns, finding).await?;
     let search = Search::new(&resolver, request.origin, options);
     let settings = race_settings(&parts.policy);
     let mut driver = RaceDriver::new(search, settings, dns_limit.until, deadline);
@@ -111,7 +111,7 @@ async fn race<'a>(
             Turn::Start(start) => start,
             Turn::Ended(end) => return (end, first_start),
         };
-        first_start.get_or_insert_with(|| milliseconds(deadline.elapsed()));
+        first_start.get_or_insert_with(|| log.meter().elapsed_ms());
         let ech = plan.ech_at(&start.value);
         let target = AttemptTarget {
             address: start.address,

@@ -5,10 +5,10 @@ use super::attempt_outcome::{AttemptWon, furthest};
 use super::connection_plan::{ConnectionPlan, ech_report};
 use super::connection_request::ConnectionRequest;
 use super::connector_parts::ConnectorParts;
-use super::deadline::{Deadline, StepLimit};
 use super::ech_findings::why_no_ech;
 use super::race_driver::RaceEnd;
 use super::stream::Stream;
+use crate::deadline::Deadline;
 use crate::discover::{DiscoverError, Discovery};
 use crate::error::{Cause, Step};
 use crate::origin::{Origin, Scheme};
@@ -67,7 +67,7 @@ pub(super) struct RacedPlan {
     pub(super) discovery: Discovery,
     /// How long it took until DNS had said enough for the first attempt, or all.
     pub(super) dns_time: f64,
-    pub(super) dns_limit: StepLimit,
+    pub(super) dns_limit: Deadline,
     pub(super) deadline: Deadline,
 }
 
@@ -120,11 +120,7 @@ impl RacedPlan {
                     Some((_, Reach::Broken)) => Step::Handshake,
                     _ => Step::Connect,
                 };
-                let late = Cause::Timeout {
-                    host,
-                    step,
-                    after: deadline.budget(),
-                };
+                let late = deadline.exceeded(&host, step);
                 match fault {
                     // A server's word says more than that time was up before the others answered.
                     Some(fault) if fault.reach > Reach::Broken => (Err(fault.cause), fault.ech),

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::attempt_outcome::AttemptFault;
 use super::attempt_progress::{AttemptProgress, ProgressNote, ProgressStep};
-use super::deadline::Deadline;
+use crate::deadline::Deadline;
 use crate::discover::{Discovery, News, Planned, Search};
 use crate::keyed_futures::KeyedFutures;
 
@@ -224,7 +224,7 @@ impl<'a, T: Clone, W> RaceDriver<'a, T, W> {
             news = self.search.next(), if self.search.is_busy() => Event::News(news),
             () = sleep_until(wake) => Event::Wake,
             () = sleep_until(dns_until) => Event::DnsTimeout,
-            () = sleep_until(self.deadline.at()) => Event::Deadline,
+            () = sleep_until(self.deadline.until) => Event::Deadline,
         }
     }
 

@@ -13,12 +13,13 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use url::Url;
 
 use super::exchange::in_words;
 use super::pool::Lease;
 use super::report_recorder::ReportRecorder;
+use crate::deadline::Deadline;
 use crate::error::{Cause, Error, Step};
 use crate::report::Report;
 
@@ -178,9 +179,10 @@ impl ResponseBody {
         self
     }
 
-    pub(super) fn with_deadline(mut self, deadline: Option<(Instant, Duration)>) -> Self {
-        self.deadline =
-            deadline.map(|(until, after)| (Box::pin(tokio::time::sleep_until(until)), after));
+    pub(super) fn with_deadline(mut self, deadline: Deadline) -> Self {
+        self.deadline = deadline
+            .until
+            .map(|until| (Box::pin(tokio::time::sleep_until(until)), deadline.limit));
         self
     }
 

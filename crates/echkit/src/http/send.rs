@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
-use tokio::time::Instant;
 use url::Url;
 
 use super::client::Client;
@@ -16,6 +15,7 @@ use super::request_parts::Request;
 use super::response::{Response, ResponseBody};
 use super::versions::{H2, HttpVersions};
 use crate::connect::ConnectionRequest;
+use crate::deadline::Deadline;
 use crate::error::{Cause, Error, Step};
 use crate::origin::{Origin, Scheme};
 use crate::policy::Timeouts;
@@ -109,12 +109,7 @@ impl Client {
             report.url = Some(url.to_owned());
             limits.exceeded(&key.origin).with_report(report)
         };
-        let turn = match limits.head() {
-            None => gate.enter().await,
-            Some(until) => tokio::time::timeout_at(until, gate.enter())
-                .await
-                .map_err(|_| late())?,
-        };
+        let turn = limits.head.run(gate.enter()).await.ok_or_else(late)?;
         if let Some(live) = self.shared.pool.take_http2(key) {
             return Ok((live, true));
         }
@@ -150,7 +145,7 @@ impl Client {
                 alpn: &alpn,
                 url: Some(url),
                 manual: key.manual,
-                deadline: limits.head(),
+                deadline: limits.head.until,
             })
             .await?;
         let only_h2 = self.shared.versions == HttpVersions::Http2;
@@ -163,12 +158,8 @@ impl Client {
             return Err(Error::from(cause).with_report(connection.report()));
         }
         let report = connection.report();
-        match limits.head() {
-            None => exchange::open(connection, only_h2).await,
-            Some(until) => tokio::time::timeout_at(until, exchange::open(connection, only_h2))
-                .await
-                .unwrap_or_else(|_| Err(limits.exceeded(&key.origin).with_report(report))),
-        }
+        let opened = limits.head.run(exchange::open(connection, only_h2)).await;
+        opened.unwrap_or_else(|| Err(limits.exceeded(&key.origin).with_report(report)))
     }
 
     /// One request over one connection, which an earlier request may have made.
@@ -187,17 +178,14 @@ impl Client {
         let mut url = request.url.clone();
         upgrade(&mut url, &live.origin);
         let work = Box::pin(exchange::exchange(&mut live, request, &recorder));
-        let response = match limits.head() {
-            None => work.await?,
-            Some(until) => tokio::time::timeout_at(until, work).await.map_err(|_| {
-                recorder.stop_clock();
-                let error = limits.exceeded(&key.origin);
-                Unanswered {
-                    error: error.with_report(recorder.snapshot()),
-                    again: false,
-                }
-            })??,
-        };
+        let response = limits.head.run(work).await.ok_or_else(|| {
+            recorder.stop_clock();
+            let error = limits.exceeded(&key.origin);
+            Unanswered {
+                error: error.with_report(recorder.snapshot()),
+                again: false,
+            }
+        })??;
         let (head, incoming) = response.into_parts();
         let lease = Lease {
             pool: Arc::downgrade(&self.shared.pool),
@@ -234,43 +222,24 @@ impl Live {
 
 /// When a request must have come how far.
 struct Limits {
-    response: Option<(Instant, Duration)>,
-    whole: Option<(Instant, Duration)>,
+    /// When the response's head must be there.
+    head: Deadline,
+    whole: Deadline,
 }
 
 impl Limits {
     /// `own` is a limit for this request alone, in place of the client's.
     fn new(timeouts: &Timeouts, own: Option<Duration>) -> Self {
-        let now = Instant::now();
-        // A limit past the end of the clock is none.
-        let limit = |after: Option<Duration>| {
-            after.and_then(|after| Some((now.checked_add(after)?, after)))
-        };
+        let whole = Deadline::within(own.or(timeouts.total));
         Self {
-            response: limit(own.or(timeouts.response)),
-            whole: limit(own.or(timeouts.total)),
+            head: whole.step(own.or(timeouts.response)),
+            whole,
         }
-    }
-
-    /// Until when the response's head must be there.
-    fn first(&self) -> Option<(Instant, Duration)> {
-        match (self.response, self.whole) {
-            (Some(response), Some(whole)) => Some(response.min(whole)),
-            (response, whole) => response.or(whole),
-        }
-    }
-
-    fn head(&self) -> Option<Instant> {
-        self.first().map(|(until, _)| until)
     }
 
     fn exceeded(&self, origin: &Origin) -> Error {
-        Cause::Timeout {
-            host: origin.host.to_string(),
-            step: Step::Total,
-            after: self.first().map(|(_, after)| after).unwrap_or_default(),
-        }
-        .into()
+        let host = origin.host.to_string();
+        self.head.exceeded(&host, Step::Total).into()
     }
 }
 

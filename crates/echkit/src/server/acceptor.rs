@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::{EchKeyHandle, EchOutcome, EchServer, HandshakeError, SetupError};
+use crate::deadline::Deadline;
 
 /// How long a client may take for its handshake, unless told otherwise.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,10 +73,9 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        // A limit beyond what the clock can say is none.
-        let deadline = Instant::now().checked_add(self.timeout);
-        let late = || AcceptError::Timeout(self.timeout);
-        let begun = until(deadline, self.begin(&mut io)).await;
+        let deadline = Deadline::after(self.timeout);
+        let late = || AcceptError::Timeout(deadline.limit);
+        let begun = deadline.run(self.begin(&mut io)).await;
         let (conn, outcome) = match begun.unwrap_or_else(|| Err(late())) {
             Ok(done) => done,
             Err(error) => {
@@ -89,7 +88,7 @@ impl Acceptor {
         let finish = TlsAcceptor::from(self.server.config().clone())
             .accept_with(io, |fresh| *fresh = conn)
             .into_fallible();
-        match until(deadline, finish).await {
+        match deadline.run(finish).await {
             Some(Ok(stream)) => Ok(Accepted { stream, outcome }),
             Some(Err((source, io))) => {
                 part(io).await;
@@ -125,14 +124,6 @@ impl Acceptor {
         handshake
             .finish()
             .ok_or(AcceptError::Handshake(HandshakeError::Over))
-    }
-}
-
-/// What `work` comes to, unless the deadline comes first.
-async fn until<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
-    match deadline {
-        Some(deadline) => tokio::time::timeout_at(deadline, work).await.ok(),
-        None => Some(work.await),
     }
 }
 

@@ -41,7 +41,7 @@ async fn race<'a>(
         ..DiscoverOptions::default()
     };
     let search = Search::new(&Resolver::system(), &origin, options);
-    let mut driver = RaceDriver::new(search, settings, None, Deadline::new(None, deadline));
+    let mut driver = RaceDriver::new(search, settings, None, Deadline::at(deadline));
     driver.resolve().await.unwrap();
     let planned = driver.planned().to_vec();
     driver.settle(
