@@ -6,6 +6,7 @@
 //! ended. Callers with a way of their own to make connections use [`ClientTls::prepare`].
 
 mod connection;
+mod delegated_verifier;
 mod grease;
 mod group_hints;
 mod log_notice;

@@ -72,6 +72,8 @@ pub mod clock;
 pub mod connect;
 #[cfg(any(feature = "client", feature = "server"))]
 mod deadline;
+#[cfg(any(feature = "http", feature = "server"))]
+mod delegated_stream;
 #[cfg(feature = "client")]
 pub mod discover;
 #[cfg(feature = "client")]

@@ -1,7 +1,6 @@
 //! Doors for other HTTP clients: a connector service, and the upgrade from `http` as a layer.
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,13 +8,13 @@ use std::task::{Context, Poll};
 use http::{Request, Uri};
 use hyper_util::client::legacy::connect::{Connected, Connection as ConnectionInfo};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::report_recorder::ReportRecorder;
 use super::versions::{H2, HTTP1, HttpVersions};
 use crate::connect::{Connector, Stream};
+use crate::delegated_stream::delegate_stream;
 use crate::error::{Cause, Error};
 use crate::origin::{Origin, Scheme};
 use crate::report::Report;
@@ -160,45 +159,7 @@ impl ConnectionInfo for HttpsStream {
     }
 }
 
-impl AsyncRead for HttpsStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for HttpsStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
+delegate_stream!([] HttpsStream);
 
 /// The report about the connection that a response came over.
 ///
