@@ -1,14 +1,16 @@
 //! A ClientHello as its bytes and a map of them (RFC 8446 §4.1.2, RFC 9849 §5).
 //!
 //! The bytes are never re-encoded: what was sent, hashed or authenticated stays as it is, and the
-//! map says where each part lies. [`record`] finds hellos in a stream of TLS records.
+//! map says where each part lies. [`HelloReader`] puts a hello together from TLS records.
 
 use std::ops::Range;
 
 use crate::codec::{Reader, Short};
 use crate::hpke::{Aead, Kdf, SymmetricSuite};
 
-pub mod record;
+mod reader;
+
+pub use reader::{HelloReadError, HelloReader, MAX_HELLO};
 
 /// The handshake type `client_hello` (RFC 8446 §4).
 pub const CLIENT_HELLO: u8 = 1;
@@ -35,6 +37,13 @@ pub mod extension {
 
 /// The length of the header that precedes every handshake message (RFC 8446 §4).
 pub const HANDSHAKE_HEADER_LEN: usize = 4;
+
+/// How long the handshake message is that begins with `bytes`, its header included; `None` when
+/// they end inside that.
+pub fn handshake_len(bytes: &[u8]) -> Option<usize> {
+    let [_, high, middle, low] = *bytes.first_chunk::<HANDSHAKE_HEADER_LEN>()?;
+    Some(HANDSHAKE_HEADER_LEN + u32::from_be_bytes([0, high, middle, low]) as usize)
+}
 
 /// A whole ClientHello message, handshake header included, with a map of its parts.
 ///

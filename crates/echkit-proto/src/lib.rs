@@ -11,6 +11,7 @@
 //! - [`svcb`]: HTTPS records and what they mean for a client (RFC 9460, RFC 9848).
 //! - [`dns`]: DNS messages and CNAME chains (RFC 1035, RFC 2308).
 //! - [`race`]: which connection to start when (Happy Eyeballs).
+//! - [`tls_record`]: where TLS records begin and end (RFC 8446 §5.1).
 //! - [`hello`]: a ClientHello as bytes with a map, and its way through records.
 //! - [`inner`]: EncodedClientHelloInner to ClientHelloInner.
 //! - [`accept`]: how a server confirms that it accepted.
@@ -35,3 +36,4 @@ pub mod pem;
 pub mod race;
 pub mod server;
 pub mod svcb;
+pub mod tls_record;

@@ -7,10 +7,12 @@
 
 use std::sync::Arc;
 
-use echkit_proto::hello::record::{HelloObserver, HelloReader, wrap_handshake};
-use echkit_proto::hello::{ClientHello, EchExtension};
+use echkit_proto::hello::{ClientHello, EchExtension, HelloReader};
 use echkit_proto::inner::{decode_checked, decode_inner};
 use echkit_proto::key::{EchKey, KeyParams};
+use echkit_proto::tls_record::{
+    RECORD_HEADER_LEN, RecordPart, RecordWalker, whole_records, wrap_handshake,
+};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rustls::client::EchConfig;
@@ -162,9 +164,49 @@ fn mutated_records_are_read_or_refused() {
                 Err(_) => break,
             }
         }
-        let mut observer = HelloObserver::default();
-        let found: usize = wire.chunks(100).map(|c| observer.feed(c).len()).sum();
-        assert!(found <= wire.len() / 4);
     }
     assert!(whole > count() / 50, "only {whole} were read whole");
+}
+
+#[test]
+fn mutated_records_are_walked_to_their_last_byte_however_they_are_cut() {
+    let (outer, _) = sample();
+    let mut cut_short = 0;
+    for seed in 0..count() {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let wire = wrap_handshake(outer.bytes(), rng.random_range(1..2000));
+        let wire = mutate(&wire, &mut rng);
+        let mut walker = RecordWalker::default();
+        let (mut headers, mut content) = (Vec::new(), Vec::new());
+        let mut rest = wire.as_slice();
+        while !rest.is_empty() {
+            let (mut piece, later) = rest.split_at(rng.random_range(1..700).min(rest.len()));
+            rest = later;
+            while let Some(part) = walker.take(&mut piece) {
+                match part {
+                    RecordPart::Header(header) => headers.push(header),
+                    RecordPart::Content(bytes) => content.extend_from_slice(bytes),
+                }
+            }
+            assert!(piece.is_empty(), "seed {seed}");
+        }
+        // The same records as in one piece, and of the cut one what is there.
+        let mut records = whole_records(&wire);
+        let (mut whole, mut expected) = (Vec::new(), Vec::new());
+        for record in &mut records {
+            whole.push(record.header);
+            expected.extend_from_slice(record.content());
+        }
+        let cut = records.rest();
+        cut_short += u64::from(!cut.is_empty());
+        expected.extend_from_slice(cut.get(RECORD_HEADER_LEN..).unwrap_or_default());
+        assert_eq!(headers[..whole.len()], whole, "seed {seed}");
+        assert_eq!(
+            headers.len() - whole.len(),
+            usize::from(cut.len() >= RECORD_HEADER_LEN)
+        );
+        assert_eq!(content, expected, "seed {seed}");
+        assert_eq!(walker.is_between_records(), cut.is_empty(), "seed {seed}");
+    }
+    assert!(cut_short > count() / 50, "only {cut_short} were cut");
 }

@@ -12,8 +12,8 @@ use rustls::server::{Accepted, Acceptor};
 use rustls_pki_types::ServerName;
 
 use crate::failure::Failure;
+use crate::incoming_record::IncomingRecord;
 use crate::input::Input;
-use crate::record::Record;
 use crate::socket::Fd;
 use crate::verifier::observing;
 
@@ -74,7 +74,7 @@ pub(crate) struct Core {
     /// What a client's handshake has to send, until it is more than change_cipher_spec.
     held: Vec<u8>,
     /// The record that is being received.
-    record: Record,
+    record: IncomingRecord,
     /// Plaintext that can be read at once.
     pub(crate) plaintext: usize,
     /// What ended a read that had something to return; the next one says so.
@@ -108,7 +108,7 @@ impl Core {
             input: Input::default(),
             output: Vec::new(),
             held: Vec::new(),
-            record: Record::default(),
+            record: IncomingRecord::default(),
             plaintext: 0,
             deferred: None,
             unflushed: 0,

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use echkit::{Client, EchMode, ErrorKind};
+use echkit_proto::tls_record::{RECORD_HEADER_LEN, RecordHeader};
 use lab::{HIDDEN, PUBLIC, Pki, ech_key, list};
 use rustls::ServerConnection;
 
@@ -53,13 +54,13 @@ fn read_record(
     tcp: &mut impl Read,
     connection: &mut ServerConnection,
 ) -> std::io::Result<Result<usize, rustls::Error>> {
-    let mut record = vec![0; 5];
+    let mut record = vec![0; RECORD_HEADER_LEN];
     tcp.read_exact(&mut record)?;
-    let len = usize::from(u16::from_be_bytes([record[3], record[4]]));
-    record.resize(5 + len, 0);
-    tcp.read_exact(&mut record[5..])?;
+    let header = RecordHeader::read(&record).unwrap();
+    record.resize(header.record_len(), 0);
+    tcp.read_exact(&mut record[RECORD_HEADER_LEN..])?;
     connection.read_tls(&mut &record[..])?;
-    Ok(connection.process_new_packets().map(|_| len))
+    Ok(connection.process_new_packets().map(|_| header.len.into()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

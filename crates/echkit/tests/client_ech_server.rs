@@ -12,6 +12,7 @@ use echkit::{Client, EchMode, Error, ErrorKind};
 use echkit_proto::config::EchConfig;
 use echkit_proto::hpke::{Aead, Kdf, Kem, SymmetricSuite};
 use echkit_proto::key::{EchKey, KeyParams};
+use echkit_proto::tls_record::RecordHeader;
 use lab::{HIDDEN, PUBLIC, Pki, Relay, ech_key, list, serve_ech as serve, serve_ech_by_turns};
 
 const BOTH: [EchMode; 2] = [EchMode::Prefer, EchMode::Require];
@@ -258,8 +259,8 @@ async fn a_ticket_is_not_shown_after_a_rejecting_hello_retry_request() {
     relay.assert_hidden(HIDDEN);
     // The stopped connection sent one hello and nothing after it.
     let stopped = &relay.captured()[1];
-    let len = usize::from(u16::from_be_bytes([stopped[3], stopped[4]]));
-    assert_eq!(stopped.len(), 5 + len);
+    let header = RecordHeader::read(stopped).unwrap();
+    assert_eq!(stopped.len(), header.record_len());
 }
 
 /// On a worker of tokio, whose stack is small: post-quantum keys are large.

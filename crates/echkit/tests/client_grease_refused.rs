@@ -12,6 +12,7 @@ use echkit::policy::Timeouts;
 use echkit::report::{EchStatus, Report};
 use echkit::{Client, EchMode, Error};
 use echkit_proto::hello::ClientHello;
+use echkit_proto::tls_record::whole_records;
 use lab::{HIDDEN, PUBLIC, Pki, Relay, answer, ech_key, list};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,11 +38,8 @@ async fn peek_hello(tcp: &TcpStream) -> ClientHello {
     let mut buffer = vec![0; 1 << 14];
     loop {
         let len = tcp.peek(&mut buffer).await.unwrap();
-        if len > 5 {
-            let record = 5 + usize::from(u16::from_be_bytes([buffer[3], buffer[4]]));
-            if len >= record {
-                return ClientHello::parse(&buffer[5..record]).unwrap();
-            }
+        if let Some(record) = whole_records(&buffer[..len]).next() {
+            return ClientHello::parse(record.content()).unwrap();
         }
         tokio::task::yield_now().await;
     }

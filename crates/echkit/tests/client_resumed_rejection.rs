@@ -15,6 +15,7 @@ use echkit::report::EchStatus;
 use echkit::server::{self, Acceptor, EchKeys};
 use echkit::{Client, EchMode, ErrorKind};
 use echkit_proto::hello::ClientHello;
+use echkit_proto::tls_record::{RECORD_HEADER_LEN, RecordHeader};
 use lab::{HIDDEN, PUBLIC, Pki, Relay, answer, ech_key, list};
 use rustls::crypto::aws_lc_rs::kx_group::X25519;
 use rustls::crypto::cipher::{AeadKey, Iv, OutboundPlainMessage};
@@ -121,9 +122,10 @@ fn extension(kind: u16, body: &[u8]) -> Vec<u8> {
 
 /// Answers the outer hello: no ECH confirmation, the session's secret in place of a certificate.
 async fn resume(mut tcp: TcpStream, psk: &[u8], retry_configs: Option<&[u8]>) {
-    let mut header = [0; 5];
+    let mut header = [0; RECORD_HEADER_LEN];
     tcp.read_exact(&mut header).await.unwrap();
-    let mut body = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
+    let header = RecordHeader::read(&header).unwrap();
+    let mut body = vec![0; header.len.into()];
     tcp.read_exact(&mut body).await.unwrap();
     let hello = ClientHello::parse(body).unwrap();
 

@@ -10,6 +10,8 @@ use std::io::Read;
 use std::sync::Arc;
 
 use echkit::server::{EchOutcome, EchServer};
+use echkit_proto::hello::handshake_len;
+use echkit_proto::tls_record::{APPLICATION_DATA, HANDSHAKE, whole_records};
 use rustls::client::EchStatus;
 use rustls::crypto::cipher::{
     AeadKey, Iv, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundOpaqueMessage,
@@ -212,7 +214,7 @@ fn updates(events: &[Event]) -> Vec<&[u8]> {
 }
 
 fn whole_message(data: &[u8]) -> bool {
-    data.len() >= 4 && u32::from_be_bytes([0, data[1], data[2], data[3]]) as usize + 4 == data.len()
+    handshake_len(data) == Some(data.len())
 }
 
 #[test]
@@ -259,10 +261,9 @@ fn server_hello_and_retry_are_sent_as_hashed_each_in_its_own_plaintext_record() 
         let answer = answer(provider);
         let hashed = updates(&answer.events);
         let hashed = hashed.iter().find(|data| data[0] == 2).unwrap();
-        assert_eq!(answer.sent[0], 22);
-        assert_eq!(&answer.sent[5..5 + hashed.len()], *hashed);
-        let len = u16::from_be_bytes([answer.sent[3], answer.sent[4]]);
-        assert_eq!(usize::from(len), hashed.len());
+        let first = whole_records(&answer.sent).next().unwrap();
+        assert_eq!(first.header.content_type, HANDSHAKE);
+        assert_eq!(first.content(), *hashed);
     }
 }
 
@@ -300,11 +301,9 @@ fn record_length_is_taken_from_the_encrypters_output() {
     let (plain, longer) = (answer(noting(0)), answer(noting(100)));
     // ServerHello and ChangeCipherSpec come first; both lengths are in their headers.
     let first_sealed = |sent: &[u8]| {
-        let mut at = 0;
-        while sent[at] != 23 {
-            at += 5 + usize::from(u16::from_be_bytes([sent[at + 3], sent[at + 4]]));
-        }
-        usize::from(u16::from_be_bytes([sent[at + 3], sent[at + 4]]))
+        let mut sealed =
+            whole_records(sent).filter(|record| record.header.content_type == APPLICATION_DATA);
+        sealed.next().unwrap().content().len()
     };
     let sealed = |answer: &Answer| {
         let len = answer.events.iter().find_map(|event| match event {

@@ -6,8 +6,7 @@ use echkit::policy::EchMode;
 use echkit::report::EchStatus;
 use echkit::tls::{ClientTls, Trust};
 use echkit::{Client, Report};
-use echkit_proto::hello::ClientHello;
-use echkit_proto::hello::record::HelloReader;
+use echkit_proto::hello::{ClientHello, HelloReader};
 use echkit_testbed::{Capture, Page, ServerWord, Testbed};
 use serde_json::{Value, json};
 

@@ -12,13 +12,11 @@
 //!   an offer that is still alive has an empty `enc` (RFC 9849 §6.1.5) and a made-up ticket
 //!   (§10.12.3).
 
-use crate::hello::record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE};
 use crate::hello::{
-    CLIENT_HELLO, ClientHello, EchExtension, HANDSHAKE_HEADER_LEN, HelloError, OuterEch, extension,
+    CLIENT_HELLO, ClientHello, EchExtension, HelloError, OuterEch, extension, handshake_len,
 };
 use crate::hpke::{Kem, Suite};
-
-const RECORD_HEADER: usize = 5;
+use crate::tls_record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, whole_records};
 
 /// Longest handshake message taken: far above any hello that rustls makes.
 const MAX_MESSAGE: usize = 1 << 17;
@@ -167,27 +165,24 @@ impl Guard {
     }
 
     fn read_records(&mut self) -> Result<(), GuardError> {
+        let pending = std::mem::take(&mut self.pending);
+        let mut records = whole_records(&pending);
         while !self.done {
-            let Some(header) = self.pending.first_chunk::<RECORD_HEADER>() else {
+            let Some(record) = records.next() else {
+                self.pending.extend_from_slice(records.rest());
                 return Ok(());
             };
-            let content_type = header[0];
-            let len = RECORD_HEADER + usize::from(u16::from_be_bytes([header[3], header[4]]));
-            if self.pending.len() < len {
-                return Ok(());
-            }
-            let record: Vec<u8> = self.pending.drain(..len).collect();
-            match content_type {
+            match record.header.content_type {
                 HANDSHAKE => {
-                    self.message.extend_from_slice(&record[RECORD_HEADER..]);
-                    self.held.extend_from_slice(&record);
+                    self.message.extend_from_slice(record.content());
+                    self.held.extend_from_slice(record.bytes);
                     self.read_messages()?;
                 }
                 CHANGE_CIPHER_SPEC | ALERT if self.held.is_empty() => {
-                    self.cleared.extend_from_slice(&record);
+                    self.cleared.extend_from_slice(record.bytes);
                 }
                 APPLICATION_DATA if self.held.is_empty() => {
-                    self.cleared.extend_from_slice(&record);
+                    self.cleared.extend_from_slice(record.bytes);
                     self.done = true;
                 }
                 other => {
@@ -197,19 +192,18 @@ impl Guard {
                 }
             }
         }
-        self.cleared.append(&mut self.pending);
+        self.cleared.extend_from_slice(records.rest());
         Ok(())
     }
 
     /// Reads the handshake messages that are complete, and clears their records.
     fn read_messages(&mut self) -> Result<(), GuardError> {
-        while let Some(&[kind, a, b, c]) = self.message.first_chunk::<HANDSHAKE_HEADER_LEN>() {
-            if kind != CLIENT_HELLO {
+        while let Some(len) = handshake_len(&self.message) {
+            if self.message[0] != CLIENT_HELLO {
                 // TLS 1.2 goes on in the clear: the server has chosen, no other hello comes.
                 self.done = true;
                 break;
             }
-            let len = HANDSHAKE_HEADER_LEN + u32::from_be_bytes([0, a, b, c]) as usize;
             if len > MAX_MESSAGE {
                 return Err(GuardError::Unreadable(format!("{len} bytes long")));
             }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use rustls::client::{EchConfig, EchMode};
 use rustls::pki_types::EchConfigListBytes;
 
-use super::record::HelloReader;
 use super::*;
 use crate::config::EchConfigList;
 use crate::key::{EchKey, KeyParams};

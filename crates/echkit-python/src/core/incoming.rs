@@ -36,7 +36,7 @@ impl Core {
         outcome
     }
 
-    /// Receives the rest of one record, as [`Record`] has it.
+    /// Receives the rest of one record, as its header has it.
     pub(super) fn receive(&mut self, io: Io) -> Result<(), Failure> {
         while !self.record.is_complete() {
             match io {

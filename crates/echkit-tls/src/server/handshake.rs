@@ -9,11 +9,11 @@ mod judged;
 
 use std::sync::Arc;
 
-use echkit_proto::hello::ClientHello;
-use echkit_proto::hello::record::{
-    APPLICATION_DATA, HANDSHAKE, HelloReader, MAX_CIPHERTEXT, RECORD_HEADER_LEN, RecordError,
-};
+use echkit_proto::hello::{ClientHello, HelloReadError, HelloReader};
 use echkit_proto::server::{EchKeys, Verdict, judge};
+use echkit_proto::tls_record::{
+    APPLICATION_DATA, HANDSHAKE, MAX_CIPHERTEXT, RecordPart, RecordWalker,
+};
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
 use self::changing::{Changing, Offer};
@@ -123,7 +123,7 @@ impl Handshake {
         let cut = match std::mem::replace(&mut self.state, Step::Failed) {
             Step::First { raw } => !raw.is_empty(),
             Step::Second(changing) => {
-                !self.reader.is_idle() || !changing.header.is_empty() || changing.passing > 0
+                !self.reader.is_idle() || !changing.passing.is_between_records()
             }
             // rustls goes on, or has ended it.
             state => {
@@ -178,7 +178,7 @@ impl Handshake {
         let Some(message) = message else {
             // Records of a byte or two must not multiply what a hello may hold.
             return match raw.len() > 2 * self.server.max_hello {
-                true => Err(HandshakeError::Records(RecordError::TooLong(raw.len()))),
+                true => Err(HandshakeError::Records(HelloReadError::TooLong(raw.len()))),
                 false => Ok(Step::First { raw }),
             };
         };
@@ -344,8 +344,7 @@ impl Handshake {
             swapper: Swapper::default(),
             outcome,
             offer,
-            header: Vec::new(),
-            passing: 0,
+            passing: RecordWalker::default(),
         });
         changing.feed(hello, &mut self.output)?;
         if asks_again(&changing.conn) {
@@ -372,28 +371,23 @@ impl Handshake {
         mut bytes: &[u8],
     ) -> Result<Step, HandshakeError> {
         while !bytes.is_empty() {
-            if changing.passing > 0 {
-                let (head, rest) = bytes.split_at(changing.passing.min(bytes.len()));
-                changing.feed(head, &mut self.output)?;
-                changing.passing -= head.len();
-                bytes = rest;
-                continue;
-            }
             // ChangeCipherSpec and early data pass by; a fragmented hello is not interrupted.
-            if self.reader.is_idle() && (bytes[0] != HANDSHAKE || !changing.header.is_empty()) {
-                let lacking = RECORD_HEADER_LEN - changing.header.len();
-                let (head, rest) = bytes.split_at(lacking.min(bytes.len()));
-                changing.header.extend_from_slice(head);
-                bytes = rest;
-                if changing.header.len() == RECORD_HEADER_LEN {
-                    let header = std::mem::take(&mut changing.header);
-                    changing.passing = u16::from_be_bytes([header[3], header[4]]).into();
-                    // RFC 8446 §5.2; the alert is ours as long as rustls has no keys.
-                    if header[0] == APPLICATION_DATA && changing.passing > MAX_CIPHERTEXT {
-                        let error = RecordError::Overflow(changing.passing);
-                        return Err(HandshakeError::Records(error));
+            let hello = bytes[0] == HANDSHAKE && changing.passing.is_between_records();
+            if self.reader.is_idle() && !hello {
+                match changing.passing.take(&mut bytes) {
+                    Some(RecordPart::Header(header)) => {
+                        let len = usize::from(header.len);
+                        // RFC 8446 §5.2; the alert is ours as long as rustls has no keys.
+                        if header.content_type == APPLICATION_DATA && len > MAX_CIPHERTEXT {
+                            let error = HelloReadError::Overflow(len);
+                            return Err(HandshakeError::Records(error));
+                        }
+                        changing.feed(&header.to_bytes(), &mut self.output)?;
                     }
-                    changing.feed(&header, &mut self.output)?;
+                    Some(RecordPart::Content(content)) => {
+                        changing.feed(content, &mut self.output)?;
+                    }
+                    None => {}
                 }
                 continue;
             }

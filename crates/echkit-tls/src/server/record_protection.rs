@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use echkit_proto::hello::record::MAX_PLAINTEXT;
+use echkit_proto::tls_record::MAX_PLAINTEXT;
 use rustls::crypto::cipher::{
     AeadKey, Iv, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundOpaqueMessage,
     OutboundPlainMessage, Tls13AeadAlgorithm, UnsupportedOperationError,

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use echkit_proto::hello::record::{MAX_PLAINTEXT, RECORD_HEADER_LEN};
+use echkit_proto::tls_record::{MAX_PLAINTEXT, RECORD_HEADER_LEN};
 use rustls::ServerConfig;
 
 /// Room is left in steps of this, so that a rotation of keys seldom changes it.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use echkit_proto::hello::record::{MAX_HELLO, MAX_PLAINTEXT, RECORD_HEADER_LEN};
+use echkit_proto::hello::MAX_HELLO;
 use echkit_proto::server::{EchKeyHandle, Rules};
+use echkit_proto::tls_record::{MAX_PLAINTEXT, RECORD_HEADER_LEN};
 use rustls::ServerConfig;
 
 use super::interpose::Padding;

@@ -2,8 +2,9 @@
 //! own. Nothing leaves that the transcript did not see.
 
 use echkit_proto::accept::SERVER_HELLO;
-use echkit_proto::hello::record::{
-    APPLICATION_DATA, HANDSHAKE, MAX_PLAINTEXT, RECORD_HEADER_LEN, wrap_handshake,
+use echkit_proto::hello::handshake_len;
+use echkit_proto::tls_record::{
+    APPLICATION_DATA, HANDSHAKE, MAX_PLAINTEXT, whole_records, wrap_handshake,
 };
 
 use super::interpose::State;
@@ -25,27 +26,25 @@ impl Swapper {
     /// Appends `records`, changed as `state` demands, to `out`.
     pub(super) fn pass(
         &mut self,
-        mut records: &[u8],
+        records: &[u8],
         state: &mut State,
         out: &mut Vec<u8>,
     ) -> Result<(), Mismatch> {
-        while !records.is_empty() {
-            let header = records.get(..RECORD_HEADER_LEN).ok_or(Mismatch)?;
-            let len = usize::from(u16::from_be_bytes([header[3], header[4]]));
-            let (record, rest) = records
-                .split_at_checked(RECORD_HEADER_LEN + len)
-                .ok_or(Mismatch)?;
-            records = rest;
-            match record[0] {
-                HANDSHAKE => self.fragment(&record[RECORD_HEADER_LEN..], state, out)?,
+        let mut records = whole_records(records);
+        for record in &mut records {
+            match record.header.content_type {
+                HANDSHAKE => self.fragment(record.content(), state, out)?,
                 // Encrypted records follow the ServerHello: by then everything is swapped.
                 APPLICATION_DATA if !state.patches.is_empty() || !self.message.is_empty() => {
                     return Err(Mismatch);
                 }
-                _ => out.extend_from_slice(record),
+                _ => out.extend_from_slice(record.bytes),
             }
         }
-        Ok(())
+        match records.rest().is_empty() {
+            true => Ok(()),
+            false => Err(Mismatch),
+        }
     }
 
     fn fragment(
@@ -59,13 +58,10 @@ impl Swapper {
             self.fragment = Some(longest.max(content.len()));
         }
         self.message.extend_from_slice(content);
-        let Some(header) = self.message.get(..4) else {
+        let Some(len) = handshake_len(&self.message).filter(|len| *len <= self.message.len())
+        else {
             return Ok(());
         };
-        let len = u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize + 4;
-        if self.message.len() < len {
-            return Ok(());
-        }
         // One message to a record, and in the plain only these (RFC 8446 §4.1.3, §4.1.4).
         if self.message.len() > len || self.message[0] != SERVER_HELLO || state.patches.is_empty() {
             return Err(Mismatch);

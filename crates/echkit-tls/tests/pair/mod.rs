@@ -6,6 +6,7 @@ use std::sync::Arc;
 use echkit_proto::config::{Chosen, EchConfig, EchConfigList};
 use echkit_proto::hello::ClientHello;
 use echkit_proto::key::{EchKey, KeyParams};
+use echkit_proto::tls_record::whole_records;
 use echkit_tls::client::{ClientHandshake, ClientTls, ClientTlsBuilder, OfferOutcome, Trust};
 use echkit_tls::server::{EchKeyHandle, EchKeys, EchOutcome, EchServer};
 use rustls::crypto::CryptoProvider;
@@ -92,8 +93,8 @@ pub fn flight(client: &mut ClientHandshake) -> Vec<u8> {
 
 /// The ClientHello in the first record of a flight.
 pub fn hello(flight: &[u8]) -> ClientHello {
-    let len = usize::from(u16::from_be_bytes([flight[3], flight[4]]));
-    ClientHello::parse(&flight[5..5 + len]).unwrap()
+    let first = whole_records(flight).next().unwrap();
+    ClientHello::parse(first.content()).unwrap()
 }
 
 /// How a handshake ended on both sides.

@@ -8,6 +8,7 @@ use echkit::server::{self, Acceptor, EchKeyHandle, EchKeys};
 use echkit::tls::{ClientTls, ClientTlsBuilder, Trust};
 use echkit_proto::config::EchConfigList;
 use echkit_proto::key::{EchKey, KeyParams};
+use echkit_proto::tls_record::{APPLICATION_DATA, HANDSHAKE, RECORD_HEADER_LEN, RecordHeader};
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -273,27 +274,23 @@ async fn pass(
     to: &mut (impl AsyncWrite + Unpin),
     tamper: Tamper,
 ) -> std::io::Result<bool> {
-    const HANDSHAKE: u8 = 22;
-    const APPLICATION_DATA: u8 = 23;
+    let record_len = |record: &[u8]| RecordHeader::read(record).unwrap().record_len();
     let mut passed = 0;
     loop {
-        let mut record = vec![0; 5];
+        let mut record = vec![0; RECORD_HEADER_LEN];
         if from.read_exact(&mut record[..1]).await.is_err() {
             return Ok(true);
         }
         from.read_exact(&mut record[1..]).await?;
         let kind = record[0];
-        record.resize(
-            5 + usize::from(u16::from_be_bytes([record[3], record[4]])),
-            0,
-        );
-        from.read_exact(&mut record[5..]).await?;
+        record.resize(record_len(&record), 0);
+        from.read_exact(&mut record[RECORD_HEADER_LEN..]).await?;
         if kind == HANDSHAKE {
             record = tamper(passed, record);
             passed += 1;
         }
         to.write_all(&record).await?;
-        if record.len() < 5 + usize::from(u16::from_be_bytes([record[3], record[4]])) {
+        if record.len() < record_len(&record) {
             return Ok(false);
         }
         if kind == APPLICATION_DATA {

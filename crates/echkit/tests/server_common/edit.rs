@@ -1,7 +1,8 @@
 //! Changes to hellos on their way.
 
 use echkit_proto::hello::ClientHello;
-use echkit_proto::hello::record::{HelloReader, wrap_handshake};
+use echkit_proto::hello::HelloReader;
+use echkit_proto::tls_record::wrap_handshake;
 
 use super::{SECRET, connect};
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use echkit::server::{EchKeys, EchOutcome, EchServer, HandshakeError, provider};
 use echkit_proto::config::EchConfigList;
 use echkit_proto::key::{EchKey, KeyParams};
+use echkit_proto::tls_record::{APPLICATION_DATA, WholeRecord, whole_records};
 use rustls::client::{EchConfig, EchGreaseConfig, EchMode};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, EchConfigListBytes, PrivateKeyDer};
@@ -244,20 +245,25 @@ pub fn alert_in(output: &[u8]) -> Option<u8> {
     }
 }
 
+/// The records in `bytes`, none of which is cut.
+pub fn records_in(bytes: &[u8]) -> Vec<WholeRecord<'_>> {
+    let mut records = whole_records(bytes);
+    let all = records.by_ref().collect();
+    assert!(records.rest().is_empty(), "a record was cut short");
+    all
+}
+
 /// The content types of whole records.
-pub fn kinds(mut records: &[u8]) -> Vec<u8> {
-    let mut kinds = Vec::new();
-    while let Some(header) = records.get(..5) {
-        kinds.push(header[0]);
-        let len = 5 + usize::from(u16::from_be_bytes([header[3], header[4]]));
-        records = records.get(len..).expect("whole records");
-    }
-    kinds
+pub fn kinds(records: &[u8]) -> Vec<u8> {
+    records_in(records)
+        .iter()
+        .map(|record| record.header.content_type)
+        .collect()
 }
 
 /// Whether `output` is whole records and one of them is encrypted.
 pub fn has_sealed_record(output: &[u8]) -> bool {
-    kinds(output).contains(&23)
+    kinds(output).contains(&APPLICATION_DATA)
 }
 
 pub fn contains(haystack: &[u8], needle: &str) -> bool {

@@ -4,6 +4,7 @@
 
 use std::sync::Mutex;
 
+use echkit_proto::tls_record::whole_records;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
 use rustls::crypto::cipher::{AeadKey, InboundOpaqueMessage, Iv, MessageDecrypter};
 use rustls::crypto::tls13::OkmBlock;
@@ -51,7 +52,7 @@ impl SecretLog {
 
     /// Each record, those in the plain included. The second secret follows when the first one
     /// opens no more.
-    fn open(&self, mut wire: &[u8], labels: [&str; 2]) -> Vec<(ContentType, Vec<u8>)> {
+    fn open(&self, wire: &[u8], labels: [&str; 2]) -> Vec<(ContentType, Vec<u8>)> {
         let log = self.0.lock().unwrap();
         let secret = |label: &str| log.iter().rev().find(|(l, _)| l == label);
         let mut keys: Vec<_> = labels
@@ -62,18 +63,16 @@ impl SecretLog {
         keys.reverse();
         let mut seq = 0;
         let mut records = Vec::new();
-        while let Some(header) = wire.get(..5) {
-            let len = usize::from(u16::from_be_bytes([header[3], header[4]]));
-            let (record, rest) = wire[5..].split_at(len);
-            let typ = ContentType::from(header[0]);
-            wire = rest;
+        let mut wire = whole_records(wire);
+        for record in &mut wire {
+            let typ = ContentType::from(record.header.content_type);
             if typ != ContentType::ApplicationData {
-                records.push((typ, record.to_vec()));
+                records.push((typ, record.content().to_vec()));
                 continue;
             }
             let opened = loop {
                 let key = keys.last_mut().expect("a secret that opens the record");
-                let mut sealed = record.to_vec();
+                let mut sealed = record.content().to_vec();
                 let message = InboundOpaqueMessage::new(typ, ProtocolVersion::TLSv1_2, &mut sealed);
                 if let Ok(plain) = key.decrypt(message, seq) {
                     break (plain.typ, plain.payload.to_vec());
@@ -84,7 +83,7 @@ impl SecretLog {
             seq += 1;
             records.push(opened);
         }
-        assert!(wire.is_empty(), "a record was cut short");
+        assert!(wire.rest().is_empty(), "a record was cut short");
         records
     }
 }

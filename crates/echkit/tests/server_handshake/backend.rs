@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use echkit::server::{EchOutcome, EchServer};
-use echkit_proto::hello::record::{HelloReader, wrap_handshake};
+use echkit_proto::hello::HelloReader;
+use echkit_proto::tls_record::wrap_handshake;
 use rustls::client::EchStatus;
 
 use crate::server_common::*;

@@ -1,6 +1,7 @@
 //! The padding of the server's first encrypted flight (RFC 9849 §6.1.3).
 
 use echkit_proto::key::EchKey;
+use echkit_proto::tls_record::APPLICATION_DATA;
 use rustls::client::{EchMode, EchStatus};
 use rustls::pki_types::PrivateKeyDer;
 
@@ -32,16 +33,11 @@ fn flight(pki: &Pki, step: usize, mode: Option<EchMode>, key: &EchKey) -> Vec<us
     while conn.wants_write() {
         conn.write_tls(&mut sent).unwrap();
     }
-    let mut rest = &sent[..];
-    let mut lengths = Vec::new();
-    while let Some(header) = rest.get(..5) {
-        let len = usize::from(u16::from_be_bytes([header[3], header[4]]));
-        if header[0] == 23 {
-            lengths.push(len);
-        }
-        rest = &rest[5 + len..];
-    }
-    lengths
+    records_in(&sent)
+        .iter()
+        .filter(|record| record.header.content_type == APPLICATION_DATA)
+        .map(|record| record.content().len())
+        .collect()
 }
 
 #[test]

@@ -13,14 +13,11 @@ use rustls::{AlertDescription, DigitallySignedStruct, SignatureScheme};
 use crate::server_common::*;
 
 /// The lengths of records, headers included.
-fn lengths(mut records: &[u8]) -> Vec<usize> {
-    let mut lengths = Vec::new();
-    while let Some(header) = records.get(..5) {
-        let len = 5 + usize::from(u16::from_be_bytes([header[3], header[4]]));
-        lengths.push(len);
-        records = &records[len..];
-    }
-    lengths
+fn lengths(records: &[u8]) -> Vec<usize> {
+    records_in(records)
+        .iter()
+        .map(|record| record.bytes.len())
+        .collect()
 }
 
 /// RFC 9849 §10.10.4: for as long as the connection lasts.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use echkit::server::{EchOutcome, EchServer, HandshakeError, Misbehaviour};
 use echkit_proto::config::PublicName;
-use echkit_proto::hello::record::{RecordError, wrap_handshake};
+use echkit_proto::hello::HelloReadError;
+use echkit_proto::tls_record::wrap_handshake;
 use rustls::client::EchStatus;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
@@ -102,7 +103,7 @@ fn what_is_no_hello_gets_an_alert() {
     assert_eq!(alert(&[22, 3, 1, 0, 4, 1, 0, 0xff, 0xff]), 50);
     assert_eq!(alert(&[22, 3, 1, 0, 0]), 10);
     // RFC 8446 §5.1: longer than any record may be.
-    let error = HandshakeError::Records(RecordError::Overflow(16385));
+    let error = HandshakeError::Records(HelloReadError::Overflow(16385));
     assert_eq!(refused(&server, &[22, 3, 1, 0x40, 1]), (error, 22));
     let mut two = wire[5..].to_vec();
     two.extend_from_slice(&[1, 0, 0, 0]);
@@ -178,7 +179,10 @@ fn an_oversized_record_before_the_second_hello_is_refused() {
         handshake.read(&wire).unwrap();
         handshake.take_output();
         let error = handshake.read(&[23, 3, 3, 0x41, 1]).unwrap_err();
-        assert_eq!(error, HandshakeError::Records(RecordError::Overflow(16641)));
+        assert_eq!(
+            error,
+            HandshakeError::Records(HelloReadError::Overflow(16641))
+        );
         assert_eq!(handshake.take_output(), [21, 3, 3, 0, 2, 2, 22]);
     }
 }

@@ -1,8 +1,7 @@
 //! A ClientHello for people: what an eavesdropper reads in it.
 
 use data_encoding::HEXLOWER;
-use echkit_proto::hello::record::HelloReader;
-use echkit_proto::hello::{ClientHello, EchExtension};
+use echkit_proto::hello::{ClientHello, EchExtension, HelloReader};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;

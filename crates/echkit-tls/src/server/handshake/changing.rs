@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use echkit_proto::hello::ClientHello;
-use echkit_proto::hello::record::ALERT;
+use echkit_proto::tls_record::{ALERT, RecordWalker};
 use rustls::{ProtocolVersion, ServerConnection};
 
 use super::super::interpose::{Mode, Shared};
@@ -20,10 +20,8 @@ pub(super) struct Changing {
     pub(super) swapper: Swapper,
     pub(super) outcome: EchOutcome,
     pub(super) offer: Offer,
-    /// Bytes of a record's header, to tell hellos from records that pass by.
-    pub(super) header: Vec<u8>,
-    /// What is left of a record that passes by.
-    pub(super) passing: usize,
+    /// Follows the records that pass by, to tell where a hello begins.
+    pub(super) passing: RecordWalker,
 }
 
 impl std::fmt::Debug for Changing {

@@ -1,7 +1,7 @@
 //! Why a handshake failed, and which alert says so.
 
 use echkit_proto::hello::HelloError;
-use echkit_proto::hello::record::RecordError;
+use echkit_proto::hello::HelloReadError;
 
 use echkit_proto::alert::Alert;
 use echkit_proto::server::Misbehaviour;
@@ -15,7 +15,7 @@ pub enum HandshakeError {
     Client(Misbehaviour),
     /// The records hold no ClientHello.
     #[error("no ClientHello: {0}")]
-    Records(RecordError),
+    Records(HelloReadError),
     /// The client closed its side in the midst of its hello.
     #[error("the client closed the connection in the midst of its hello")]
     Truncated,
@@ -44,8 +44,8 @@ impl HandshakeError {
     pub(super) fn alert_to_send(&self) -> Option<Alert> {
         match self {
             Self::Client(misbehaviour) => Some(misbehaviour.alert()),
-            Self::Records(RecordError::Overflow(_)) => Some(Alert::RECORD_OVERFLOW),
-            Self::Records(RecordError::TooLong(_)) | Self::Hello(_) | Self::Truncated => {
+            Self::Records(HelloReadError::Overflow(_)) => Some(Alert::RECORD_OVERFLOW),
+            Self::Records(HelloReadError::TooLong(_)) | Self::Hello(_) | Self::Truncated => {
                 Some(Alert::DECODE_ERROR)
             }
             Self::Records(_) => Some(Alert::UNEXPECTED_MESSAGE),
@@ -60,10 +60,10 @@ impl HandshakeError {
         matches!(
             self,
             Self::Records(
-                RecordError::Overflow(_)
-                    | RecordError::TooLong(_)
-                    | RecordError::Trailing
-                    | RecordError::Empty
+                HelloReadError::Overflow(_)
+                    | HelloReadError::TooLong(_)
+                    | HelloReadError::Trailing
+                    | HelloReadError::Empty
             )
         )
     }

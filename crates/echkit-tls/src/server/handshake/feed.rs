@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use echkit_proto::alert::Alert;
 use echkit_proto::hello::ClientHello;
-use echkit_proto::hello::record::{
-    ALERT, APPLICATION_DATA, MAX_PLAINTEXT, RECORD_HEADER_LEN, wrap_handshake,
+use echkit_proto::tls_record::{
+    ALERT, APPLICATION_DATA, MAX_PLAINTEXT, RecordPart, RecordWalker, wrap_handshake,
 };
 use rustls::{ServerConfig, ServerConnection};
 use zeroize::Zeroizing;
@@ -43,14 +43,15 @@ pub(super) fn last_words(error: &HandshakeError, records: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// Whether an alert is among whole records, or may be behind an encryption.
+/// Whether an alert is among `records`, or may be behind an encryption.
 fn has_alert(mut records: &[u8]) -> bool {
-    while let Some(header) = records.get(..RECORD_HEADER_LEN) {
-        if matches!(header[0], ALERT | APPLICATION_DATA) {
+    let mut walker = RecordWalker::default();
+    while let Some(part) = walker.take(&mut records) {
+        if let RecordPart::Header(header) = part
+            && matches!(header.content_type, ALERT | APPLICATION_DATA)
+        {
             return true;
         }
-        let len = usize::from(u16::from_be_bytes([header[3], header[4]]));
-        records = records.get(RECORD_HEADER_LEN + len..).unwrap_or_default();
     }
     false
 }

@@ -1,8 +1,7 @@
-//! Where records begin and end in what is received.
+//! What is received, record by record.
 
-const HEADER: usize = 5;
-/// Longest record (RFC 8446 §5.2); TLS 1.2 allows more (RFC 5246 §6.2.3).
-const MAX_BODY: usize = 16_384 + 2_048;
+use echkit_proto::tls_record::{RECORD_HEADER_LEN, RecordHeader};
+
 /// After a record of this length the next header is received with it, which saves a system call.
 /// After a shorter one nothing is: it may be close_notify (24 bytes), and what follows no TLS.
 const LONG: usize = 4_096;
@@ -11,7 +10,7 @@ const OVERHEAD: usize = 24;
 
 /// The record that is being received, and after a long one the header of the next.
 #[derive(Debug, Default)]
-pub(crate) struct Record {
+pub(crate) struct IncomingRecord {
     /// Grows to the longest record, so that it is not filled with zeros each time.
     buffer: Vec<u8>,
     filled: usize,
@@ -19,18 +18,13 @@ pub(crate) struct Record {
     given: usize,
 }
 
-impl Record {
+impl IncomingRecord {
     /// How long the record is, as far as is known: its header first.
     fn end(&self) -> usize {
-        let Some(header) = self.buffer[..self.filled].first_chunk::<HEADER>() else {
-            return HEADER;
-        };
-        let body = usize::from(u16::from_be_bytes([header[3], header[4]]));
-        // What is no TLS goes to rustls as it is, to be refused.
-        match (20..=23).contains(&header[0]) && header[1] == 3 && body <= MAX_BODY {
-            true => HEADER + body,
-            false => HEADER,
-        }
+        // What is not TLS goes to rustls as it is, to be refused.
+        RecordHeader::read(&self.buffer[..self.filled])
+            .filter(|header| header.is_tls())
+            .map_or(RECORD_HEADER_LEN, RecordHeader::record_len)
     }
 
     /// Whether all of it is there.
@@ -41,7 +35,7 @@ impl Record {
     /// Where to receive what is missing.
     pub(crate) fn spare(&mut self) -> &mut [u8] {
         let end = match self.end() {
-            long if long > LONG => long + HEADER,
+            long if long > LONG => long + RECORD_HEADER_LEN,
             short => short,
         };
         if self.buffer.len() < end {
@@ -72,8 +66,8 @@ impl Record {
     /// The least plaintext of the record whose header is there, if one is.
     pub(crate) fn announced(&self) -> Option<usize> {
         match self.end() {
-            HEADER => None,
-            end => Some(end.saturating_sub(HEADER + OVERHEAD)),
+            RECORD_HEADER_LEN => None,
+            end => Some(end.saturating_sub(RECORD_HEADER_LEN + OVERHEAD)),
         }
     }
 }
