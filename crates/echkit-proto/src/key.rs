@@ -24,6 +24,7 @@ mod file;
 mod file_error;
 mod pkcs8;
 
+pub(crate) use file::ECHCONFIG;
 pub use file::EchKeyFile;
 pub use file_error::KeyFileError;
 

@@ -2,11 +2,14 @@
 //!
 //! - [`judge`] opens or rejects the first hello; [`Retained`], [`judge_outer_second`] and
 //!   [`judge_backend_second`] judge the one after a HelloRetryRequest.
-//! - [`EchKeys`] holds the keys and the retry_configs that go with them.
+//! - [`EchKeys`] holds the keys and the retry_configs that go with them; [`EchKeyFiles`] says which
+//!   files they come from.
 
+mod key_files;
 mod keys;
 mod verdict;
 
+pub use key_files::{EchKeyFiles, EchKeyFilesError, KeyFileText};
 pub use keys::{EchKeyHandle, EchKeys, EchKeysError, MAX_RETRY_EXTENSION, MAX_SAME_ID};
 pub use verdict::{
     Misbehaviour, Opened, RejectReason, Retained, Rules, Verdict, judge, judge_backend_second,

@@ -3,6 +3,7 @@
 //! `reason`, `verify_code` and `verify_message` are OpenSSL's, because programs compare them.
 
 use std::io;
+use std::path::Path;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
@@ -223,13 +224,28 @@ impl From<Failure> for PyErr {
 /// `OSError(errno, text)`, which Python turns into the subclass that fits.
 fn os_error(error: &io::Error) -> PyErr {
     match error.raw_os_error() {
-        Some(number) => {
-            let text = error.to_string();
-            let text = text.split(" (os error").next().unwrap_or_default();
-            PyOSError::new_err((number, text.to_owned()))
-        }
+        Some(number) => PyOSError::new_err((number, system_text(error))),
         None => PyOSError::new_err(error.to_string()),
     }
+}
+
+/// An `OSError` about the file at `path`, as Python's own functions raise it.
+pub(crate) fn file_error(path: &Path, error: &io::Error) -> PyErr {
+    match error.raw_os_error() {
+        Some(number) => {
+            PyOSError::new_err((number, system_text(error), path.as_os_str().to_owned()))
+        }
+        None => PyOSError::new_err(format!("{}: {error}", path.display())),
+    }
+}
+
+/// The system's words for an error, without its number.
+fn system_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// An `SSLError` with `library` and `reason`.

@@ -1,51 +1,19 @@
 //! Files that may hold private keys: read without leaving copies, and told apart without keeping
 //! what is in them.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 use std::sync::LazyLock;
 
 use aws_lc_rs::hmac;
-use pyo3::exceptions::PyOSError;
+use echkit::server::read_secret_file;
 use pyo3::prelude::*;
 use zeroize::Zeroizing;
 
+use crate::failure::file_error;
+
 /// The bytes of a file, overwritten when they are dropped.
 pub(crate) fn read(path: &Path) -> PyResult<Zeroizing<Vec<u8>>> {
-    read_all(path).map_err(|error| match error.raw_os_error() {
-        Some(number) => {
-            let text = error.to_string();
-            let text = text.split(" (os error").next().unwrap_or_default();
-            PyOSError::new_err((number, text.to_owned(), path.as_os_str().to_owned()))
-        }
-        None => PyOSError::new_err(format!("{}: {error}", path.display())),
-    })
-}
-
-fn read_all(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut file = File::open(path)?;
-    // One more than there is, so that the end shows without another buffer.
-    let expected = usize::try_from(file.metadata()?.len()).unwrap_or(0);
-    let mut buffer = Zeroizing::new(vec![0; expected.saturating_add(1).max(1024)]);
-    let mut filled = 0;
-    loop {
-        if filled == buffer.len() {
-            // A pipe, or a file that grows. A `Vec` that grows by itself leaves its old memory as
-            // it was.
-            let mut larger = Zeroizing::new(vec![0; 2 * filled]);
-            larger[..filled].copy_from_slice(&buffer);
-            buffer = larger;
-        }
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(len) => filled += len,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    buffer.truncate(filled);
-    Ok(buffer)
+    read_secret_file(path).map_err(|error| file_error(path, &error))
 }
 
 /// What stands for secrets where they are compared: of no use to anyone without this process' own

@@ -22,8 +22,8 @@ mod swap;
 mod transcript;
 
 pub use echkit_proto::server::{
-    EchKeyHandle, EchKeys, EchKeysError, MAX_RETRY_EXTENSION, MAX_SAME_ID, Misbehaviour,
-    RejectReason,
+    EchKeyFiles, EchKeyFilesError, EchKeyHandle, EchKeys, EchKeysError, KeyFileText,
+    MAX_RETRY_EXTENSION, MAX_SAME_ID, Misbehaviour, RejectReason,
 };
 pub use handshake::{Handshake, HandshakeError};
 pub use outcome::EchOutcome;

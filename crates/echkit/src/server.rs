@@ -32,17 +32,23 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Keys that last are in files: [`load_ech_keys`] reads a directory of them, and again after each
+//! rotation, for an [`EchKeyHandle`] that the acceptor shares.
 
 mod acceptor;
 #[cfg(feature = "axum")]
 mod axum;
+mod key_files;
 mod listener;
 
 #[cfg(feature = "axum")]
 pub use self::axum::ConnectionInfo;
 pub use acceptor::{AcceptError, Accepted, Acceptor};
 pub use echkit_tls::server::{
-    EchKeyHandle, EchKeys, EchKeysError, EchOutcome, EchServer, Handshake, HandshakeError,
-    MAX_RETRY_EXTENSION, MAX_SAME_ID, Misbehaviour, RejectReason, SetupError, provider,
+    EchKeyFiles, EchKeyFilesError, EchKeyHandle, EchKeys, EchKeysError, EchOutcome, EchServer,
+    Handshake, HandshakeError, KeyFileText, MAX_RETRY_EXTENSION, MAX_SAME_ID, Misbehaviour,
+    RejectReason, SetupError, provider,
 };
+pub use key_files::{LoadKeysError, load_ech_keys, read_ech_key_files, read_secret_file};
 pub use listener::Listener;

@@ -11,7 +11,9 @@ use crate::config::EchConfigList;
 use crate::pem;
 
 const PRIVATE_KEY: &str = "PRIVATE KEY";
-const ECHCONFIG: &str = "ECHCONFIG";
+pub(crate) const ECHCONFIG: &str = "ECHCONFIG";
+/// What every PEM text has somewhere.
+const BEGIN: &[u8] = b"-----BEGIN";
 
 /// A file of RFC 9934: an ECHConfigList, and the private key of one of its configs where the file
 /// is the server's own.
@@ -22,18 +24,19 @@ pub struct EchKeyFile {
 }
 
 impl EchKeyFile {
-    /// Reads the text of a file. What stands behind the ECHCONFIG block is ignored, as RFC 9934
+    /// Reads the text of a file, without copies of a private key. What stands behind the ECHCONFIG block is ignored, as RFC 9934
     /// asks for.
     ///
     /// # Errors
     ///
     /// When there is no ECHCONFIG block, a block is broken, the private key is encrypted or of an
     /// unknown kind, or it belongs to none of the configs.
-    pub fn from_pem(text: &str) -> Result<Self, KeyFileError> {
+    pub fn from_pem(text: impl AsRef<[u8]>) -> Result<Self, KeyFileError> {
+        let text = text.as_ref();
         let mut private = None;
         let mut encrypted = false;
         let mut list = None;
-        for block in pem::blocks(text.as_bytes()) {
+        for block in pem::blocks(text) {
             match block.label() {
                 ECHCONFIG => {
                     list = Some(EchConfigList::parse(&bytes(&block, ECHCONFIG)?)?);
@@ -47,10 +50,13 @@ impl EchKeyFile {
         if encrypted {
             return Err(KeyFileError::Encrypted);
         }
-        let list = list.ok_or_else(|| match text.contains("-----BEGIN") {
-            true => KeyFileError::NoEchConfig,
-            false => KeyFileError::NotPem,
-        })?;
+        let list =
+            list.ok_or_else(
+                || match text.windows(BEGIN.len()).any(|window| window == BEGIN) {
+                    true => KeyFileError::NoEchConfig,
+                    false => KeyFileError::NotPem,
+                },
+            )?;
         let Some(der) = private else {
             return Ok(Self {
                 list,
