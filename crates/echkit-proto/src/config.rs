@@ -30,7 +30,7 @@ mod select;
 mod text;
 
 pub use public_name::{BadPublicName, NameExposure, PublicName};
-pub use select::{Chosen, MAX_KEY_CHECKS, Selection, Verdict, WhyNot};
+pub use select::{Chosen, ConfigVerdict, MAX_KEY_CHECKS, Selection, WhyNot};
 pub use text::ConfigTextError;
 
 /// The `encrypted_client_hello` version and extension number: 0xfe0d (RFC 9849 §4, §5).

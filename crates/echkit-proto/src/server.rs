@@ -12,6 +12,6 @@ mod verdict;
 pub use key_files::{EchKeyFiles, EchKeyFilesError, KeyFileText};
 pub use keys::{EchKeyHandle, EchKeys, EchKeysError, MAX_RETRY_EXTENSION, MAX_SAME_ID};
 pub use verdict::{
-    Misbehaviour, Opened, RejectReason, Retained, Rules, Verdict, judge, judge_backend_second,
+    HelloVerdict, Misbehaviour, Opened, RejectReason, Retained, Rules, judge, judge_backend_second,
     judge_outer_second,
 };

@@ -45,7 +45,9 @@ impl Testbed {
             .build()?;
         let started = py.detach(|| runtime.block_on(builder.start()));
         let testbed = started.map_err(|error| match error {
-            echkit_testbed::Error::UnknownCase { .. } => PyValueError::new_err(error.to_string()),
+            echkit_testbed::TestbedError::UnknownCase { .. } => {
+                PyValueError::new_err(error.to_string())
+            }
             other => PyOSError::new_err(other.to_string()),
         })?;
         Ok(Self {

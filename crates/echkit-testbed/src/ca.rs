@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
 
-use crate::error::Error;
+use crate::error::TestbedError;
 
 /// A root certificate and its key, made for one testbed and gone with it.
 pub(crate) struct Ca {
@@ -20,7 +20,7 @@ pub(crate) struct Ca {
 
 impl Ca {
     /// Makes a new root. `common_name` tells one root from another in a certificate viewer.
-    pub(crate) fn generate(common_name: &str) -> Result<Self, Error> {
+    pub(crate) fn generate(common_name: &str) -> Result<Self, TestbedError> {
         let failed = failed(common_name);
         let mut params = CertificateParams::new(Vec::new()).map_err(failed)?;
         params
@@ -46,7 +46,7 @@ impl Ca {
     }
 
     /// Signs a server certificate for `names`: DNS names, or IP addresses as text.
-    pub(crate) fn leaf(&self, names: &[&str], validity: Validity) -> Result<Leaf, Error> {
+    pub(crate) fn leaf(&self, names: &[&str], validity: Validity) -> Result<Leaf, TestbedError> {
         let name = names.first().copied().unwrap_or("nobody");
         let failed = failed(name);
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
@@ -71,7 +71,7 @@ impl Ca {
         names: &[&str],
         validity: Validity,
         provider: &CryptoProvider,
-    ) -> Result<Arc<CertifiedKey>, Error> {
+    ) -> Result<Arc<CertifiedKey>, TestbedError> {
         self.leaf(names, validity)?.certified(provider)
     }
 }
@@ -85,11 +85,14 @@ pub(crate) struct Leaf {
 
 impl Leaf {
     /// Both, ready for rustls.
-    pub(crate) fn certified(&self, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, Error> {
+    pub(crate) fn certified(
+        &self,
+        provider: &CryptoProvider,
+    ) -> Result<Arc<CertifiedKey>, TestbedError> {
         let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
         CertifiedKey::from_der(vec![self.certificate.der().clone()], key.into(), provider)
             .map(Arc::new)
-            .map_err(|source| Error::Tls {
+            .map_err(|source| TestbedError::Tls {
                 name: self.name.clone(),
                 source,
             })
@@ -120,8 +123,8 @@ fn validity(validity: Validity) -> (OffsetDateTime, OffsetDateTime) {
     }
 }
 
-fn failed(name: &str) -> impl Fn(rcgen::Error) -> Error + Copy + '_ {
-    move |e| Error::Certificate {
+fn failed(name: &str) -> impl Fn(rcgen::Error) -> TestbedError + Copy + '_ {
+    move |e| TestbedError::Certificate {
         name: name.to_owned(),
         reason: e.to_string(),
     }
@@ -184,7 +187,7 @@ pub(crate) struct Authorities {
 }
 
 impl Authorities {
-    pub(crate) fn generate() -> Result<Self, Error> {
+    pub(crate) fn generate() -> Result<Self, TestbedError> {
         Ok(Self {
             trusted: Ca::generate("echkit testbed root")?,
             stranger: Ca::generate("echkit testbed stranger")?,

@@ -1,4 +1,7 @@
 //! What a case is: a published deployment, a server, and how a correct client ends there.
+//!
+//! The `Expected…` types repeat words of echkit's report on purpose: they are what its reports are held
+//! against, so that a word that changes there does not change here with it.
 
 use serde::{Deserialize, Serialize};
 
@@ -55,11 +58,11 @@ pub struct Expected {
     /// The exit code of `ech get`.
     pub exit_code: u8,
     /// `dns.https`.
-    pub https: HttpsAnswer,
+    pub https: ExpectedHttps,
     /// `ech.status`.
-    pub status: EchStatus,
+    pub status: ExpectedStatus,
     /// `ech.source`.
-    pub source: Source,
+    pub source: ExpectedSource,
     /// `ech.retries`.
     pub retries: u32,
     /// The status of the HTTP response, when there is one.
@@ -78,7 +81,7 @@ pub struct Expected {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum HttpsAnswer {
+pub enum ExpectedHttps {
     /// There are HTTPS records.
     Found,
     /// There are none.
@@ -93,7 +96,7 @@ pub enum HttpsAnswer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum EchStatus {
+pub enum ExpectedStatus {
     /// No `encrypted_client_hello` extension was sent.
     NotOffered,
     /// A GREASE extension was sent (RFC 9849 §6.2).
@@ -112,7 +115,7 @@ pub enum EchStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Source {
+pub enum ExpectedSource {
     /// An HTTPS record.
     Dns,
     /// The server's retry_configs.
@@ -140,9 +143,9 @@ impl Expected {
     /// ECH from the record, accepted at once.
     pub(crate) const ACCEPTED: Self = Self {
         exit_code: 0,
-        https: HttpsAnswer::Found,
-        status: EchStatus::Accepted,
-        source: Source::Dns,
+        https: ExpectedHttps::Found,
+        status: ExpectedStatus::Accepted,
+        source: ExpectedSource::Dns,
         retries: 0,
         http_status: Some(200),
         server: Some(ServerWord::Accepted),
@@ -153,15 +156,15 @@ impl Expected {
 
     /// Rejected once, then accepted with the server's retry_configs.
     pub(crate) const RETRIED: Self = Self {
-        source: Source::Retry,
+        source: ExpectedSource::Retry,
         retries: 1,
         ..Self::ACCEPTED
     };
 
     /// No usable ECHConfig: a page, under GREASE.
     pub(crate) const GREASE: Self = Self {
-        status: EchStatus::Grease,
-        source: Source::None,
+        status: ExpectedStatus::Grease,
+        source: ExpectedSource::None,
         server: Some(ServerWord::Rejected),
         hidden: false,
         ..Self::ACCEPTED
@@ -169,8 +172,8 @@ impl Expected {
 
     /// Switched off by a server that proved its public_name: a page, without ECH.
     pub(crate) const DISABLED: Self = Self {
-        status: EchStatus::Disabled,
-        source: Source::None,
+        status: ExpectedStatus::Disabled,
+        source: ExpectedSource::None,
         server: Some(ServerWord::Off),
         hidden: false,
         ..Self::ACCEPTED
@@ -179,9 +182,9 @@ impl Expected {
     /// Nothing sent, since ECH is required and cannot be had.
     pub(crate) const REFUSED: Self = Self {
         exit_code: exit::ECH_REQUIRED,
-        https: HttpsAnswer::Found,
-        status: EchStatus::NotOffered,
-        source: Source::None,
+        https: ExpectedHttps::Found,
+        status: ExpectedStatus::NotOffered,
+        source: ExpectedSource::None,
         retries: 0,
         http_status: None,
         server: None,
@@ -191,17 +194,17 @@ impl Expected {
     };
 
     /// Offered, and no page came of it.
-    pub(crate) const fn broken(exit_code: u8, status: EchStatus) -> Self {
+    pub(crate) const fn broken(exit_code: u8, status: ExpectedStatus) -> Self {
         Self {
             exit_code,
             status,
-            source: Source::Dns,
+            source: ExpectedSource::Dns,
             silent: false,
             ..Self::REFUSED
         }
     }
 
-    pub(crate) const fn https(self, https: HttpsAnswer) -> Self {
+    pub(crate) const fn https(self, https: ExpectedHttps) -> Self {
         Self { https, ..self }
     }
 

@@ -3,8 +3,8 @@
 use echkit_proto::hpke::{Aead, Kdf, Kem, SymmetricSuite};
 
 use crate::case::{
-    Ech, EchStatus, Expected, Groups, HttpsAnswer, Ipv6, PublicCertificate, ServerSpec, ServerWord,
-    Spec, UrlPort, Versions, exit,
+    Ech, Expected, ExpectedHttps, ExpectedStatus, Groups, Ipv6, PublicCertificate, ServerSpec,
+    ServerWord, Spec, UrlPort, Versions, exit,
 };
 use crate::configs::{ConfigSpec, KeySpec, ListSpec};
 use crate::spec_parts::{BOTH, CURRENT, STALE, current, service, stale};
@@ -89,8 +89,8 @@ fn without() -> Vec<Spec> {
         Spec::new("no-record", "No HTTPS record at all, and a server that knows nothing of ECH.")
             .server(OFF)
             .expect(
-                grease_ignored.https(HttpsAnswer::None),
-                Expected::REFUSED.https(HttpsAnswer::None),
+                grease_ignored.https(ExpectedHttps::None),
+                Expected::REFUSED.https(ExpectedHttps::None),
             ),
         Spec::new("unpublished", "The server does ECH and its HTTPS record does not say so.")
             .key(current())
@@ -102,25 +102,25 @@ fn without() -> Vec<Spec> {
             .server(OFF)
             .expect(
                 Expected {
-                    status: EchStatus::Disabled,
+                    status: ExpectedStatus::Disabled,
                     ..grease_ignored
                 },
-                Expected::broken(exit::ECH_REQUIRED, EchStatus::Rejected),
+                Expected::broken(exit::ECH_REQUIRED, ExpectedStatus::Rejected),
             ),
         Spec::new("tls12", "The record has ech and the server speaks TLS 1.2 only. A client that offers TLS 1.3 alone fails; one that offers TLS 1.2 outside finds ECH securely disabled.")
             .key(stale())
             .service(1, [BOTH, STALE])
             .server(ServerSpec { versions: Versions::Tls12, ..OFF })
             .expect(
-                Expected::broken(exit::TLS, EchStatus::Failed),
-                Expected::broken(exit::TLS, EchStatus::Failed),
+                Expected::broken(exit::TLS, ExpectedStatus::Failed),
+                Expected::broken(exit::TLS, ExpectedStatus::Failed),
             )
             .expect_with_tls12(Expected::DISABLED),
     ]
 }
 
 fn stale_keys() -> Vec<Spec> {
-    let failed = Expected::broken(exit::CERTIFICATE, EchStatus::Failed);
+    let failed = Expected::broken(exit::CERTIFICATE, ExpectedStatus::Failed);
     let bad_certificate = |name, about, public_certificate| {
         Spec::new(name, about)
             .key(stale())
@@ -133,9 +133,9 @@ fn stale_keys() -> Vec<Spec> {
             .expect(failed, failed)
     };
     let rejected_again = Expected {
-        source: crate::case::Source::Retry,
+        source: crate::case::ExpectedSource::Retry,
         retries: 1,
-        ..Expected::broken(exit::ECH_REQUIRED, EchStatus::Rejected)
+        ..Expected::broken(exit::ECH_REQUIRED, ExpectedStatus::Rejected)
     };
     vec![
         Spec::new(
@@ -237,8 +237,8 @@ fn unusable() -> Vec<Spec> {
             ListSpec::Raw(&[0, 0]),
         )
         .expect(
-            Expected::GREASE.https(HttpsAnswer::Malformed),
-            Expected::REFUSED.https(HttpsAnswer::Malformed),
+            Expected::GREASE.https(ExpectedHttps::Malformed),
+            Expected::REFUSED.https(ExpectedHttps::Malformed),
         ),
         unusable(
             "truncated-list",
@@ -246,8 +246,8 @@ fn unusable() -> Vec<Spec> {
             ListSpec::Raw(&[0, 8, 0xfe, 0x0d, 0, 4, 1, 2]),
         )
         .expect(
-            Expected::GREASE.https(HttpsAnswer::Malformed),
-            Expected::REFUSED.https(HttpsAnswer::Malformed),
+            Expected::GREASE.https(ExpectedHttps::Malformed),
+            Expected::REFUSED.https(ExpectedHttps::Malformed),
         ),
         Spec::new(
             "some-unusable",

@@ -6,7 +6,7 @@ use echkit_proto::config::{ConfigExtension, EchConfig, EchConfigContents, EchCon
 use echkit_proto::hpke::{Kem, SymmetricSuite};
 use echkit_proto::key::{EchKey, KeyParams};
 
-use crate::error::Error;
+use crate::error::TestbedError;
 use crate::names::{PUBLIC, in_zone};
 
 /// A version that no ECH was ever given.
@@ -103,11 +103,11 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    pub(crate) fn generate(case: &str, specs: &[KeySpec]) -> Result<Self, Error> {
+    pub(crate) fn generate(case: &str, specs: &[KeySpec]) -> Result<Self, TestbedError> {
         let mut by_label = BTreeMap::new();
         // Ids differ inside a case, so that a page tells which key opened the hello.
         for (config_id, spec) in (1..).zip(specs) {
-            let key = generate(spec, config_id).map_err(|reason| Error::Key {
+            let key = generate(spec, config_id).map_err(|reason| TestbedError::Key {
                 case: case.to_owned(),
                 reason: format!("{}: {reason}", spec.label),
             })?;

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::ca::{Authorities, Leaf};
 use crate::case::{Ech, Groups, PublicCertificate, Spec, Versions};
-use crate::error::Error;
+use crate::error::TestbedError;
 use crate::names::{PUBLIC, in_zone};
 
 /// What a server needs to take the place of a case's own; see [`Testbed::hand_over`].
@@ -69,7 +69,7 @@ impl Blueprint {
         spec: &Spec,
         keys: Vec<EchKey>,
         authorities: &Authorities,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, TestbedError> {
         let host = in_zone(spec.name);
         Ok(Self {
             site: authorities.site(&host)?.into(),
@@ -87,12 +87,12 @@ impl Blueprint {
 
 impl Authorities {
     /// The certificate of a case's host.
-    pub(crate) fn site(&self, host: &str) -> Result<Leaf, Error> {
+    pub(crate) fn site(&self, host: &str) -> Result<Leaf, TestbedError> {
         self.trusted.leaf(&[host], crate::ca::Validity::Current)
     }
 
     /// The certificate under which a server rejects.
-    pub(crate) fn public(&self, kind: PublicCertificate) -> Result<Leaf, Error> {
+    pub(crate) fn public(&self, kind: PublicCertificate) -> Result<Leaf, TestbedError> {
         use crate::ca::Validity::{Current, Expired};
         let (public, other) = (in_zone(PUBLIC), in_zone("other"));
         let (issuer, name, validity) = match kind {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 /// Why a testbed could not start, each with the way out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum TestbedError {
     /// A case was asked for that the table does not have.
     #[error("no case is named `{name}`; the nearest are: {nearest}")]
     UnknownCase {

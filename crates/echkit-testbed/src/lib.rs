@@ -7,7 +7,7 @@
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), echkit_testbed::Error> {
+//! # async fn main() -> Result<(), echkit_testbed::TestbedError> {
 //! let testbed = echkit_testbed::Testbed::builder().only(["nominal"]).start().await?;
 //! let case = testbed.case("nominal").expect("it was asked for");
 //! assert_eq!(case.host, "nominal.ech.test");
@@ -40,9 +40,11 @@ mod testbed;
 mod zone;
 
 pub use capture::Capture;
-pub use case::{Case, EchStatus, Expectations, Expected, HttpsAnswer, ServerWord, Source};
+pub use case::{
+    Case, Expectations, Expected, ExpectedHttps, ExpectedSource, ExpectedStatus, ServerWord,
+};
 pub use elsewhere::{Blueprint, Identity};
-pub use error::Error;
+pub use error::TestbedError;
 pub use names::ZONE;
 pub use page::{Page, PageEch, PageHttp, PageTls};
 pub use testbed::{Builder, Listed, Ports, Testbed, list};

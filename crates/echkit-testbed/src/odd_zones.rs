@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use echkit_proto::hpke::Kem;
 
-use crate::case::{Expected, HttpsAnswer, Ipv6, ServerSpec, Spec, UrlPort, exit};
+use crate::case::{Expected, ExpectedHttps, Ipv6, ServerSpec, Spec, UrlPort, exit};
 use crate::configs::{ConfigSpec, KeySpec, ListSpec};
 use crate::dns::Fault;
 use crate::spec_parts::{BOTH, CURRENT, STALE, current, service, stale};
@@ -128,8 +128,8 @@ fn records() -> Vec<Spec> {
         .service(1, [BOTH, CURRENT])
         .fault(Fault::ServFail)
         .expect(
-            Expected::GREASE.https(HttpsAnswer::Failed),
-            Expected::REFUSED.https(HttpsAnswer::Failed),
+            Expected::GREASE.https(ExpectedHttps::Failed),
+            Expected::REFUSED.https(ExpectedHttps::Failed),
         ),
     ]
 }
@@ -142,8 +142,8 @@ fn malformed() -> Vec<Spec> {
             .service(2, [BOTH, CURRENT])
             .record(Owner::Origin, DataSpec::RawHttps(rdata))
             .expect(
-                Expected::GREASE.https(HttpsAnswer::Malformed),
-                Expected::REFUSED.https(HttpsAnswer::Malformed),
+                Expected::GREASE.https(ExpectedHttps::Malformed),
+                Expected::REFUSED.https(ExpectedHttps::Malformed),
             )
     };
     vec![

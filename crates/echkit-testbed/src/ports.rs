@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::case::Ipv6;
-use crate::error::Error;
+use crate::error::TestbedError;
 
 /// How often a free port is tried for, when it must be free for two sockets at once.
 const TRIES: usize = 32;
@@ -20,14 +20,17 @@ const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// Listens for TCP.
-pub(crate) async fn tcp(port: u16, what: &'static str) -> Result<(TcpListener, SocketAddr), Error> {
+pub(crate) async fn tcp(
+    port: u16,
+    what: &'static str,
+) -> Result<(TcpListener, SocketAddr), TestbedError> {
     let address = SocketAddr::new(V4, port);
     let bound = async {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         Ok((listener, address))
     };
-    bound.await.map_err(|source| Error::Bind {
+    bound.await.map_err(|source| TestbedError::Bind {
         what,
         address,
         source,
@@ -40,7 +43,7 @@ pub(crate) async fn tcp_dual(
     port: u16,
     ipv6: Ipv6,
     what: &'static str,
-) -> Result<(Vec<TcpListener>, u16), Error> {
+) -> Result<(Vec<TcpListener>, u16), TestbedError> {
     for tries_left in (0..TRIES).rev() {
         let (v4, address) = tcp(port, what).await?;
         if ipv6 == Ipv6::None {
@@ -57,7 +60,7 @@ pub(crate) async fn tcp_dual(
             Ok(v6) => return Ok((vec![v4, v6], address.port())),
             Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
                 if port != 0 || tries_left == 0 {
-                    return Err(Error::Bind {
+                    return Err(TestbedError::Bind {
                         what,
                         address,
                         source: e,
@@ -75,14 +78,14 @@ pub(crate) async fn tcp_dual(
 pub(crate) async fn udp_and_tcp(
     port: u16,
     what: &'static str,
-) -> Result<(UdpSocket, TcpListener, SocketAddr), Error> {
+) -> Result<(UdpSocket, TcpListener, SocketAddr), TestbedError> {
     for tries_left in (0..TRIES).rev() {
         let (tcp, address) = tcp(port, what).await?;
         match UdpSocket::bind(address).await {
             Ok(udp) => return Ok((udp, tcp, address)),
             Err(e) if port == 0 && tries_left > 0 && e.kind() == io::ErrorKind::AddrInUse => {}
             Err(source) => {
-                return Err(Error::Bind {
+                return Err(TestbedError::Bind {
                     what,
                     address,
                     source,
@@ -98,7 +101,7 @@ pub(crate) fn quic(
     port: u16,
     tls: Arc<rustls::ServerConfig>,
     what: &'static str,
-) -> Result<(Endpoint, SocketAddr), Error> {
+) -> Result<(Endpoint, SocketAddr), TestbedError> {
     let address = SocketAddr::new(V4, port);
     let bound = || {
         let crypto = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
@@ -106,7 +109,7 @@ pub(crate) fn quic(
         let address = endpoint.local_addr()?;
         Ok((endpoint, address))
     };
-    bound().map_err(|source| Error::Bind {
+    bound().map_err(|source| TestbedError::Bind {
         what,
         address,
         source,
@@ -120,8 +123,8 @@ pub(crate) struct BlackHole {
 }
 
 /// Fills the queue of a listener from which nothing is accepted.
-pub(crate) async fn fill(listener: TcpListener) -> Result<BlackHole, Error> {
-    let error = |source, address| Error::Bind {
+pub(crate) async fn fill(listener: TcpListener) -> Result<BlackHole, TestbedError> {
+    let error = |source, address| TestbedError::Bind {
         what: "a black hole",
         address,
         source,
@@ -142,7 +145,7 @@ pub(crate) async fn fill(listener: TcpListener) -> Result<BlackHole, Error> {
 }
 
 /// A port that is taken and refuses connections, for as long as the socket lives.
-pub(crate) fn closed(port: u16) -> Result<(TcpSocket, u16), Error> {
+pub(crate) fn closed(port: u16) -> Result<(TcpSocket, u16), TestbedError> {
     let address = SocketAddr::new(V4, port);
     let bound = || {
         let socket = TcpSocket::new_v4()?;
@@ -150,7 +153,7 @@ pub(crate) fn closed(port: u16) -> Result<(TcpSocket, u16), Error> {
         let port = socket.local_addr()?.port();
         Ok((socket, port))
     };
-    bound().map_err(|source| Error::Bind {
+    bound().map_err(|source| TestbedError::Bind {
         what: "nothing",
         address,
         source,

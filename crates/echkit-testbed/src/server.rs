@@ -22,7 +22,7 @@ use crate::capture::{Recorded, Recorder};
 use crate::case::{Ech, Groups, ServerWord, Spec, Versions};
 use crate::configs::{self, KeySpec, Keys};
 use crate::elsewhere::{Blueprint, relay};
-use crate::error::Error;
+use crate::error::TestbedError;
 use crate::names::{PUBLIC, in_zone};
 use crate::page::{self, PageEch, PageTls, Visit};
 use crate::sessions::Tickets;
@@ -55,7 +55,7 @@ impl CaseServer {
         authorities: &Authorities,
         recorder: Recorder,
         tickets: &Tickets,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, TestbedError> {
         let provider = provider(spec.server.ech, spec.server.groups);
         let certificates = Arc::new(certificates(spec, authorities, &provider)?);
         let sessions = tickets.store();
@@ -77,7 +77,7 @@ impl CaseServer {
     }
 
     /// Forgets the ECH keys and makes a new one, which only its retry_configs tell of.
-    pub(crate) fn rotate(&self) -> Result<(), Error> {
+    pub(crate) fn rotate(&self) -> Result<(), TestbedError> {
         if let Front::Ech(acceptor) = self.front() {
             let failed = key_error(self.spec.name);
             let old = acceptor.keys().load();
@@ -95,7 +95,7 @@ impl CaseServer {
     }
 
     /// From now on asks for a key share of P-384, which clients send only when asked.
-    pub(crate) fn demand_hello_retry(&self) -> Result<(), Error> {
+    pub(crate) fn demand_hello_retry(&self) -> Result<(), TestbedError> {
         let provider = provider(self.spec.server.ech, Groups::P384);
         let (certificates, sessions) = (self.certificates.clone(), self.sessions.clone());
         let config = tls_config(&self.spec, provider, certificates, sessions)?;
@@ -109,7 +109,7 @@ impl CaseServer {
     }
 
     /// What another server needs to serve the case.
-    pub(crate) fn blueprint(&self, authorities: &Authorities) -> Result<Blueprint, Error> {
+    pub(crate) fn blueprint(&self, authorities: &Authorities) -> Result<Blueprint, TestbedError> {
         let keys = match self.front() {
             Front::Ech(acceptor) => {
                 let keys = acceptor.keys().load();
@@ -247,7 +247,7 @@ impl Front {
     }
 }
 
-fn front(spec: &Spec, config: ServerConfig, keys: EchKeyHandle) -> Result<Front, Error> {
+fn front(spec: &Spec, config: ServerConfig, keys: EchKeyHandle) -> Result<Front, TestbedError> {
     let config = Arc::new(config);
     Ok(match spec.server.ech {
         Ech::Off => Front::Plain(config.into()),
@@ -263,14 +263,14 @@ fn tls_config(
     provider: CryptoProvider,
     certificates: Arc<ByName>,
     sessions: Arc<dyn StoresServerSessions>,
-) -> Result<ServerConfig, Error> {
+) -> Result<ServerConfig, TestbedError> {
     let versions: &[_] = match spec.server.versions {
         Versions::All => rustls::ALL_VERSIONS,
         Versions::Tls12 => &[&rustls::version::TLS12],
     };
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
-        .map_err(|source| Error::Tls {
+        .map_err(|source| TestbedError::Tls {
             name: spec.name.to_owned(),
             source,
         })?
@@ -301,7 +301,7 @@ fn certificates(
     spec: &Spec,
     authorities: &Authorities,
     provider: &CryptoProvider,
-) -> Result<ByName, Error> {
+) -> Result<ByName, TestbedError> {
     let host = in_zone(spec.name);
     let site = authorities.site(&host)?.certified(provider)?;
     let public = authorities.public(spec.server.public_certificate)?;
@@ -309,8 +309,8 @@ fn certificates(
     Ok(ByName([(host, site), (in_zone(PUBLIC), public)].into()))
 }
 
-fn key_error<E: std::fmt::Display>(case: &str) -> impl Fn(E) -> Error + '_ {
-    move |error| Error::Key {
+fn key_error<E: std::fmt::Display>(case: &str) -> impl Fn(E) -> TestbedError + '_ {
+    move |error| TestbedError::Key {
         case: case.to_owned(),
         reason: error.to_string(),
     }

@@ -18,7 +18,7 @@ use crate::configs::Keys;
 use crate::designated;
 use crate::dns::{Authority, Faults};
 use crate::elsewhere::Blueprint;
-use crate::error::Error;
+use crate::error::TestbedError;
 use crate::names::{DOH_PATH, PUBLIC, in_zone};
 use crate::ports;
 use crate::server::CaseServer;
@@ -75,8 +75,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When a case is unknown or a port is taken; see [`Error`].
-    pub async fn start(self) -> Result<Testbed, Error> {
+    /// When a case is unknown or a port is taken; see [`TestbedError`].
+    pub async fn start(self) -> Result<Testbed, TestbedError> {
         let chosen = self.chosen()?;
         let authorities = Authorities::generate()?;
         let recorder = Recorder::default();
@@ -162,7 +162,7 @@ impl Builder {
     }
 
     /// The chosen rows and their places in the table.
-    fn chosen(&self) -> Result<Vec<(usize, Spec)>, Error> {
+    fn chosen(&self) -> Result<Vec<(usize, Spec)>, TestbedError> {
         let table = table();
         let Some(only) = &self.only else {
             return Ok(table.into_iter().enumerate().collect());
@@ -177,7 +177,7 @@ impl Builder {
             if nearest.is_empty() {
                 nearest = names().collect();
             }
-            return Err(Error::UnknownCase {
+            return Err(TestbedError::UnknownCase {
                 name: name.clone(),
                 nearest: nearest.join(", "),
             });
@@ -187,12 +187,12 @@ impl Builder {
     }
 
     /// A port by its place; 0 stands for any.
-    fn port(&self, place: usize) -> Result<u16, Error> {
+    fn port(&self, place: usize) -> Result<u16, TestbedError> {
         let Ports::From(first) = self.ports else {
             return Ok(0);
         };
         let needed = usize::from(FIRST_SERVER) + table().len();
-        u16::try_from(usize::from(first) + place).map_err(|_| Error::Ports { first, needed })
+        u16::try_from(usize::from(first) + place).map_err(|_| TestbedError::Ports { first, needed })
     }
 }
 
@@ -222,8 +222,8 @@ impl Testbed {
     ///
     /// # Errors
     ///
-    /// When loopback cannot be listened on; see [`Error`].
-    pub async fn start() -> Result<Self, Error> {
+    /// When loopback cannot be listened on; see [`TestbedError`].
+    pub async fn start() -> Result<Self, TestbedError> {
         Self::builder().start().await
     }
 
@@ -323,7 +323,7 @@ impl Testbed {
     /// # Errors
     ///
     /// When the case is not served, or no key can be made.
-    pub fn rotate(&self, name: &str) -> Result<(), Error> {
+    pub fn rotate(&self, name: &str) -> Result<(), TestbedError> {
         self.server(name)?.rotate()
     }
 
@@ -332,7 +332,7 @@ impl Testbed {
     /// # Errors
     ///
     /// When the case is not served.
-    pub fn demand_hello_retry(&self, name: &str) -> Result<(), Error> {
+    pub fn demand_hello_retry(&self, name: &str) -> Result<(), TestbedError> {
         self.server(name)?.demand_hello_retry()
     }
 
@@ -341,7 +341,7 @@ impl Testbed {
     /// # Errors
     ///
     /// When the case is not served, or no certificate can be made.
-    pub fn blueprint(&self, name: &str) -> Result<Blueprint, Error> {
+    pub fn blueprint(&self, name: &str) -> Result<Blueprint, TestbedError> {
         self.server(name)?.blueprint(&self.authorities)
     }
 
@@ -351,14 +351,14 @@ impl Testbed {
     /// # Errors
     ///
     /// When the case is not served.
-    pub fn hand_over(&self, name: &str, to: SocketAddr) -> Result<(), Error> {
+    pub fn hand_over(&self, name: &str, to: SocketAddr) -> Result<(), TestbedError> {
         self.server(name)?.hand_over(to);
         Ok(())
     }
 
-    fn server(&self, name: &str) -> Result<&CaseServer, Error> {
+    fn server(&self, name: &str) -> Result<&CaseServer, TestbedError> {
         let server = self.servers.iter().find(|server| server.name() == name);
-        server.ok_or_else(|| Error::UnknownCase {
+        server.ok_or_else(|| TestbedError::UnknownCase {
             name: name.to_owned(),
             nearest: self
                 .servers
@@ -437,7 +437,7 @@ fn resolve(
     port: u16,
     closed_port: u16,
     ipv6: bool,
-) -> Result<Case, Error> {
+) -> Result<Case, TestbedError> {
     let list = |list: &_| keys.list(list);
     let cx = Resolve {
         case: spec.name,
@@ -467,7 +467,10 @@ fn resolve(
     })
 }
 
-fn resolver_tls(authorities: &Authorities, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, Error> {
+fn resolver_tls(
+    authorities: &Authorities,
+    alpn: &[&[u8]],
+) -> Result<Arc<ServerConfig>, TestbedError> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let host = in_zone("dns");
     let names = [host.as_str(), "localhost", "127.0.0.1"];
@@ -476,7 +479,7 @@ fn resolver_tls(authorities: &Authorities, alpn: &[&[u8]]) -> Result<Arc<ServerC
         .server_certificate(&names, Validity::Current, &provider)?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
-        .map_err(|source| Error::Tls {
+        .map_err(|source| TestbedError::Tls {
             name: host.clone(),
             source,
         })?
@@ -486,8 +489,8 @@ fn resolver_tls(authorities: &Authorities, alpn: &[&[u8]]) -> Result<Arc<ServerC
     Ok(Arc::new(config))
 }
 
-fn wrong_zone(case: &str) -> impl Fn(String) -> Error + '_ {
-    move |reason| Error::Zone {
+fn wrong_zone(case: &str) -> impl Fn(String) -> TestbedError + '_ {
+    move |reason| TestbedError::Zone {
         case: case.to_owned(),
         reason,
     }

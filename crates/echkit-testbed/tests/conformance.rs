@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use echkit::dns::{Resolver, ResolverOptions};
 use echkit::tls::{ClientTls, Trust};
 use echkit::{Client, EchMode};
-use echkit_testbed::{Capture, Case, Expected, HttpsAnswer, Page, Testbed};
+use echkit_testbed::{Capture, Case, Expected, ExpectedHttps, Page, Testbed};
 use serde_json::{Value, json};
 
 /// What came of one fetch.
@@ -130,7 +130,7 @@ fn differences(case: &Case, expected: &Expected, got: &Fetched) -> Vec<String> {
             json!(page.ech.outer_sni),
             report["ech"]["outer_sni"].clone(),
         );
-        if expected.status == echkit_testbed::EchStatus::Accepted {
+        if expected.status == echkit_testbed::ExpectedStatus::Accepted {
             compare(
                 "outer SNI",
                 json!(case.public_name),
@@ -219,7 +219,7 @@ async fn run(testbed: &Testbed, mode: EchMode, resolver: &str, skip: &[&str]) {
             let got = fetch(&client, case).await;
             // A client that has met the server sends the key share that it asked for, unless the
             // site was hidden: the outer hello would show what it asked for (RFC 9849 §10.5).
-            let hidden = expected.status == echkit_testbed::EchStatus::Accepted;
+            let hidden = expected.status == echkit_testbed::ExpectedStatus::Accepted;
             let hello_retry = expected.hello_retry && (turn == "first" || hidden);
             let expected = &expected.with_hello_retry(hello_retry);
             for difference in differences(case, expected, &got) {
@@ -269,7 +269,7 @@ async fn over_https_a_resolver_that_fails_is_no_reason_to_connect() {
         )
         .await;
         assert_ne!(got.exit_code, 0);
-        assert_eq!(got.report["dns"]["https"], json!(HttpsAnswer::Failed));
+        assert_eq!(got.report["dns"]["https"], json!(ExpectedHttps::Failed));
     }
     assert!(testbed.captures().is_empty());
 }

@@ -10,7 +10,7 @@ use echkit::clock::Clock;
 use echkit::discover::discover;
 use echkit::dns::{Resolver, ResolverOptions};
 use echkit::origin::Origin;
-use echkit_testbed::{EchStatus, Testbed};
+use echkit_testbed::{ExpectedStatus, Testbed};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 
@@ -62,7 +62,7 @@ async fn read_every_zone(testbed: &Testbed, uri: &str, protected: bool) {
             continue;
         }
         // A client that requires ECH offers it exactly where an endpoint has a usable config.
-        let offers = expected.status != EchStatus::NotOffered;
+        let offers = expected.status != ExpectedStatus::NotOffered;
         if discovery
             .endpoints
             .iter()

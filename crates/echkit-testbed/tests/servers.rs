@@ -338,7 +338,7 @@ async fn the_case_of_tls12_has_a_second_right_outcome_for_clients_that_offer_it_
     let testbed = Testbed::builder().only(["tls12"]).start().await.unwrap();
     let case = &testbed.cases()[0];
     let other = case.expect.prefer_with_tls12.unwrap();
-    assert_eq!(other.status, echkit_testbed::EchStatus::Disabled);
+    assert_eq!(other.status, echkit_testbed::ExpectedStatus::Disabled);
     assert_eq!((other.exit_code, other.hidden), (0, false));
     let listed = serde_json::to_value(case).unwrap();
     assert_eq!(listed["expect"]["prefer_with_tls12"]["status"], "disabled");

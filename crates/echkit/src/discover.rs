@@ -200,7 +200,7 @@ pub struct RecordVerdict {
 
 impl RecordVerdict {
     /// The verdicts on its ECHConfigs, in order.
-    pub fn configs(&self) -> &[config::Verdict] {
+    pub fn configs(&self) -> &[config::ConfigVerdict] {
         self.ech.as_ref().map_or(&[], EchOfRecord::verdicts)
     }
 }

@@ -10,7 +10,7 @@ use echkit::policy::EchMode;
 use echkit::tls::{ClientTls, Trust};
 use echkit_interop::{EchWord, Page, Peer, PeerServer, Running, Sites};
 use echkit_proto::key::{EchKey, KeyParams};
-use echkit_testbed::{Blueprint, Case, EchStatus, Expected, Identity, ServerWord, Testbed};
+use echkit_testbed::{Blueprint, Case, Expected, ExpectedStatus, Identity, ServerWord, Testbed};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -240,7 +240,7 @@ fn differences(
             json!(expected.hello_retry),
             report["tls"]["hello_retry"].clone(),
         ));
-        let accepted = expected.status == EchStatus::Accepted;
+        let accepted = expected.status == ExpectedStatus::Accepted;
         let outer = match accepted {
             true => &case.public_name,
             false => &case.host,

@@ -29,7 +29,7 @@ impl EchConfigList {
                 contents.check_public_key()?;
                 Ok((contents, suite))
             });
-            verdicts.push(Verdict {
+            verdicts.push(ConfigVerdict {
                 config_id: config.config_id(),
                 why_not: judged.as_ref().err().cloned(),
             });
@@ -114,12 +114,12 @@ pub struct Selection {
     /// chosen one's key fails, as it does for the X25519 keys that share no secret.
     pub others: Vec<Chosen>,
     /// One verdict for each config, in the list's order.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<ConfigVerdict>,
 }
 
 /// The verdict on one config.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ConfigVerdict {
     /// Its config_id, where the version is known.
     pub config_id: Option<u8>,
     /// Why it is passed over; `None` when it is usable.

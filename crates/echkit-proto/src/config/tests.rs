@@ -112,19 +112,19 @@ fn unusable_configs_are_passed_over_with_their_reason_and_the_servers_order_wins
     assert_eq!(
         selection.verdicts,
         [
-            Verdict {
+            ConfigVerdict {
                 config_id: None,
                 why_not: Some(WhyNot::UnknownVersion(0xfe0c))
             },
-            Verdict {
+            ConfigVerdict {
                 config_id: None,
                 why_not: Some(WhyNot::Malformed("config_id"))
             },
-            Verdict {
+            ConfigVerdict {
                 config_id: Some(1),
                 why_not: None
             },
-            Verdict {
+            ConfigVerdict {
                 config_id: Some(2),
                 why_not: None
             },
@@ -361,7 +361,7 @@ fn a_bounded_number_of_keys_is_checked_and_what_costs_nothing_does_not_count() {
         beyond.verdicts.last().unwrap().why_not,
         Some(WhyNot::NotJudged)
     );
-    let judged = |v: &&Verdict| v.why_not == Some(WhyNot::PublicKey(Kem::X25519));
+    let judged = |v: &&ConfigVerdict| v.why_not == Some(WhyNot::PublicKey(Kem::X25519));
     assert_eq!(
         beyond.verdicts.iter().filter(judged).count(),
         MAX_KEY_CHECKS

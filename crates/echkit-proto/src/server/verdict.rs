@@ -32,7 +32,7 @@ const TLS12: u16 = 0x0303;
 
 /// What a first hello turned out to be.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum HelloVerdict {
     /// It offers no ECH.
     NotOffered,
     /// An offer that a key opened.
@@ -87,14 +87,18 @@ impl fmt::Debug for Retained {
 /// # Errors
 ///
 /// When the client broke a rule that ends the handshake, with the alert of [`Misbehaviour::alert`].
-pub fn judge(hello: &ClientHello, keys: &EchKeys, rules: Rules) -> Result<Verdict, Misbehaviour> {
+pub fn judge(
+    hello: &ClientHello,
+    keys: &EchKeys,
+    rules: Rules,
+) -> Result<HelloVerdict, Misbehaviour> {
     match (hello.ech().map_err(Misbehaviour::Malformed)?, rules.backend) {
-        (None, _) => Ok(Verdict::NotOffered),
+        (None, _) => Ok(HelloVerdict::NotOffered),
         (Some(EchExtension::Unknown(kind)), _) => Err(Misbehaviour::UnknownType(kind)),
         (Some(EchExtension::Inner), false) => Err(Misbehaviour::InnerFromNetwork),
         (Some(EchExtension::Outer(_)), true) => Err(Misbehaviour::OuterAtBackend),
         (Some(EchExtension::Inner), true) => match hello.supported_versions() {
-            Some(versions) if versions.iter().all(|v| *v > TLS12) => Ok(Verdict::Backend),
+            Some(versions) if versions.iter().all(|v| *v > TLS12) => Ok(HelloVerdict::Backend),
             _ => Err(Misbehaviour::Inner(InnerError::OldVersion)),
         },
         (Some(EchExtension::Outer(offer)), false) => open(hello, &offer, keys, rules),
@@ -107,7 +111,7 @@ fn open(
     offer: &OuterEch<'_>,
     keys: &EchKeys,
     rules: Rules,
-) -> Result<Verdict, Misbehaviour> {
+) -> Result<HelloVerdict, Misbehaviour> {
     let mut reason = match keys.keys().is_empty() {
         true => RejectReason::NoKeys,
         false => RejectReason::UnknownConfigId,
@@ -138,7 +142,7 @@ fn open(
         let encoded = Zeroizing::new(encoded);
         check_outer_sni(hello, key, rules)?;
         let inner = decode_checked(&encoded, hello).map_err(Misbehaviour::Inner)?;
-        return Ok(Verdict::Accepted(Box::new(Opened {
+        return Ok(HelloVerdict::Accepted(Box::new(Opened {
             suite: Suite {
                 kem: key.contents().kem,
                 sym: offer.suite,
@@ -153,7 +157,7 @@ fn open(
             inner,
         })));
     }
-    Ok(Verdict::Rejected(reason))
+    Ok(HelloVerdict::Rejected(reason))
 }
 
 /// The optional check of RFC 9849 §7.1. The key that opened the offer is of one ECHConfig only,

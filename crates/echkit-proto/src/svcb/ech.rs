@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::{Chosen, EchConfigList, Selection, Verdict};
+use crate::config::{Chosen, ConfigVerdict, EchConfigList, Selection};
 
 /// The ECHConfigList of a record, with what a client can use of it.
 ///
@@ -54,7 +54,7 @@ impl EchOfRecord {
     }
 
     /// The verdicts on the configs that were looked at, in the list's order.
-    pub fn verdicts(&self) -> &[Verdict] {
+    pub fn verdicts(&self) -> &[ConfigVerdict] {
         self.selection()
             .map_or(&[], |selection| &selection.verdicts)
     }

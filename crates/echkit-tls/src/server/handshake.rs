@@ -10,7 +10,7 @@ mod judged;
 use std::sync::Arc;
 
 use echkit_proto::hello::{ClientHello, HelloReadError, HelloReader};
-use echkit_proto::server::{EchKeys, Verdict, judge};
+use echkit_proto::server::{EchKeys, HelloVerdict, judge};
 use echkit_proto::tls_record::{
     APPLICATION_DATA, HANDSHAKE, MAX_CIPHERTEXT, RecordPart, RecordWalker,
 };
@@ -188,7 +188,10 @@ impl Handshake {
         };
         let keys = self.server.keys.load();
         let verdict = judge(&hello, &keys, self.server.rules).map_err(HandshakeError::Client)?;
-        let uncovered = matches!(verdict, Verdict::NotOffered | Verdict::Rejected(_));
+        let uncovered = matches!(
+            verdict,
+            HelloVerdict::NotOffered | HelloVerdict::Rejected(_)
+        );
         if uncovered && self.server.public_name_only {
             let public = hello.server_name().is_some_and(|n| keys.is_public_name(n));
             if !public {
@@ -220,8 +223,8 @@ impl Handshake {
         let rest = rest.as_slice();
         let outer_sni = || dns_name(&hello);
         match verdict {
-            Verdict::NotOffered => self.plain(hello, &keys, &raw, rest),
-            Verdict::Rejected(reason) => {
+            HelloVerdict::NotOffered => self.plain(hello, &keys, &raw, rest),
+            HelloVerdict::Rejected(reason) => {
                 let outcome = EchOutcome::Rejected {
                     outer_sni: outer_sni(),
                     reason,
@@ -229,7 +232,7 @@ impl Handshake {
                 };
                 self.outer(hello, outcome, &keys, &raw, rest)
             }
-            Verdict::Backend => {
+            HelloVerdict::Backend => {
                 let random = hello.random();
                 let outcome = EchOutcome::Backend {
                     inner_sni: outer_sni(),
@@ -247,7 +250,7 @@ impl Handshake {
                     rest,
                 )
             }
-            Verdict::Accepted(opened) => {
+            HelloVerdict::Accepted(opened) => {
                 let outcome = EchOutcome::Accepted {
                     config_id: opened.config_id,
                     suite: opened.suite,

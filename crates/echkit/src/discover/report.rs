@@ -103,8 +103,8 @@ impl From<&RecordVerdict> for RecordReport {
     }
 }
 
-impl From<&config::Verdict> for ConfigReport {
-    fn from(verdict: &config::Verdict) -> Self {
+impl From<&config::ConfigVerdict> for ConfigReport {
+    fn from(verdict: &config::ConfigVerdict) -> Self {
         Self {
             config_id: verdict.config_id,
             why_not: verdict.why_not.as_ref().map(ToString::to_string),

@@ -8,7 +8,7 @@ use super::super::outcome::dns_name;
 use super::super::settings::EchServer;
 use super::error::HandshakeError;
 use super::{Handshake, Step};
-use echkit_proto::server::Verdict;
+use echkit_proto::server::HelloVerdict;
 
 impl Handshake {
     /// The hello that is to be answered: the inner one where an offer was opened, else the one that
@@ -17,7 +17,7 @@ impl Handshake {
     pub fn hello(&self) -> Option<&ClientHello> {
         match &self.state {
             Step::Judged(judged) => Some(match &judged.verdict {
-                Verdict::Accepted(opened) => &opened.inner,
+                HelloVerdict::Accepted(opened) => &opened.inner,
                 _ => &judged.hello,
             }),
             _ => None,

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use echkit_proto::hello::ClientHello;
-use echkit_proto::server::{EchKeys, Verdict};
+use echkit_proto::server::{EchKeys, HelloVerdict};
 
 /// A hello that waits for its answer.
 pub(super) struct Judged {
     pub(super) hello: ClientHello,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: HelloVerdict,
     pub(super) keys: Arc<EchKeys>,
     /// The hello as it came.
     pub(super) raw: Vec<u8>,
