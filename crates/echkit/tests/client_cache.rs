@@ -4,8 +4,9 @@
 mod common;
 mod lab;
 
+use std::io::Write;
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use common::{Reply, Script, Server, TTL, https};
 use echkit::cache::ConfigCache;
@@ -15,7 +16,8 @@ use echkit::http::ClientBuilder;
 use echkit::report::{EchReport, EchSource, EchStatus};
 use echkit::server::{EchKeyHandle, EchKeys};
 use echkit::{Client, EchMode};
-use echkit_proto::key::EchKey;
+use echkit_proto::config::{EchConfig, EchConfigList};
+use echkit_proto::key::{EchKey, KeyParams};
 use lab::{HIDDEN, PUBLIC, Pki, Relay, contains, ech_key, list, serve, serve_ech_by_turns};
 
 /// A site whose key is another than the one that its record may have.
@@ -63,6 +65,30 @@ impl Site {
 
     fn cache(&self) -> ConfigCache {
         ConfigCache::with_clock(self.clock.clone())
+    }
+
+    /// A cache that an earlier program left behind: `configs` for the record with `published`.
+    fn cache_with(&self, published: &EchKey, configs: &EchConfigList) -> ConfigCache {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cache.json");
+        let tomorrow = SystemTime::now() + Duration::from_secs(24 * 3600);
+        let entry = serde_json::json!({
+            "host": HIDDEN,
+            "port": 443,
+            "published": list(published).to_base64(),
+            "configs": configs.to_base64(),
+            "until": tomorrow.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs(),
+        });
+        let document = serde_json::json!({ "version": 1, "entries": [entry] });
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&path).unwrap();
+        file.write_all(document.to_string().as_bytes()).unwrap();
+        let cache = ConfigCache::open_with_clock(&path, self.clock.clone()).unwrap();
+        assert_eq!(cache.entries().len(), 1);
+        cache
     }
 
     /// The URL of the site where no record gives its port.
@@ -145,6 +171,80 @@ async fn a_rejection_of_kept_configs_is_handled_as_fresh() {
     assert_eq!(source(&client).await, (EchSource::Retry, 1));
     assert_eq!(source(&client).await, (EchSource::Cache, 0));
     site.relay.assert_hidden(HIDDEN);
+}
+
+/// `key`'s config behind one that is well formed and cannot be sealed to: X25519 shares no secret
+/// with a point of low order.
+fn behind_one_of_low_order(key: &EchKey) -> EchConfigList {
+    let mut contents = key.contents().clone();
+    contents.config_id = key.config_id().wrapping_add(1);
+    contents.public_key = vec![0; 32];
+    let bad = EchConfig::try_from(contents).unwrap();
+    EchConfigList::from_configs(vec![bad, key.config().clone()]).unwrap()
+}
+
+fn assert_gave_way(ech: &EchReport, source: EchSource, key: &EchKey) {
+    assert_eq!((ech.status, ech.source), (EchStatus::Accepted, source));
+    assert_eq!(ech.config_id, Some(key.config_id()));
+    let told = |warning: &String| warning.contains("cannot be used");
+    assert!(ech.warnings.iter().any(told), "{ech:?}");
+}
+
+#[tokio::test]
+async fn a_cached_config_that_cannot_be_sealed_to_gives_way_to_the_next() {
+    for mode in [EchMode::Prefer, EchMode::Require] {
+        let site = Site::start().await;
+        let key = site.keys.load().keys()[0].clone();
+        let published = ech_key();
+        let dns = site.publish(&published).await;
+        let cache = site.cache_with(&published, &behind_one_of_low_order(&key));
+        let client = site.builder(&dns).ech(mode).cache(cache).build().unwrap();
+        let ech = fetch(&client, &format!("https://{HIDDEN}/")).await;
+        assert_gave_way(&ech, EchSource::Cache, &key);
+        site.relay.assert_hidden(HIDDEN);
+    }
+}
+
+#[tokio::test]
+async fn a_retry_config_that_cannot_be_sealed_to_gives_way_to_the_next() {
+    for mode in [EchMode::Prefer, EchMode::Require] {
+        let site = Site::start().await;
+        let key = ech_key();
+        let keys = EchKeys::new(vec![key.clone()]).unwrap();
+        let keys = keys.with_retry_configs(Some(behind_one_of_low_order(&key)));
+        site.keys.store(keys.unwrap());
+        let dns = site.publish(&ech_key()).await;
+        let client = site.builder(&dns).ech(mode).cache(site.cache()).build();
+        let client = client.unwrap();
+        let ech = fetch(&client, &format!("https://{HIDDEN}/")).await;
+        assert_gave_way(&ech, EchSource::Retry, &key);
+        // It is kept as it was sent.
+        let ech = fetch(&client, &format!("https://{HIDDEN}/")).await;
+        assert_gave_way(&ech, EchSource::Cache, &key);
+        site.relay.assert_hidden(HIDDEN);
+    }
+}
+
+#[tokio::test]
+async fn a_cached_config_with_the_hidden_name_outside_is_offered_in_prefer_alone() {
+    for (mode, source) in [
+        (EchMode::Require, EchSource::Dns),
+        (EchMode::Prefer, EchSource::Cache),
+    ] {
+        let site = Site::start().await;
+        let published = site.keys.load().keys()[0].clone();
+        let exposing = EchKey::generate(&KeyParams::new(HIDDEN).unwrap()).unwrap();
+        let both = vec![(*published).clone(), exposing.clone()];
+        site.keys.store(EchKeys::new(both).unwrap());
+        let dns = site.publish(&published).await;
+        let cache = site.cache_with(&published, &list(&exposing));
+        let client = site.builder(&dns).ech(mode).cache(cache).build().unwrap();
+        let ech = fetch(&client, &format!("https://{HIDDEN}/")).await;
+        assert_eq!((ech.status, ech.source), (EchStatus::Accepted, source));
+        let warned = |warning: &String| warning.contains("the very name");
+        assert_eq!(ech.warnings.iter().any(warned), mode == EchMode::Prefer);
+        assert_eq!(site.relay.shows(HIDDEN), mode == EchMode::Prefer);
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What follows an authenticated rejection (RFC 9849 §6.1.6). Pure decisions, no connections.
 
-use crate::config::{Chosen, ConfigListError, EchConfigList, WhyNot};
+use super::{ConfigSource, RealOffer};
+use crate::config::{ConfigListError, EchConfigList, WhyNot};
 
 /// What the caller allows after a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +15,8 @@ pub struct RejectionPolicy {
 /// What follows an authenticated rejection.
 #[derive(Debug)]
 pub enum AfterRejection {
-    /// ECH was replaced: connect again with this config.
-    Retry(Box<Chosen>),
+    /// ECH was replaced: connect again with this offer, of all configs that may be used.
+    Retry(Box<RealOffer>),
     /// ECH was replaced by configs of which none is usable: connect again with GREASE.
     Grease(NoRetry),
     /// ECH is securely disabled: connect again without it.
@@ -84,19 +85,17 @@ pub fn after_rejection(
         Some(_) if !policy.retry => AfterRejection::Stop(NoRetry::RetryOff),
         Some(list) => {
             let selection = list.select();
-            let exposes = selection.chosen.is_some();
-            let mut usable = selection.chosen.into_iter().chain(selection.others);
-            match usable.find(|chosen| !policy.required || chosen.hides(host)) {
-                Some(chosen) => AfterRejection::Retry(Box::new(chosen)),
-                None if exposes => AfterRejection::Stop(NoRetry::ExposesName),
-                None => {
-                    let reasons = selection.verdicts.into_iter().filter_map(|v| v.why_not);
-                    let reason = NoRetry::Unusable(reasons.collect());
-                    match policy.required {
-                        true => AfterRejection::Stop(reason),
-                        false => AfterRejection::Grease(reason),
-                    }
-                }
+            let reasons = selection.verdicts.iter();
+            let reasons = reasons.filter_map(|verdict| verdict.why_not.clone());
+            let unusable = NoRetry::Unusable(reasons.collect());
+            match RealOffer::from_selection(selection, ConfigSource::Retry) {
+                Some(offer) if policy.required => match offer.hiding(host) {
+                    Some(offer) => AfterRejection::Retry(Box::new(offer)),
+                    None => AfterRejection::Stop(NoRetry::ExposesName),
+                },
+                Some(offer) => AfterRejection::Retry(Box::new(offer)),
+                None if policy.required => AfterRejection::Stop(unusable),
+                None => AfterRejection::Grease(unusable),
             }
         }
         None if policy.required => AfterRejection::Stop(NoRetry::Disabled),
@@ -159,11 +158,12 @@ mod tests {
             // One behind it that hides the name serves.
             let cover = EchKey::generate(&KeyParams::new("cover.test").unwrap()).unwrap();
             let both = list(vec![usable(), cover.config().clone()]);
-            let AfterRejection::Retry(chosen) = after_rejection(REQUIRE, host, 0, Some(&both))
+            let AfterRejection::Retry(offer) = after_rejection(REQUIRE, host, 0, Some(&both))
             else {
                 panic!("{host}");
             };
-            assert_eq!(chosen.index(), 1);
+            assert_eq!(offer.chosen.index(), 1);
+            assert!(offer.others.is_empty(), "{offer:?}");
         }
     }
 
@@ -171,17 +171,31 @@ mod tests {
     fn usable_configs_are_used_once() {
         let configs = list(vec![unusable(), usable()]);
         for policy in [PREFER, REQUIRE] {
-            let AfterRejection::Retry(chosen) = after_rejection(policy, HOST, 0, Some(&configs))
+            let AfterRejection::Retry(offer) = after_rejection(policy, HOST, 0, Some(&configs))
             else {
                 panic!("{policy:?}");
             };
-            assert_eq!(chosen.index(), 1);
+            assert_eq!(offer.chosen.index(), 1);
             let next = after_rejection(policy, HOST, 1, Some(&configs));
             let AfterRejection::Stop(reason) = next else {
                 panic!("{next:?}");
             };
             assert_eq!(reason, NoRetry::Misconfigured);
             assert!(!reason.is_requirement());
+        }
+    }
+
+    #[test]
+    fn a_retry_has_every_usable_config_in_the_servers_order() {
+        let configs = list(vec![usable(), unusable(), usable(), usable()]);
+        for policy in [PREFER, REQUIRE] {
+            let next = after_rejection(policy, HOST, 0, Some(&configs));
+            let AfterRejection::Retry(offer) = next else {
+                panic!("{next:?}");
+            };
+            assert_eq!(offer.source, ConfigSource::Retry);
+            let others: Vec<usize> = offer.others.iter().map(|chosen| chosen.index()).collect();
+            assert_eq!((offer.chosen.index(), others), (0, vec![2, 3]));
         }
     }
 

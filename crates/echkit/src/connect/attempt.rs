@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use echkit_proto::client::{
-    AfterRejection, ConfigSource, EchOffer, RealOffer, RejectionPolicy, after_rejection,
+    AfterRejection, ConfigSource, EchOffer, RejectionPolicy, after_rejection,
 };
 use echkit_proto::config::Chosen;
 use echkit_proto::race::Failure as Reach;
@@ -266,6 +266,8 @@ impl AttemptState<'_> {
                 offer.chosen.contents().config_id,
                 offered.contents().config_id
             ));
+            let warning = public_name_warning(&offered, &self.context.host);
+            self.ech.warnings.extend(warning);
             offer.chosen = offered;
         }
     }
@@ -388,17 +390,16 @@ impl AttemptState<'_> {
             retry: self.context.policy.retry,
         };
         match after_rejection(policy, &self.context.host, self.ech.retries, configs) {
-            AfterRejection::Retry(chosen) => {
+            AfterRejection::Retry(offer) => {
                 self.ech.retries += 1;
                 self.retry_configs = configs.map(<[u8]>::to_vec);
-                let warning = public_name_warning(&chosen, &self.context.host);
+                let warning = public_name_warning(&offer.chosen, &self.context.host);
                 self.ech.warnings.extend(warning);
                 let source = match learning {
                     true => ConfigSource::Learned,
                     false => ConfigSource::Retry,
                 };
-                let offer = RealOffer::new(*chosen).with_source(source);
-                self.offer = EchOffer::Real(Box::new(offer));
+                self.offer = EchOffer::Real(Box::new(offer.with_source(source)));
                 Then::Again
             }
             AfterRejection::Grease(reason) => {
