@@ -84,7 +84,8 @@ impl ConfigCache {
     ///
     /// # Errors
     ///
-    /// When the file is there and cannot be read, can be read by others, or is no such cache.
+    /// When the file is there and cannot be read, belongs to another user, can be read or written
+    /// by others, or is not a cache of retry configs.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, CacheError> {
         Self::open_with_clock(path, Clock::default())
     }

@@ -26,6 +26,18 @@ pub enum CacheError {
         /// The file.
         path: PathBuf,
     },
+    /// It is another user's, who may have put configs into it.
+    #[error(
+        "{} belongs to another user (uid {owner}), who could choose what is offered to every site \
+         in it; name a file of your own",
+        path.display()
+    )]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
     /// It is something else.
     #[error("{} is not a retry-config cache: {reason}", path.display())]
     Content {

@@ -55,12 +55,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<(Place, EchConfigList, SystemTime)
     }
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt;
-        if metadata.permissions().mode() & 0o077 != 0 {
-            return Err(CacheError::Permissions {
-                path: path.to_owned(),
-            });
-        }
+        use std::os::unix::fs::MetadataExt;
+        let user = rustix::process::geteuid().as_raw();
+        check_access(path, metadata.uid(), metadata.mode(), user)?;
     }
     let mut text = String::new();
     file.take(MAX_FILE)
@@ -73,6 +70,18 @@ pub(super) fn read(path: &Path) -> Result<Vec<(Place, EchConfigList, SystemTime)
     }
     // One entry that does not parse must not take the others with it.
     Ok(document.entries.into_iter().filter_map(decode).collect())
+}
+
+/// The file is this user's, and nobody else may read or write it. The user is the effective one, so
+/// that a program that runs as root does not believe a file of somebody else's in a shared folder.
+#[cfg(unix)]
+fn check_access(path: &Path, owner: u32, mode: u32, user: u32) -> Result<(), CacheError> {
+    let path = path.to_owned();
+    match owner == user {
+        false => Err(CacheError::Owner { path, owner }),
+        true if mode & 0o077 != 0 => Err(CacheError::Permissions { path }),
+        true => Ok(()),
+    }
 }
 
 fn decode(entry: Entry) -> Option<(Place, EchConfigList, SystemTime)> {
@@ -144,4 +153,56 @@ fn create(path: &Path) -> io::Result<File> {
         options.mode(0o600);
     }
     options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    #![cfg(unix)]
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_file_is_taken_from_its_owner_alone_and_never_where_others_may_read_or_write_it() {
+        const ROOT: u32 = 0;
+        let path = Path::new("cache.json");
+        let check =
+            |owner: u32, mode: u32, user: u32| check_access(path, owner, 0o100_000 | mode, user);
+        for user in [ROOT, 1000] {
+            for mode in [0o600, 0o400, 0o700] {
+                check(user, mode, user).unwrap();
+            }
+            for mode in [0o640, 0o620, 0o604, 0o602, 0o610, 0o601, 0o666] {
+                let error = check(user, mode, user).unwrap_err();
+                assert!(matches!(error, CacheError::Permissions { .. }), "{mode:o}");
+            }
+        }
+        for (owner, user) in [(1000, ROOT), (ROOT, 1000), (1001, 1000)] {
+            for mode in [0o600, 0o644] {
+                let error = check(owner, mode, user).unwrap_err();
+                assert!(matches!(error, CacheError::Owner { .. }), "{mode:o}");
+                let text = error.to_string();
+                assert!(text.contains(&format!("uid {owner}")), "{text}");
+            }
+        }
+    }
+
+    /// Only root can give a file away; for others the rule is tested above.
+    #[test]
+    fn a_strangers_file_is_refused_and_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cache.json");
+        write(&path, std::iter::empty()).unwrap();
+        assert!(read(&path).unwrap().is_empty());
+        if std::os::unix::fs::chown(&path, Some(12_345), None).is_err() {
+            assert!(!rustix::process::geteuid().is_root());
+            return;
+        }
+        let before = fs::read(&path).unwrap();
+        let error = read(&path).unwrap_err();
+        let CacheError::Owner { owner, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(owner, 12_345);
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
 }
