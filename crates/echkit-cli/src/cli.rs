@@ -14,7 +14,7 @@ use echkit_proto::hpke::{Kem, SymmetricSuite};
 /// 6 name not resolved, 7 no connection, 23 and 26 files not written or read, 28 time-out,
 /// 35 TLS failed, 47 too many redirects, 56 HTTP failed, 60 certificate not trusted, 61 input or a
 /// compressed body is not what it should be, 63 body too long for --json, 77 CA file not usable,
-/// 101 ECH required and not had.
+/// 97 ECH required and a proxy set, 101 ECH required and not had.
 #[derive(Debug, Parser)]
 #[command(name = "ech", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -196,6 +196,13 @@ pub(crate) struct GetArgs {
     /// Connect to HOST2:PORT2 for HOST1:PORT1; silences the records of HOST1
     #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2")]
     pub(crate) connect_to: Vec<String>,
+
+    /// Hosts for which proxy variables do not count (https_proxy, HTTPS_PROXY, all_proxy, ALL_PROXY,
+    /// and http_proxy for http://), in place of NO_PROXY; * is all. Proxies are not supported: with
+    /// such a variable set, the connection is made directly, with a warning, and with --ech require
+    /// it is an error
+    #[arg(long, value_name = "HOST[,HOST]")]
+    pub(crate) noproxy: Option<String>,
 
     /// Give up after this many seconds
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]

@@ -14,6 +14,7 @@ async fn ech_get(testbed: &Testbed, ca: &str, case: &Case, mode: &str) -> Vec<St
         .args(["get", &url, "--json", "--ech", mode, "--cacert", ca])
         .args(["--dns", &testbed.dns_uri()])
         .env_remove("SSL_CERT_FILE")
+        .env("no_proxy", "*")
         .stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output());
     let output = output.await.unwrap().unwrap();

@@ -17,6 +17,7 @@ fn command(arguments: &[&str]) -> Command {
         .env_remove("ECHKIT_DNS")
         .env_remove("ECHKIT_LOG")
         .env_remove("SSL_CERT_FILE")
+        .env("no_proxy", "*")
         .stdin(Stdio::null());
     command
 }

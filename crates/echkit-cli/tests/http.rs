@@ -77,6 +77,7 @@ async fn get(folder: &Path, arguments: &[&str]) -> Ended {
         .current_dir(folder)
         .env_remove("ECHKIT_DNS")
         .env_remove("ECHKIT_DDR")
+        .env("no_proxy", "*")
         .stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output());
     let output = output.await.unwrap().unwrap();

@@ -68,6 +68,7 @@ async fn run(arguments: &[&str]) -> Ended {
         .env_remove("ECHKIT_DNS")
         .env_remove("ECHKIT_DDR")
         .env_remove("SSL_CERT_FILE")
+        .env("no_proxy", "*")
         .stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output());
     let output = output.await.unwrap().unwrap();

@@ -209,6 +209,18 @@ pub enum Cause {
         source: Box<rustls::Error>,
     },
 
+    /// The environment names a proxy, which cannot be used, and ECH is required: nothing was sent.
+    #[error(
+        "{variable} names a proxy for {origin}, and proxies are not supported. With ECH required \
+         nothing is sent past a proxy: unset {variable}, or list the host in NO_PROXY"
+    )]
+    Proxy {
+        /// The origin.
+        origin: String,
+        /// The variable that names the proxy.
+        variable: &'static str,
+    },
+
     /// ECH is required and cannot be had. Nothing that names the origin was sent over TLS.
     #[error("ECH is required for {origin} and cannot be had: {reason}")]
     EchRequired {
@@ -302,6 +314,7 @@ impl Cause {
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Tls { .. } | Self::Guard { .. } => ErrorKind::Tls,
             Self::Certificate { .. } => ErrorKind::Certificate,
+            Self::Proxy { .. } => ErrorKind::Proxy,
             Self::EchRequired { .. } => ErrorKind::EchRequired,
             Self::EchRejected { .. } => ErrorKind::EchRejected,
             Self::Http { .. } => ErrorKind::Http,
@@ -360,6 +373,8 @@ pub enum ErrorKind {
     Tls,
     /// The certificate is not trusted.
     Certificate,
+    /// A proxy is named and cannot be used.
+    Proxy,
     /// ECH is required and cannot be had.
     EchRequired,
     /// ECH was rejected for good.
@@ -388,6 +403,7 @@ impl ErrorKind {
             Self::Timeout => "timeout",
             Self::Tls => "tls",
             Self::Certificate => "certificate",
+            Self::Proxy => "proxy",
             Self::EchRequired => "ech_required",
             Self::EchRejected => "ech_rejected",
             Self::Http => "http",
@@ -420,6 +436,8 @@ impl ErrorKind {
             Self::BodyTooLarge => 63,
             // CURLE_SSL_CACERT_BADFILE
             Self::TrustAnchors => 77,
+            // CURLE_PROXY
+            Self::Proxy => 97,
             // CURLE_ECH_REQUIRED
             Self::EchRequired | Self::EchRejected => 101,
         }

@@ -39,6 +39,7 @@
 //! - [`server`]: accept connections with ECH, on stock rustls.
 //! - [`policy`], [`report`], [`error`](mod@error): what is wanted, what happened, what went wrong.
 //! - [`cache`]: retry configs that serve later connections.
+//! - [`proxy`]: proxies that the environment names; none is used, and it is said.
 //! - [`clock`]: the time, which tests move by hand.
 //!
 //! # Features
@@ -88,6 +89,8 @@ mod keyed_futures;
 pub mod origin;
 #[cfg(feature = "client")]
 pub mod policy;
+#[cfg(feature = "client")]
+pub mod proxy;
 #[cfg(feature = "client")]
 pub mod report;
 #[cfg(feature = "server")]

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use echkit::http::{HttpVersions, Response};
 use echkit::policy::{AddressFamily, Timeouts};
-use echkit::{Client, Report};
+use echkit::proxy::ProxyEnvironment;
+use echkit::{Client, EchMode, ErrorKind, Origin, Report};
 use echkit_proto::config::EchConfigList;
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
@@ -40,8 +41,13 @@ pub(crate) async fn run(args: Box<GetArgs>) -> Result<(), Failure> {
 async fn fetch(args: &GetArgs) -> Result<(), Failure> {
     let path = destination(args)?;
     let request = Request::from_args(args)?;
-    let client = client(args, request.defaults)?;
+    let mut proxies = ProxyEnvironment::of_process();
+    if let Some(list) = &args.noproxy {
+        proxies = proxies.with_no_proxy(list);
+    }
+    let client = client(args, request.defaults, proxies.clone())?;
     let url = with_scheme(&args.url);
+    warn_of_proxy(args, &proxies, &url);
     let sent = client
         .request(request.method, &url)
         .headers(request.headers)
@@ -52,14 +58,39 @@ async fn fetch(args: &GetArgs) -> Result<(), Failure> {
         Ok(response) => finish(args, response, path.as_deref()).await,
         Err(error) => {
             let report = error.report().cloned();
-            let failure = Failure::from(error);
+            let failure = match error.kind() {
+                kind @ ErrorKind::Proxy => Failure::of_kind(
+                    kind,
+                    format!("{error}; --noproxy '*' does so for all hosts"),
+                ),
+                _ => Failure::from(error),
+            };
             tell(args, report.as_ref())?;
             Err(failure.with_document(json!({ "report": report, "http": null })))
         }
     }
 }
 
-fn client(args: &GetArgs, defaults: HeaderMap) -> Result<Client, Failure> {
+/// Says that a proxy is passed by; the report says so too, of each connection. Where ECH is required
+/// it is the error.
+fn warn_of_proxy(args: &GetArgs, proxies: &ProxyEnvironment, url: &str) {
+    let told = args.silent || args.verbose > 0 || args.ech == EchMode::Require;
+    let origin = Origin::parse(url).ok().filter(|_| !told);
+    if let Some(origin) = origin
+        && let Some(variable) = proxies.variable_for(&origin)
+    {
+        output::note(&format!(
+            "ech: warning: {variable} names a proxy for {origin}, which is not used: proxies are not \
+             supported. Unset {variable}, list the host in NO_PROXY, or give --noproxy '*'"
+        ));
+    }
+}
+
+fn client(
+    args: &GetArgs,
+    defaults: HeaderMap,
+    proxies: ProxyEnvironment,
+) -> Result<Client, Failure> {
     let mut timeouts = Timeouts::default();
     if args.max_time.is_some() {
         timeouts.response = args.max_time;
@@ -85,6 +116,7 @@ fn client(args: &GetArgs, defaults: HeaderMap) -> Result<Client, Failure> {
         .family(family)
         .http(versions)
         .default_headers(defaults)
+        .proxy_environment(proxies)
         .redirects(args.location.then_some(args.max_redirs))
         .resolver(args.network.resolver()?)
         .tls(args.network.tls()?);

@@ -8,6 +8,7 @@ use crate::cache::ConfigCache;
 use crate::dns::{Resolver, ResolverOptions};
 use crate::error::{Cause, Error};
 use crate::policy::Policy;
+use crate::proxy::ProxyEnvironment;
 
 /// The choices in the making.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,7 @@ pub(crate) struct ConnectionSettings {
     pub(crate) manual: Option<EchConfigList>,
     pub(crate) overrides: Overrides,
     pub(crate) cache: ConfigCache,
+    pub(crate) proxies: ProxyEnvironment,
 }
 
 /// Whom to ask, as it was said.
@@ -126,6 +128,14 @@ macro_rules! connection_setters {
         pub fn dns(mut self, uri: impl Into<String>) -> Self {
             self.$($settings).+.resolver =
                 crate::connect::connection_settings::ResolverSetting::Uri(uri.into());
+            self
+        }
+
+        /// The proxies that the environment names. None is used: a connection to an origin that
+        /// has one says so in its report, and in [`EchMode::Require`](crate::EchMode::Require) it
+        /// is an error. Without this call no variable is read.
+        pub fn proxy_environment(mut self, environment: crate::proxy::ProxyEnvironment) -> Self {
+            self.$($settings).+.proxies = environment;
             self
         }
 

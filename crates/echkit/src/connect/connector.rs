@@ -142,6 +142,7 @@ impl ConnectorBuilder {
                 manual: settings.manual,
                 overrides: settings.overrides,
                 cache: settings.cache,
+                proxies: settings.proxies,
             }),
         })
     }

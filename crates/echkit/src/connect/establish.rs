@@ -31,14 +31,23 @@ pub(super) async fn establish(
     request: &ConnectionRequest<'_>,
     log: &AttemptLog,
 ) -> Established {
+    let proxy = match parts.unused_proxy(request.origin) {
+        Ok(proxy) => proxy,
+        Err(cause) => return Established::unresolved(parts, request, cause),
+    };
     let deadline =
         Deadline::within(parts.policy.timeouts.connect).or_sooner(Deadline::at(request.deadline));
     let dns_limit = deadline.step(parts.policy.timeouts.dns);
     let mut driver = match resolve(parts, request, deadline, dns_limit).await {
         Ok(driver) => driver,
-        Err(cause) => return Established::unresolved(parts, request, cause),
+        Err(cause) => return Established::unresolved(parts, request, cause).past_proxy(proxy),
     };
     let plan = ConnectionPlan::new(parts, request, driver.discovery(), driver.planned());
+    // An `http` origin that DNS upgrades may have a proxy as an `https` one.
+    let proxy = match parts.unused_proxy(&plan.origin) {
+        Ok(upgraded) => proxy.or(upgraded),
+        Err(cause) => return Established::unresolved(parts, request, cause),
+    };
     let (end, first_start) = match plan.endpoints.is_empty() {
         // Nothing will be sent. What else DNS has to say makes a better error.
         true => match driver.complete().await {
@@ -56,7 +65,7 @@ pub(super) async fn establish(
         dns_limit,
         deadline,
     };
-    raced.conclude(parts, request)
+    raced.conclude(parts, request).past_proxy(proxy)
 }
 
 /// Asks DNS, until it is known what follows from the HTTPS records.

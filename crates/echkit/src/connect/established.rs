@@ -13,6 +13,7 @@ use crate::discover::{DiscoverError, Discovery};
 use crate::error::{Cause, Step};
 use crate::origin::{Origin, Scheme};
 use crate::policy::EchMode;
+use crate::proxy::UnusedProxy;
 use crate::report::{DnsReport, EchReport, Report, Timings, TlsReport, milliseconds};
 
 use echkit_proto::race::Failure as Reach;
@@ -42,6 +43,13 @@ impl Established {
             tls: None,
             timings: Timings::default(),
         }
+    }
+
+    /// The same with a warning about a proxy that was passed by.
+    pub(super) fn past_proxy(mut self, proxy: Option<UnusedProxy>) -> Self {
+        let warning = proxy.map(|proxy| proxy.to_string());
+        self.ech.warnings.splice(0..0, warning);
+        self
     }
 
     /// The report; `log` has the attempts.
