@@ -306,7 +306,10 @@ impl ResolvesClientCert for Identities {
 }
 
 impl ResolvesServerCert for Identities {
+    /// Where no key signs as the client wants, the first, so that rustls says what is wrong: to find
+    /// nothing would mean that the name is not served.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.find(hello.signature_schemes())
+        let fitting = self.find(hello.signature_schemes());
+        fitting.or_else(|| self.0.first().cloned())
     }
 }

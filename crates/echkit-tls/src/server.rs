@@ -20,6 +20,7 @@ mod set_up;
 mod settings;
 mod swap;
 mod transcript;
+mod unserved_names;
 
 pub use echkit_proto::server::{
     EchKeyFiles, EchKeyFilesError, EchKeyHandle, EchKeys, EchKeysError, KeyFileText,

@@ -47,6 +47,15 @@ impl Padding {
     }
 }
 
+/// Why the certificate resolver has found nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unserved {
+    /// None for the name.
+    UnknownName,
+    /// None for a hello without a name.
+    NoName,
+}
+
 /// A message that rustls sends, and what has to go out in its place.
 pub(super) struct Patch {
     pub(super) original: Vec<u8>,
@@ -74,6 +83,8 @@ pub(super) struct State {
     pub(super) inserted: bool,
     /// What the first encrypted flight is padded to.
     pub(super) padding: Padding,
+    /// Set where the certificate resolver has found nothing.
+    pub(super) unserved: Option<Unserved>,
     /// Something did not happen as expected: the handshake must end.
     pub(super) failed: bool,
 }
@@ -109,6 +120,7 @@ impl Shared {
             encrypters: 0,
             grown: None,
             inserted: false,
+            unserved: None,
             failed: false,
         })))
     }

@@ -20,6 +20,13 @@ impl EchServer {
     /// retry_configs take, whatever became of the offer: record lengths do not tell accepted
     /// connections from others (RFC 9849 §10.10.4).
     ///
+    /// An accepted hello for whose name the certificate resolver of `config` has no certificate is
+    /// answered with unrecognized_name (RFC 6066 §3), one without a name with missing_extension
+    /// (RFC 8446 §9.2). [`ResolvesServerCertUsingSni`](rustls::server::ResolvesServerCertUsingSni)
+    /// decides by the name; a resolver that has one certificate for all, as that of
+    /// `with_single_cert`, serves every name. Hellos whose offer was rejected, or that made none,
+    /// rustls answers as without ECH: where there is no certificate, with access_denied.
+    ///
     /// # Errors
     ///
     /// When `config` was not built with [`provider()`](super::provider()), or when rustls does not

@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use super::interpose::Padding;
 use super::padded_tickets::PaddedTickets;
 use super::record_sizes::RecordSizes;
+use super::unserved_names::noted;
 
 /// An ECH server: a rustls configuration, ECH keys, and rules. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ pub struct EchServer {
 impl EchServer {
     /// The server, without the checks of [`EchServer::new`].
     pub(super) fn untested(config: Arc<ServerConfig>, keys: EchKeyHandle) -> Self {
-        let config = PaddedTickets::in_config(config);
+        let config = PaddedTickets::in_config(Arc::new(noted(&config)));
         Self {
             records: RecordSizes::new(&config),
             config,

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use echkit::server::{EchOutcome, EchServer, HandshakeError, Misbehaviour};
+use echkit::server::{EchOutcome, EchServer, HandshakeError, Misbehaviour, provider};
 use echkit_proto::config::PublicName;
 use echkit_proto::hello::HelloReadError;
 use echkit_proto::tls_record::wrap_handshake;
 use rustls::client::EchStatus;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, ResolvesServerCert, ResolvesServerCertUsingSni};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
-use rustls::{AlertDescription, SignatureAlgorithm, SignatureScheme};
+use rustls::{AlertDescription, ServerConfig, SignatureAlgorithm, SignatureScheme};
 
 use crate::server_common::disguise::disguised;
 use crate::server_common::edit::{ech_extension_at, first_flight, rename_config_id, with_ech_body};
@@ -87,6 +88,114 @@ fn public_name_only_turns_other_names_away() {
     }
     join(&server, connect(pki.client(offer(&key)), SECRET), 9999).unwrap();
     join(&server, connect(pki.client(grease()), PUBLIC), 9999).unwrap();
+}
+
+/// A configuration of stock rustls that has a certificate for some names and for no other.
+fn serving(pki: &Pki, provider: Arc<CryptoProvider>, names: &[&str]) -> ServerConfig {
+    let key = provider.key_provider.load_private_key(pki.key.clone_key());
+    let certified = CertifiedKey::new(vec![pki.cert.clone()], key.unwrap());
+    let mut resolver = ResolvesServerCertUsingSni::new();
+    for name in names {
+        resolver.add(name, certified.clone()).unwrap();
+    }
+    let mut config = pki.server_with(provider);
+    config.cert_resolver = Arc::new(resolver);
+    config
+}
+
+const ACCESS_DENIED: u8 = 49;
+const MISSING_EXTENSION: u8 = 109;
+const UNRECOGNIZED_NAME: u8 = 112;
+
+#[test]
+fn an_accepted_hello_with_an_unknown_name_gets_unrecognized_name_and_one_without_missing_extension()
+{
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let config = serving(&pki, provider(), &[PUBLIC, "plain.example"]);
+    let shared = server(config.clone(), vec![key.clone()]);
+    for (name, expected) in [
+        (SECRET, (HandshakeError::UnknownName, UNRECOGNIZED_NAME)),
+        // An address is no server name: the hello has none.
+        ("192.0.2.1", (HandshakeError::NoName, MISSING_EXTENSION)),
+    ] {
+        let mut wire = Vec::new();
+        let mut client = connect(pki.client(offer(&key)), name);
+        client.write_tls(&mut wire).unwrap();
+        let mut handshake = shared.handshake();
+        let error = handshake.read(&wire).unwrap_err();
+        let output = handshake.take_output();
+        // The alert, and nothing of what rustls wrote.
+        assert_eq!(output, [21, 3, 3, 0, 2, 2, expected.1], "{name}");
+        assert_eq!(error, expected.0, "{name}");
+        let told = client.read_tls(&mut output.as_slice());
+        told.unwrap();
+        let told = client.process_new_packets().unwrap_err();
+        let alert = match expected.1 {
+            UNRECOGNIZED_NAME => AlertDescription::UnrecognisedName,
+            _ => AlertDescription::MissingExtension,
+        };
+        assert_eq!(told, rustls::Error::AlertReceived(alert), "{name}");
+
+        // So where the configuration is chosen once the hello is known.
+        let site = server(config.clone(), Vec::new());
+        let mut handshake = shared.handshake_with_choice();
+        handshake.read(&wire).unwrap();
+        assert_eq!(handshake.answer(&site), Err(expected.0.clone()));
+        assert_eq!(alert_in(&handshake.take_output()), Some(expected.1));
+    }
+    // A name that is served is answered.
+    let all = serving(&pki, provider(), &[PUBLIC, SECRET]);
+    let all = server(all, vec![key.clone()]);
+    let joined = join(&all, connect(pki.client(offer(&key)), SECRET), 9999).unwrap();
+    assert_eq!(joined.client.ech_status(), EchStatus::Accepted);
+}
+
+#[test]
+fn an_unknown_name_gets_unrecognized_name_where_another_group_would_be_asked_for() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let config = serving(&pki, retrying_server(), &[PUBLIC]);
+    let server = server(config, vec![key.clone()]);
+    let wire = first_flight(pki.client_with(offer(&key), retrying_client()));
+    assert_eq!(
+        refused(&server, &wire),
+        (HandshakeError::UnknownName, UNRECOGNIZED_NAME)
+    );
+}
+
+#[test]
+fn names_in_the_clear_are_answered_as_without_ech() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let config = serving(&pki, provider(), &[PUBLIC, "plain.example"]);
+    let stale = ech_key(7);
+    let server = server(config, vec![key.clone()]);
+    // The public name works for offers that cannot be opened, and so does every other for GREASE.
+    let client = connect(pki.client(offer(&stale)), SECRET);
+    let Err(Failed::Client(error, outcome, _)) = join(&server, client, 9999) else {
+        panic!("the client must not go on");
+    };
+    assert!(
+        matches!(outcome, EchOutcome::Rejected { .. }),
+        "{outcome:?}"
+    );
+    let told = error.to_string();
+    assert!(
+        told.contains("ServerRejectedEncryptedClientHello"),
+        "authenticated: {told}"
+    );
+    for (mode, name) in [
+        (grease(), "plain.example"),
+        (None, "plain.example"),
+        (None, PUBLIC),
+    ] {
+        join(&server, connect(pki.client(mode), name), 9999).unwrap();
+    }
+    // rustls' own word where it has no certificate.
+    for mode in [grease(), None] {
+        let wire = first_flight(pki.client(mode));
+        let (error, alert) = refused(&server, &wire);
+        assert!(matches!(error, HandshakeError::Tls(_)), "{error:?}");
+        assert_eq!(alert, ACCESS_DENIED);
+    }
 }
 
 #[test]

@@ -62,6 +62,10 @@ impl Changing {
             return Err(HandshakeError::Interposition);
         }
         if let Err(error) = &result {
+            if let (Mode::Accept { .. }, Some(unserved)) = (&state.mode, state.unserved) {
+                // The alert is ours, in place of rustls' access_denied.
+                return Err(unserved.into());
+            }
             records = last_words(error, records);
             if records.first() == Some(&ALERT) {
                 output.extend(records);

@@ -3,6 +3,7 @@
 use echkit_proto::hello::HelloError;
 use echkit_proto::hello::HelloReadError;
 
+use super::super::interpose::Unserved;
 use echkit_proto::alert::Alert;
 use echkit_proto::server::Misbehaviour;
 
@@ -25,6 +26,12 @@ pub enum HandshakeError {
     /// Only public names are served in the clear, and another one was asked for.
     #[error("the name asked for in the clear is not a public name")]
     NotPublicName,
+    /// The hello that ECH hid asks for a name without certificate.
+    #[error("there is no certificate for the name in the accepted ClientHello")]
+    UnknownName,
+    /// The hello that ECH hid has no name, and the certificate depends on it.
+    #[error("the accepted ClientHello has no server_name, and there is no certificate without one")]
+    NoName,
     /// rustls ended the handshake.
     #[error("the TLS handshake failed: {0}")]
     Tls(rustls::Error),
@@ -39,6 +46,15 @@ pub enum HandshakeError {
     Over,
 }
 
+impl From<Unserved> for HandshakeError {
+    fn from(unserved: Unserved) -> Self {
+        match unserved {
+            Unserved::UnknownName => Self::UnknownName,
+            Unserved::NoName => Self::NoName,
+        }
+    }
+}
+
 impl HandshakeError {
     /// The alert that rustls has not sent already.
     pub(super) fn alert_to_send(&self) -> Option<Alert> {
@@ -49,7 +65,8 @@ impl HandshakeError {
                 Some(Alert::DECODE_ERROR)
             }
             Self::Records(_) => Some(Alert::UNEXPECTED_MESSAGE),
-            Self::NotPublicName => Some(Alert::UNRECOGNIZED_NAME),
+            Self::NotPublicName | Self::UnknownName => Some(Alert::UNRECOGNIZED_NAME),
+            Self::NoName => Some(Alert::MISSING_EXTENSION),
             Self::Interposition | Self::Buffer(_) => Some(Alert::INTERNAL_ERROR),
             Self::Tls(_) | Self::Over => None,
         }
