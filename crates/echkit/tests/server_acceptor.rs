@@ -53,6 +53,20 @@ async fn data_flows_both_ways_after_acceptance() {
 }
 
 #[tokio::test]
+async fn a_limit_past_the_end_of_the_clock_is_none() {
+    let (pki, key) = (Pki::new(), ech_key(7));
+    let acceptor = Acceptor::from(server(pki.server(), vec![key.clone()]));
+    let acceptor = acceptor.with_timeout(Duration::MAX);
+    let (near, far) = duplex(10_000);
+    let serve = tokio::spawn(async move { acceptor.accept(far).await.map(drop) });
+    let connector = TlsConnector::from(Arc::new(pki.client(offer(&key))));
+    let name = SECRET.try_into().unwrap();
+    let client = connector.connect(name, near).await.unwrap();
+    serve.await.unwrap().unwrap();
+    drop(client);
+}
+
+#[tokio::test]
 async fn rejected_clients_end_with_ech_required() {
     let (pki, stale) = (Pki::new(), ech_key(1));
     let acceptor = Acceptor::from(server(pki.server(), vec![ech_key(2)]));
