@@ -12,23 +12,7 @@ import pathlib
 import sys
 
 import echkit.ssl as ssl
-from peer import CERTS, HIDDEN, client_context
-
-
-def shake_hands(client, server):
-    """A connection in memory."""
-    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ours = client.wrap_bio(to_client, to_server, server_hostname=HIDDEN)
-    theirs = server.wrap_bio(to_server, to_client, server_side=True)
-    left = {ours, theirs}
-    while left:
-        for side in tuple(left):
-            try:
-                side.do_handshake()
-                left.discard(side)
-            except ssl.SSLWantReadError:
-                pass
-    return ours.get_ech_status()
+from peer import CERTS, HIDDEN, client_context, shake_hands_in_memory
 
 
 def used(key, config, ech):
@@ -38,7 +22,8 @@ def used(key, config, ech):
     server.load_ech_keys(ech)
     client = client_context(ssl)
     client.set_ech_config(config)
-    assert shake_hands(client, server) == ssl.ECH_STATUS_SUCCESS
+    made = shake_hands_in_memory(ssl, client, server)
+    assert made.get_ech_status() == ssl.ECH_STATUS_SUCCESS
     return server
 
 

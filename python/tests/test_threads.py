@@ -11,7 +11,7 @@ import time
 import pytest
 
 import echkit.ssl as ssl
-from peer import CERTS, HIDDEN, client_context, server_context
+from peer import CERTS, HIDDEN, client_context, server_context, shake_hands_in_memory
 
 LIMIT = 60
 
@@ -55,20 +55,6 @@ def test_two_threads_in_do_handshake_at_a_server_both_see_it_through(with_keys):
     server.close()
 
 
-def shake_hands_in_memory(client, server):
-    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ours = client.wrap_bio(to_client, to_server, server_hostname=HIDDEN)
-    theirs = server.wrap_bio(to_server, to_client, server_side=True)
-    left = {ours, theirs}
-    while left:
-        for side in tuple(left):
-            try:
-                side.do_handshake()
-                left.discard(side)
-            except ssl.SSLWantReadError:
-                pass
-
-
 def test_a_fork_while_another_thread_writes_the_key_log_leaves_the_child_able_to(tmp_path):
     pipe = tmp_path / "keys"
     os.mkfifo(pipe)
@@ -80,7 +66,7 @@ def test_a_fork_while_another_thread_writes_the_key_log_leaves_the_child_able_to
     writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     size = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     os.write(writer, b"-" * size)
-    thread = threading.Thread(target=shake_hands_in_memory, args=(client, server), daemon=True)
+    thread = threading.Thread(target=shake_hands_in_memory, args=(ssl, client, server), daemon=True)
     thread.start()
     # It sleeps in write() once it sleeps at all: what it does else is in memory.
     state = pathlib.Path(f"/proc/self/task/{thread.native_id}/stat")
@@ -92,7 +78,7 @@ def test_a_fork_while_another_thread_writes_the_key_log_leaves_the_child_able_to
     if child == 0:
         try:
             signal.alarm(LIMIT)  # whose default ends the process
-            shake_hands_in_memory(client, server)
+            shake_hands_in_memory(ssl, client, server)
             os._exit(0)
         finally:
             os._exit(1)
