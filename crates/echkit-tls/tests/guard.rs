@@ -11,8 +11,9 @@ use rustls::client::{
 };
 use rustls::server::ServerConnection;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_pki_types::{EchConfigListBytes, PrivateKeyDer, ServerName};
+use rustls_pki_types::{EchConfigListBytes, ServerName};
 
+use echkit_test::pki::Site;
 use echkit_tls::client::{
     ClientHandshake, ClientTls, EchOffer, Guard, GuardError, Offering, SessionUse, TlsTarget, Trust,
 };
@@ -49,9 +50,9 @@ fn flight(connection: &mut ClientConnection) -> Vec<u8> {
 }
 
 fn client_tls() -> ClientTls {
-    let key = rcgen::generate_simple_self_signed(vec![HIDDEN.to_owned()]).unwrap();
+    let site = Site::self_signed(&[HIDDEN]);
     ClientTls::builder()
-        .trust(Trust::certificates([key.cert.der().clone()]).unwrap())
+        .trust(Trust::certificates(site.chain()).unwrap())
         .build()
         .unwrap()
 }
@@ -170,8 +171,7 @@ fn what_is_no_hello_is_stopped() {
 
 /// Two servers with one certificate; the second asks rustls for another hello (P-384).
 fn servers() -> ([Arc<ServerConfig>; 2], RootCertStore) {
-    let certified =
-        rcgen::generate_simple_self_signed(vec![HIDDEN.to_owned(), PUBLIC.to_owned()]).unwrap();
+    let site = Site::self_signed(&[HIDDEN, PUBLIC]);
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let hello_retry = rustls::crypto::CryptoProvider {
         kx_groups: vec![rustls::crypto::aws_lc_rs::kx_group::SECP384R1],
@@ -182,16 +182,11 @@ fn servers() -> ([Arc<ServerConfig>; 2], RootCertStore) {
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(
-                vec![certified.cert.der().clone()],
-                PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap(),
-            )
+            .with_single_cert(site.chain(), site.key.clone_key())
             .unwrap();
         Arc::new(config)
     });
-    let mut roots = RootCertStore::empty();
-    roots.add(certified.cert.der().clone()).unwrap();
-    (configs, roots)
+    (configs, site.roots())
 }
 
 /// Carries one flight to the server and its answer back.

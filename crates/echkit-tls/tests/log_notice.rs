@@ -2,13 +2,11 @@
 //! is for all of it.
 #![allow(clippy::unwrap_used)]
 
-mod pair;
-
 use std::sync::Mutex;
 
+use echkit_test::pair::{HIDDEN, PUBLIC, Pki, chosen, key_with, run};
 use echkit_tls::client::{EchOffer, TlsTarget};
 use log::{LevelFilter, Log, Metadata, Record};
-use pair::{HIDDEN, PUBLIC, Pki, chosen, key_with, run};
 
 struct Kept(Mutex<Vec<(String, String)>>);
 

@@ -1,8 +1,6 @@
 //! Real offers against our own server: what the server opens, and what an eavesdropper reads.
 #![allow(clippy::unwrap_used)]
 
-mod pair;
-
 use std::sync::Arc;
 
 use echkit_proto::config::{EchConfig, EchConfigList};
@@ -15,7 +13,8 @@ use echkit_tls::server::EchOutcome;
 use rustls::client::{ClientConnection, ClientSessionMemoryCache};
 use rustls_pki_types::ServerName;
 
-use pair::{HIDDEN, PUBLIC, Pki, chosen, contains, flight, hello, key_with, run, twin};
+use echkit_test::contains;
+use echkit_test::pair::{HIDDEN, PUBLIC, Pki, chosen, flight, hello, key_with, run, twin};
 
 const COVER: &str = "cover.test";
 

@@ -2,8 +2,6 @@
 //! half of the hellos is no better than chance on the other half.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-mod pair;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use echkit_proto::hello::{ClientHello, EchExtension, extension};
@@ -11,7 +9,7 @@ use echkit_proto::key::EchKey;
 use echkit_tls::client::{ClientTls, EchOffer, SessionUse, TlsTarget};
 use rustls_pki_types::ServerName;
 
-use pair::{Pki, chosen, flight, hello, key_with, run};
+use echkit_test::pair::{self, Pki, chosen, flight, hello, key_with, run};
 
 /// Hellos of each kind.
 const HELLOS: usize = 1000;

@@ -16,10 +16,11 @@ use echkit::server::{self, EchKeys, EchServer};
 use echkit::tls::{ClientHandshake, ClientTls, EchOffer, TlsTarget, Trust};
 use echkit_proto::config::EchConfigList;
 use echkit_proto::key::{EchKey, KeyParams};
+use echkit_test::pki::Site;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 
 const NAME: &str = "secret.example";
 const PUBLIC: &str = "public.example";
@@ -143,12 +144,8 @@ fn narrowed(mut provider: CryptoProvider) -> Arc<CryptoProvider> {
 
 impl Bench {
     fn new() -> Self {
-        let issued =
-            rcgen::generate_simple_self_signed([NAME.to_owned(), PUBLIC.to_owned()]).unwrap();
-        let chain = vec![issued.cert.der().clone()];
-        let key = || PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(issued.cert.der().clone()).unwrap();
+        let site = Site::self_signed(&[NAME, PUBLIC]);
+        let (chain, roots) = (site.chain(), site.roots());
         let stock = narrowed(aws_lc_rs::default_provider());
 
         let mut client = ClientConfig::builder_with_provider(stock.clone())
@@ -162,7 +159,7 @@ impl Bench {
                 .with_protocol_versions(&[&rustls::version::TLS13])
                 .unwrap()
                 .with_no_client_auth()
-                .with_single_cert(chain, key())
+                .with_single_cert(chain, site.key.clone_key())
                 .unwrap();
             config.send_tls13_tickets = 0;
             Arc::new(config)

@@ -1,8 +1,6 @@
 //! The alert that ends a handshake reaches a server that writes first and reads late.
 #![allow(clippy::unwrap_used)]
 
-mod lab;
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -11,7 +9,7 @@ use std::time::Duration;
 
 use echkit::{Client, EchMode, ErrorKind};
 use echkit_proto::tls_record::{RECORD_HEADER_LEN, RecordHeader};
-use lab::{HIDDEN, PUBLIC, Pki, ech_key, list};
+use echkit_test::lab::{HIDDEN, PUBLIC, Pki, ech_key, list};
 use rustls::ServerConnection;
 
 /// A server that finishes its handshake, writes tickets and data, waits, and only then reads what

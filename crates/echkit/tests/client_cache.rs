@@ -1,14 +1,10 @@
 //! Retry configs that serve later connections, and asking for them on purpose.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-mod lab;
-
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
-use common::{Reply, Script, Server, TTL, https};
 use echkit::cache::ConfigCache;
 use echkit::clock::Clock;
 use echkit::dns::{RecordType, Resolver, ResolverOptions};
@@ -18,7 +14,9 @@ use echkit::server::{EchKeyHandle, EchKeys};
 use echkit::{Client, EchMode};
 use echkit_proto::config::{EchConfig, EchConfigList};
 use echkit_proto::key::{EchKey, KeyParams};
-use lab::{HIDDEN, PUBLIC, Pki, Relay, contains, ech_key, list, serve, serve_ech_by_turns};
+use echkit_test::contains;
+use echkit_test::dns::{Reply, Script, Server, TTL, https};
+use echkit_test::lab::{HIDDEN, PUBLIC, Pki, Relay, ech_key, list, serve, serve_ech_by_turns};
 
 /// A site whose key is another than the one that its record may have.
 struct Site {

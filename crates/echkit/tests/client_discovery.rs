@@ -1,19 +1,16 @@
 //! From DNS to a page: what the client makes of records, and what it sends meanwhile.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-mod lab;
-
 use std::net::{Ipv4Addr, SocketAddr};
 
-use common::{Reply, Script, Server, https};
 use echkit::dns::{RecordType, Resolver, ResolverOptions};
 use echkit::proxy::ProxyEnvironment;
 use echkit::report::{AttemptResult, EchSource, EchStatus, Report};
 use echkit::server::EchKeys;
 use echkit::{Client, EchMode, Error, ErrorKind};
 use echkit_proto::key::{EchKey, KeyParams};
-use lab::{HIDDEN, PUBLIC, Pki, Relay, ech_key, list, serve, serve_ech};
+use echkit_test::dns::{Reply, Script, Server, https};
+use echkit_test::lab::{HIDDEN, PUBLIC, Pki, Relay, ech_key, list, serve, serve_ech};
 
 const BOTH: [EchMode; 2] = [EchMode::Prefer, EchMode::Require];
 

@@ -1,18 +1,15 @@
 //! A client's resolver by URI: one line, with the client's trust and without its certificate.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-mod lab;
-
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
-use common::{Reply, Script, v4};
 use echkit::dns::RecordType;
 use echkit::origin::Origin;
 use echkit::tls::ClientTlsBuilder;
 use echkit::{Client, ErrorKind};
-use lab::Pki;
+use echkit_test::dns::{Reply, Script, v4};
+use echkit_test::lab::Pki;
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ProtocolVersion, RootCertStore, ServerConfig, SupportedProtocolVersion};

@@ -2,8 +2,6 @@
 //! in each case the bytes that an eavesdropper next to the client has.
 #![allow(clippy::unwrap_used)]
 
-mod lab;
-
 use std::net::SocketAddr;
 
 use echkit::report::{EchSource, EchStatus, Report};
@@ -13,7 +11,9 @@ use echkit_proto::config::EchConfig;
 use echkit_proto::hpke::{Aead, Kdf, Kem, SymmetricSuite};
 use echkit_proto::key::{EchKey, KeyParams};
 use echkit_proto::tls_record::RecordHeader;
-use lab::{HIDDEN, PUBLIC, Pki, Relay, ech_key, list, serve_ech as serve, serve_ech_by_turns};
+use echkit_test::lab::{
+    HIDDEN, PUBLIC, Pki, Relay, ech_key, list, serve_ech as serve, serve_ech_by_turns,
+};
 
 const BOTH: [EchMode; 2] = [EchMode::Prefer, EchMode::Require];
 

@@ -2,8 +2,6 @@
 //! real offer never does.
 #![allow(clippy::unwrap_used)]
 
-mod lab;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +11,7 @@ use echkit::report::{EchStatus, Report};
 use echkit::{Client, EchMode, Error};
 use echkit_proto::hello::ClientHello;
 use echkit_proto::tls_record::whole_records;
-use lab::{HIDDEN, PUBLIC, Pki, Relay, answer, ech_key, list};
+use echkit_test::lab::{HIDDEN, PUBLIC, Pki, Relay, answer, ech_key, list};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -2,10 +2,6 @@
 //! which report, and never with the hidden name.
 #![allow(clippy::unwrap_used)]
 
-mod lab;
-#[path = "server_common/sealed.rs"]
-mod sealed;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,8 +9,8 @@ use echkit::report::EchStatus;
 use echkit::server::{self, AcceptError, Acceptor, EchKeys, EchOutcome, HandshakeError};
 use echkit::{Client, EchMode, Error, ErrorKind};
 use echkit_proto::key::EchKey;
-use lab::{HIDDEN, PUBLIC, Pki, Relay, Tamper, ech_key, list};
-use sealed::{SUITE, SecretLog, alert_of};
+use echkit_test::lab::{HIDDEN, PUBLIC, Pki, Relay, Tamper, ech_key, list};
+use echkit_test::sealed::{SUITE, SecretLog, alert_of};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 

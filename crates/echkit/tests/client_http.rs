@@ -1,47 +1,32 @@
 //! HTTP: versions, bodies that stream, redirects, limits.
 #![allow(clippy::unwrap_used)]
 
-mod lab;
-
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use echkit::http::{Body, HttpVersions};
 use echkit::policy::Timeouts;
 use echkit::{Client, EchMode, ErrorKind};
+use echkit_test::lab::{self, HIDDEN, Pki};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming};
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use lab::{HIDDEN, Pki};
-use tokio::net::TcpListener;
 
 /// A site over HTTP/1.1 and HTTP/2 that says what it was asked, and redirects on demand.
 async fn serve(pki: &Pki, alpn: &[&[u8]]) -> SocketAddr {
     let mut config = pki.server(&[HIDDEN, "other.test"]);
     config.alpn_protocols = alpn.iter().map(|id| id.to_vec()).collect();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((tcp, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let Ok(stream) = acceptor.accept(tcp).await else {
-                    return;
-                };
-                let service = hyper::service::service_fn(respond);
-                let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-            });
-        }
-    });
-    address
+    lab::serve_tls(config, |stream| async move {
+        let service = hyper::service::service_fn(respond);
+        let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+    })
+    .await
 }
 
 async fn respond(
@@ -265,13 +250,7 @@ async fn redirects_are_followed_within_bounds_and_without_credentials_elsewhere(
 
 #[tokio::test]
 async fn without_an_https_record_http_is_spoken_in_the_clear() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((tcp, _)) = listener.accept().await {
-            tokio::spawn(lab::answer(tcp));
-        }
-    });
+    let address = lab::listen(lab::answer).await;
     let pki = Pki::new();
     let client = Client::builder().tls(pki.tls()).build().unwrap();
     let mut response = client
@@ -299,14 +278,7 @@ async fn without_an_https_record_http_is_spoken_in_the_clear() {
 
 #[tokio::test]
 async fn a_silent_server_ends_in_a_timeout_with_a_report() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let mut kept = Vec::new();
-        while let Ok((tcp, _)) = listener.accept().await {
-            kept.push(tcp);
-        }
-    });
+    let address = lab::silent().await;
     let pki = Pki::new();
     let timeouts = Timeouts::default().with_total(Duration::from_millis(300));
     let client = builder(&pki, address).timeouts(timeouts).build().unwrap();
@@ -491,14 +463,7 @@ async fn requests_and_responses_have_the_usual_shortcuts() {
 
 #[tokio::test]
 async fn a_limit_for_one_request_stands_in_for_the_clients() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let mut kept = Vec::new();
-        while let Ok((tcp, _)) = listener.accept().await {
-            kept.push(tcp);
-        }
-    });
+    let address = lab::silent().await;
     let pki = Pki::new();
     let client = builder(&pki, address).build().unwrap();
     let url = format!("https://{HIDDEN}/");

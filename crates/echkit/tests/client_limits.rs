@@ -1,14 +1,10 @@
 //! Limits of time and number hold whatever DNS and servers do.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-mod lab;
-
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Reply, Script, Server, https};
 use echkit::dns::{RecordType, Resolver, ResolverOptions};
 use echkit::error::{Cause, Step};
 use echkit::policy::{Racing, Timeouts};
@@ -16,7 +12,8 @@ use echkit::report::Report;
 use echkit::server::{Acceptor, EchKeyHandle, EchKeys};
 use echkit::{Client, EchMode, Error, ErrorKind, Origin};
 use echkit_proto::race::MAX_ADDRESSES;
-use lab::{HIDDEN, PUBLIC, Pki, ech_key, list};
+use echkit_test::dns::{Reply, Script, Server, https};
+use echkit_test::lab::{HIDDEN, PUBLIC, Pki, ech_key, list};
 use tokio::net::TcpListener;
 
 const BUDGET: Duration = Duration::from_millis(600);

@@ -1,19 +1,18 @@
 //! Attempts that run side by side: who wins, who is closed, and what never starts.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-mod lab;
-
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use common::{Reply, Script, Server, https};
 use echkit::dns::{RecordType, Resolver, ResolverOptions};
 use echkit::policy::{Racing, Timeouts};
 use echkit::report::{AttemptResult, EchSource, EchStatus, Report};
 use echkit::server::{EchKeyHandle, EchKeys};
 use echkit::{Client, EchMode, Error};
-use lab::{HIDDEN, PUBLIC, Pki, Relay, ech_key, list, serve, serve_ech, serve_ech_by_turns};
+use echkit_test::dns::{Reply, Script, Server, https};
+use echkit_test::lab::{
+    HIDDEN, PUBLIC, Pki, Relay, ech_key, list, serve, serve_ech, serve_ech_by_turns, silent,
+};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
@@ -95,19 +94,6 @@ fn ech_of(site: &str) -> &str {
     site.split_once("ech=").unwrap().1
 }
 
-/// A server that takes connections and says nothing.
-async fn tarpit() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let mut kept = Vec::new();
-        while let Ok((tcp, _)) = listener.accept().await {
-            kept.push(tcp);
-        }
-    });
-    address
-}
-
 /// A port at which connections are neither made nor refused: its listener's queue is full.
 async fn blackhole() -> (
     SocketAddr,
@@ -135,7 +121,7 @@ async fn blackhole() -> (
 async fn the_first_handshake_wins_and_the_others_are_closed() {
     let pki = Pki::new();
     let (good, site) = ech_site(&pki).await;
-    let slow = Relay::to(tarpit().await).await;
+    let slow = Relay::to(silent().await).await;
     let dns = zone(
         records(&[
             format!("1 . port={} ech={}", slow.address.port(), ech_of(&site)),
@@ -281,7 +267,7 @@ async fn an_endpoint_with_ech_that_says_nothing_keeps_those_without_away() {
     let pki = Pki::new();
     let (_, site) = ech_site(&pki).await;
     let without = Relay::to(serve(pki.server(&[HIDDEN])).await).await;
-    let silent = Relay::to(tarpit().await).await;
+    let silent = Relay::to(silent().await).await;
     let dns = zone(
         records(&[
             format!("1 . port={}", without.address.port()),
@@ -305,7 +291,7 @@ async fn an_endpoint_with_ech_that_says_nothing_keeps_those_without_away() {
 #[tokio::test]
 async fn a_retry_stays_with_the_endpoint_that_asked_for_it() {
     let pki = Pki::new();
-    let slow = tarpit().await;
+    let slow = silent().await;
     let keys = EchKeyHandle::new(EchKeys::new(vec![ech_key()]).unwrap());
     let server = serve_ech_by_turns(&pki, &[HIDDEN, PUBLIC], &[false], keys).await;
     let relay = Relay::to(server).await;
@@ -378,7 +364,7 @@ async fn no_more_attempts_run_than_allowed() {
     let (_, site) = ech_site(&pki).await;
     let mut list = Vec::new();
     for priority in 1..=6 {
-        let port = tarpit().await.port();
+        let port = silent().await.port();
         list.push(format!("{priority} . port={port} ech={}", ech_of(&site)));
     }
     let dns = zone(records(&list), none(), loopback_v4()).await;

@@ -3,10 +3,6 @@
 //! ECH off.
 #![allow(clippy::unwrap_used)]
 
-mod lab;
-#[path = "server_common/sealed.rs"]
-mod sealed;
-
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -16,13 +12,13 @@ use echkit::server::{self, Acceptor, EchKeys};
 use echkit::{Client, EchMode, ErrorKind};
 use echkit_proto::hello::ClientHello;
 use echkit_proto::tls_record::{RECORD_HEADER_LEN, RecordHeader};
-use lab::{HIDDEN, PUBLIC, Pki, Relay, answer, ech_key, list};
+use echkit_test::lab::{HIDDEN, PUBLIC, Pki, Relay, answer, ech_key, list};
+use echkit_test::sealed::SUITE;
 use rustls::crypto::aws_lc_rs::kx_group::X25519;
 use rustls::crypto::cipher::{AeadKey, Iv, OutboundPlainMessage};
 use rustls::crypto::tls13::{HkdfExpander, OkmBlock};
 use rustls::server::ProducesTickets;
 use rustls::{ContentType, ProtocolVersion};
-use sealed::SUITE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

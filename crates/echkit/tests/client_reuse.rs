@@ -1,8 +1,6 @@
 //! One connection for many requests: when it is used again, and when it must not be.
 #![allow(clippy::unwrap_used)]
 
-mod lab;
-
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -16,12 +14,12 @@ use echkit::policy::Timeouts;
 use echkit::report::EchStatus;
 use echkit::server::{Acceptor, EchKeyHandle, EchKeys};
 use echkit::{Client, EchMode, ErrorKind, Report};
+use echkit_test::lab::{HIDDEN, PUBLIC, Pki, ech_key, list};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use lab::{HIDDEN, PUBLIC, Pki, ech_key, list};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

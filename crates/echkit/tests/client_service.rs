@@ -1,16 +1,12 @@
 //! The connector as a service below another HTTP client, here hyper-util's.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-mod lab;
-
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use common::{Reply, Script, Server, https};
 use echkit::connect::{Connector, ConnectorBuilder};
 use echkit::dns::{RecordType, Resolver, ResolverOptions};
 use echkit::http::{
@@ -20,12 +16,13 @@ use echkit::report::{EchStatus, Report};
 use echkit::server::{Acceptor, EchKeyHandle, EchKeys};
 use echkit::{EchMode, ErrorKind, Origin};
 use echkit_proto::config::EchConfigList;
+use echkit_test::dns::{Reply, Script, Server, https};
+use echkit_test::lab::{HIDDEN, PUBLIC, Pki, ech_key, list};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response, Version};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use lab::{HIDDEN, PUBLIC, Pki, ech_key, list};
 use tokio::net::TcpListener;
 use tower_layer::Layer;
 use tower_service::Service;

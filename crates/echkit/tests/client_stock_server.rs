@@ -1,12 +1,13 @@
 //! The client against servers that know nothing of ECH.
 #![allow(clippy::unwrap_used)]
 
-mod lab;
-
 use echkit::error::Cause;
 use echkit::report::{AttemptResult, EchSource, EchStatus, Report};
 use echkit::{Client, EchMode, Error, ErrorKind};
-use lab::{HIDDEN, PUBLIC, Pki, Relay, ech_key, hello_retry_provider, list, provider, serve};
+use echkit_test::contains;
+use echkit_test::lab::{
+    HIDDEN, PUBLIC, Pki, Relay, ech_key, hello_retry_provider, list, provider, serve,
+};
 
 /// A client whose connections to the hidden name go to the relay.
 fn client(pki: &Pki, relay: &Relay, mode: EchMode, offer: bool) -> Client {
@@ -49,9 +50,9 @@ async fn prefer_goes_on_without_ech_when_an_authenticated_server_has_none() {
     );
     // the first connection hides the name, the second shows it on purpose
     let captured = relay.captured();
-    assert!(!lab::contains(&captured[0], HIDDEN));
-    assert!(lab::contains(&captured[0], PUBLIC));
-    assert!(lab::contains(&captured[1], HIDDEN));
+    assert!(!contains(&captured[0], HIDDEN));
+    assert!(contains(&captured[0], PUBLIC));
+    assert!(contains(&captured[1], HIDDEN));
 }
 
 #[tokio::test]

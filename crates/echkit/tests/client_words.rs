@@ -1,15 +1,13 @@
 //! What reports, errors and logs say, and what they keep to themselves.
 #![allow(clippy::unwrap_used)]
 
-mod lab;
-
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use echkit::report::{EchStatus, Report};
 use echkit::server::EchKeys;
 use echkit::{Client, EchMode, Error, ErrorKind};
-use lab::{HIDDEN, PUBLIC, Pki, Relay, ech_key, list, serve_ech};
+use echkit_test::lab::{self, HIDDEN, PUBLIC, Pki, Relay, ech_key, list, serve_ech};
 use tracing_subscriber::fmt::MakeWriter;
 
 fn client(pki: &Pki, relay: &Relay) -> echkit::http::ClientBuilder {

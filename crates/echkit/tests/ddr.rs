@@ -2,17 +2,15 @@
 //! one in the clear, and used; or not, and then nothing is claimed.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Reply, Script, Server, https, v4};
 use echkit::clock::Clock;
 use echkit::discover::{DiscoverError, Discovery, discover};
 use echkit::dns::{DiscoverEncrypted, RecordType, Resolver, ResolverError, ResolverOptions};
 use echkit::origin::Origin;
+use echkit_test::dns::{self, Reply, Script, Server, https, v4};
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -33,7 +31,7 @@ struct Encrypted {
 impl Encrypted {
     async fn start(names: &[&str]) -> Self {
         let script = Script::new(zone());
-        let (config, tls) = common::tls(names, b"dot");
+        let (config, tls) = dns::tls(names, b"dot");
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -212,7 +210,7 @@ async fn the_next_designation_follows_one_that_fails() {
 
 #[tokio::test]
 async fn without_a_usable_designation_the_resolver_stays_or_nobody_is_asked() {
-    let (_, tls) = common::tls(&["127.0.0.1"], b"dot");
+    let (_, tls) = dns::tls(&["127.0.0.1"], b"dot");
     let mut options = options(&Arc::new(tls), DiscoverEncrypted::Off);
     for designations in [
         Reply::NxDomain,
@@ -252,7 +250,7 @@ async fn a_designation_holds_for_its_lifetime_and_is_then_asked_for_again() {
     }
     assert_eq!(all.join_all().await, [true; 20]);
     assert_eq!(asked(), 1);
-    clock.advance(Duration::from_secs(u64::from(common::TTL) - 1));
+    clock.advance(Duration::from_secs(u64::from(dns::TTL) - 1));
     assert!(find(&resolver).await.protected);
     assert_eq!(asked(), 1);
     clock.advance(Duration::from_secs(1));
@@ -288,7 +286,7 @@ async fn a_resolver_without_designation_is_not_asked_for_it_each_time() {
 #[tokio::test]
 async fn those_who_wait_share_a_failure_and_the_next_one_finds_out_anew() {
     let server = plain(Reply::Late(500, Box::new(Reply::Rcode(2)))).await;
-    let (_, tls) = common::tls(&["127.0.0.1"], b"dot");
+    let (_, tls) = dns::tls(&["127.0.0.1"], b"dot");
     let options = options(&Arc::new(tls), DiscoverEncrypted::Require);
     let resolver = Resolver::from_uri(&server.udp(), &options).unwrap();
     for asked in 1..=2 {
@@ -324,7 +322,7 @@ async fn discovery_needs_to_know_whom_to_trust_and_leaves_encrypted_resolvers_al
 #[tokio::test]
 async fn an_address_has_no_use_for_a_designation() {
     let server = plain(Reply::NxDomain).await;
-    let (_, tls) = common::tls(&["127.0.0.1"], b"dot");
+    let (_, tls) = dns::tls(&["127.0.0.1"], b"dot");
     let options = options(&Arc::new(tls), DiscoverEncrypted::Require);
     let resolver = Resolver::from_uri(&server.udp(), &options).unwrap();
     let found = discover(&resolver, &Origin::parse("https://192.0.2.1").unwrap()).await;

@@ -1,13 +1,10 @@
 //! Discovery against scripted zones: each rule of RFC 9460 §3 and RFC 9848 §5 by name.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use common::{Reply, Script, Server, https, v4, v6};
 use data_encoding::BASE64;
 use echkit::discover::{
     AliasProblem, DiscoverError, DiscoverOptions, Discovery, DnsReport, Endpoint, EndpointKind,
@@ -18,6 +15,7 @@ use echkit::origin::{Host, Origin};
 use echkit_proto::config::{EchConfigList, NameExposure, WhyNot};
 use echkit_proto::key::{EchKey, KeyParams};
 use echkit_proto::svcb::RecordUnusable;
+use echkit_test::dns::{self, Reply, Script, Server, https, v4, v6};
 
 const HTTPS: RecordType = RecordType::HTTPS;
 const A: RecordType = RecordType::A;
@@ -134,10 +132,7 @@ async fn records_with_ech_alone_make_the_client_svcb_reliant() {
         Some(Duration::from_secs(60)),
         "the missing AAAA has the least"
     );
-    assert_eq!(
-        found.https_ttl,
-        Some(Duration::from_secs(common::TTL.into()))
-    );
+    assert_eq!(found.https_ttl, Some(Duration::from_secs(dns::TTL.into())));
 }
 
 #[tokio::test]

@@ -1,12 +1,10 @@
 //! Resolvers, against a server that misbehaves in every way that a script can tell.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Reply, Script, Server, TTL, v4, v6};
 use echkit::dns::{Answer, QueryError, RecordType, Resolver, ResolverOptions, Status};
+use echkit_test::dns::{Reply, Script, Server, TTL, v4, v6};
 
 /// Long enough for a busy machine; only tests that want silence wait for it.
 const PATIENCE: Duration = Duration::from_secs(20);

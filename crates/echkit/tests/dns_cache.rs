@@ -1,13 +1,11 @@
 //! What a resolver keeps, for how long, and what it never keeps.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Reply, Script, Server, TTL, v4};
 use echkit::clock::Clock;
 use echkit::dns::{RecordType, Resolver, ResolverOptions, Status};
+use echkit_test::dns::{Reply, Script, Server, TTL, v4};
 
 /// Lifetime of "there is nothing", as the SOA record of the script has it.
 const NEGATIVE_TTL: u64 = 60;

@@ -2,20 +2,18 @@
 //! every question ends, answered or failed, within bounded sockets and memory.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{TTL, https};
 use echkit::discover::discover;
 use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions};
 use echkit::origin::Origin;
 use echkit_proto::codec::Reader;
 use echkit_proto::svcb::DomainName;
+use echkit_test::dns::{self, TTL, https};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -318,7 +316,7 @@ async fn ten_thousand_names_over_one_connection_end_in_any_order() {
     /// One in a hundred is never answered.
     const LOST: usize = 100;
     let _alone = ALONE.lock().await;
-    let (config, tls) = common::tls(&["dns.test"], b"dot");
+    let (config, tls) = dns::tls(&["dns.test"], b"dot");
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();

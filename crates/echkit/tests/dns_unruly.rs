@@ -1,17 +1,15 @@
 //! Resolvers that leave some questions without an answer: each costs its waiting once.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Reply, Script, Server, https, v4};
 use echkit::clock::Clock;
 use echkit::discover::{DiscoverOptions, FixedAddresses, discover, discover_with};
 use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions};
 use echkit::origin::Origin;
+use echkit_test::dns::{self, Reply, Script, Server, https, v4};
 use tokio::net::TcpListener;
 
 fn options(timeout: Duration) -> ResolverOptions {
@@ -67,7 +65,7 @@ async fn a_server_that_answers_with_edns_is_not_asked_without_even_if_it_loses_q
         resolver.query(&name, RecordType::A).await.unwrap();
     }
     let asked = server.script.asked.lock().unwrap();
-    assert!(asked.iter().all(common::Asked::edns));
+    assert!(asked.iter().all(dns::Asked::edns));
 }
 
 /// HTTPS questions are dropped, others answered.
@@ -143,7 +141,7 @@ async fn questions_that_wait_for_a_connection_say_that_there_is_none() {
             held.push(listener.accept().await.unwrap());
         }
     });
-    let (_, tls) = common::tls(&["dns.test"], b"dot");
+    let (_, tls) = dns::tls(&["dns.test"], b"dot");
     let options = ResolverOptions {
         tls: Some(Arc::new(tls)),
         ..options(Duration::from_millis(500))

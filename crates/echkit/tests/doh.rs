@@ -1,26 +1,23 @@
 //! DNS over HTTPS: one connection, padded queries, and failures that end discovery.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::encrypted::{self, EncryptedServer};
-use common::{Reply, Script, https, numbered, v4};
 use echkit::discover::{DiscoverError, discover};
 use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions, Status};
 use echkit::origin::Origin;
+use echkit_test::dns::{self, Reply, Script, https, numbered, v4};
+use echkit_test::encrypted_dns::{self, EncryptedServer};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::ClientConfig;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -42,96 +39,73 @@ enum Http {
     ResetFirst(h2::Reason),
 }
 
-struct DohServer {
-    address: SocketAddr,
-    connections: Arc<AtomicUsize>,
-    script: Arc<Script>,
-    tls: Arc<ClientConfig>,
-}
-
-impl DohServer {
-    async fn start(script: Arc<Script>, http: Http, alpn: &'static [u8]) -> Self {
-        let (config, tls) = common::tls(&["dns.test"], alpn);
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let connections = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&connections);
-        let shared = Arc::clone(&script);
-        tokio::spawn(async move {
-            loop {
-                let (tcp, _) = listener.accept().await.unwrap();
-                let first = counter.fetch_add(1, Ordering::SeqCst) == 0;
-                let (acceptor, script) = (acceptor.clone(), Arc::clone(&shared));
-                tokio::spawn(async move {
-                    let Ok(tls) = acceptor.accept(tcp).await else {
-                        return;
-                    };
-                    if http == Http::Close {
-                        return;
-                    }
-                    let done = Arc::new(tokio::sync::Notify::new());
-                    let served = Arc::clone(&done);
-                    let service = service_fn(move |request| {
-                        let (script, served) = (Arc::clone(&script), Arc::clone(&served));
-                        async move {
-                            match http {
-                                Http::Reset(reason) => return Err(h2::Error::from(reason)),
-                                Http::ResetFirst(reason) if first => {
-                                    return Err(h2::Error::from(reason));
-                                }
-                                _ => {}
+async fn start(script: Arc<Script>, http: Http, alpn: &'static [u8]) -> EncryptedServer {
+    let (config, tls) = dns::tls(&["dns.test"], alpn);
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&connections);
+    let shared = Arc::clone(&script);
+    tokio::spawn(async move {
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let first = counter.fetch_add(1, Ordering::SeqCst) == 0;
+            let (acceptor, script) = (acceptor.clone(), Arc::clone(&shared));
+            tokio::spawn(async move {
+                let Ok(tls) = acceptor.accept(tcp).await else {
+                    return;
+                };
+                if http == Http::Close {
+                    return;
+                }
+                let done = Arc::new(tokio::sync::Notify::new());
+                let served = Arc::clone(&done);
+                let service = service_fn(move |request| {
+                    let (script, served) = (Arc::clone(&script), Arc::clone(&served));
+                    async move {
+                        match http {
+                            Http::Reset(reason) => return Err(h2::Error::from(reason)),
+                            Http::ResetFirst(reason) if first => {
+                                return Err(h2::Error::from(reason));
                             }
-                            let response = serve(request, &script, http).await;
-                            served.notify_one();
-                            Ok(response)
+                            _ => {}
                         }
-                    });
-                    let connection = http2::Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(tls), service);
-                    tokio::pin!(connection);
-                    tokio::select! {
-                        _ = connection.as_mut() => {}
-                        () = done.notified(), if http == Http::OneEach => {
-                            connection.as_mut().graceful_shutdown();
-                            let _ = connection.await;
-                        }
+                        let response = serve(request, &script, http).await;
+                        served.notify_one();
+                        Ok(response)
                     }
                 });
-            }
-        });
-        Self {
-            address,
-            connections,
-            script,
-            tls: Arc::new(tls),
+                let connection = http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(tls), service);
+                tokio::pin!(connection);
+                tokio::select! {
+                    _ = connection.as_mut() => {}
+                    () = done.notified(), if http == Http::OneEach => {
+                        connection.as_mut().graceful_shutdown();
+                        let _ = connection.await;
+                    }
+                }
+            });
         }
-    }
-
-    async fn ask(&self, kind: RecordType) -> Result<echkit::dns::Answer, QueryError> {
-        self.resolver()
-            .query(&"a.test".parse().unwrap(), kind)
-            .await
+    });
+    EncryptedServer {
+        uri: format!("https://dns.test:{}/dns-query#127.0.0.1", address.port()),
+        address,
+        connections,
+        script,
+        tls: Arc::new(tls),
     }
 }
 
-impl EncryptedServer for DohServer {
-    fn uri(&self) -> String {
-        let port = self.address.port();
-        format!("https://dns.test:{port}/dns-query#127.0.0.1")
-    }
-
-    fn tls(&self) -> &Arc<ClientConfig> {
-        &self.tls
-    }
-
-    fn script(&self) -> &Arc<Script> {
-        &self.script
-    }
-
-    fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
+async fn ask(
+    server: &EncryptedServer,
+    kind: RecordType,
+) -> Result<echkit::dns::Answer, QueryError> {
+    server
+        .resolver()
+        .query(&"a.test".parse().unwrap(), kind)
+        .await
 }
 
 async fn serve(request: Request<Incoming>, script: &Script, http: Http) -> Response<Full<Bytes>> {
@@ -174,8 +148,8 @@ fn zone() -> Arc<Script> {
 
 #[tokio::test]
 async fn queries_are_padded_have_id_zero_and_share_a_connection() {
-    let server = DohServer::start(numbered(50), Http::Good, b"h2").await;
-    encrypted::shares_one_connection(&server, 50).await;
+    let server = start(numbered(50), Http::Good, b"h2").await;
+    encrypted_dns::shares_one_connection(&server, 50).await;
     for asked in server.script.asked.lock().unwrap().iter() {
         assert_eq!(asked.message[..2], [0, 0], "RFC 8484 §4.1");
     }
@@ -183,7 +157,7 @@ async fn queries_are_padded_have_id_zero_and_share_a_connection() {
 
 #[tokio::test]
 async fn a_connection_that_was_closed_is_replaced() {
-    let server = DohServer::start(zone(), Http::OneEach, b"h2").await;
+    let server = start(zone(), Http::OneEach, b"h2").await;
     let resolver = server.resolver();
     for _ in 0..5 {
         resolver.clear_cache();
@@ -193,18 +167,15 @@ async fn a_connection_that_was_closed_is_replaced() {
             .unwrap();
         assert_eq!(answer.rdata, [v4(1)]);
     }
-    assert!(server.connections.load(Ordering::SeqCst) > 1);
+    assert!(server.connections() > 1);
 }
 
 #[tokio::test]
 async fn what_a_cache_has_kept_has_aged() {
-    let server = DohServer::start(zone(), Http::Aged, b"h2").await;
-    let answer = server.ask(RecordType::A).await.unwrap();
-    assert_eq!(
-        answer.ttl,
-        Duration::from_secs(u64::from(common::TTL) - 100)
-    );
-    let none = server.ask(RecordType::AAAA).await.unwrap();
+    let server = start(zone(), Http::Aged, b"h2").await;
+    let answer = ask(&server, RecordType::A).await.unwrap();
+    assert_eq!(answer.ttl, Duration::from_secs(u64::from(dns::TTL) - 100));
+    let none = ask(&server, RecordType::AAAA).await.unwrap();
     assert_eq!((none.status, none.ttl), (Status::NoData, Duration::ZERO));
 }
 
@@ -216,8 +187,8 @@ async fn http_failures_are_no_answers() {
         Http::WrongType,
         Http::Huge,
     ] {
-        let server = DohServer::start(zone(), http, b"h2").await;
-        let error = server.ask(RecordType::A).await.unwrap_err();
+        let server = start(zone(), http, b"h2").await;
+        let error = ask(&server, RecordType::A).await.unwrap_err();
         let expected = match http {
             Http::WrongType => matches!(error, QueryError::Malformed { .. }),
             _ => matches!(error, QueryError::Transport { .. }),
@@ -228,18 +199,18 @@ async fn http_failures_are_no_answers() {
 
 #[tokio::test]
 async fn a_server_that_is_not_trusted_or_lacks_http2_is_not_asked() {
-    let server = DohServer::start(numbered(1), Http::Good, b"h2").await;
-    encrypted::is_not_asked_without_trust(&server).await;
-    let old = DohServer::start(numbered(1), Http::Good, b"http/1.1").await;
-    encrypted::cannot_be_asked(&old.resolver()).await;
+    let server = start(numbered(1), Http::Good, b"h2").await;
+    encrypted_dns::is_not_asked_without_trust(&server).await;
+    let old = start(numbered(1), Http::Good, b"http/1.1").await;
+    encrypted_dns::cannot_be_asked(&old.resolver()).await;
     assert!(old.script.asked.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn discovery_over_https_is_protected() {
-    let server = DohServer::start(numbered(1), Http::Good, b"h2").await;
-    encrypted::protects_discovery(&server).await;
-    let server = DohServer::start(zone(), Http::Good, b"h2").await;
+    let server = start(numbered(1), Http::Good, b"h2").await;
+    encrypted_dns::protects_discovery(&server).await;
+    let server = start(zone(), Http::Good, b"h2").await;
     let origin = Origin::parse("https://a.test").unwrap();
     let found = discover(&server.resolver(), &origin).await;
     assert!(found.protected && found.error.is_none(), "{found:?}");
@@ -259,7 +230,7 @@ async fn over_a_protected_resolver_a_failed_https_lookup_is_the_end() {
             ("a.test", RecordType::A, Reply::Records(vec![v4(1)])),
             ("a.test", RecordType::HTTPS, reply.clone()),
         ]);
-        let server = DohServer::start(script, Http::Good, b"h2").await;
+        let server = start(script, Http::Good, b"h2").await;
         let resolver = server.resolver_with(&server.tls, Duration::from_secs(2));
         let origin = Origin::parse("https://a.test").unwrap();
         let found = discover(&resolver, &origin).await;
@@ -274,7 +245,7 @@ async fn over_a_protected_resolver_a_failed_https_lookup_is_the_end() {
 
 #[tokio::test]
 async fn the_template_of_a_resolver_is_read_or_refused() {
-    let server = DohServer::start(zone(), Http::Good, b"h2").await;
+    let server = start(zone(), Http::Good, b"h2").await;
     let options = ResolverOptions {
         tls: Some(Arc::clone(&server.tls)),
         timeout: Duration::from_secs(20),
@@ -294,13 +265,13 @@ async fn the_template_of_a_resolver_is_read_or_refused() {
 
 #[tokio::test]
 async fn a_server_that_only_closes_is_given_up() {
-    let server = DohServer::start(numbered(1), Http::Close, b"h2").await;
-    encrypted::is_given_up(&server).await;
+    let server = start(numbered(1), Http::Close, b"h2").await;
+    encrypted_dns::is_given_up(&server).await;
 }
 
 #[tokio::test]
 async fn a_stream_that_is_reset_ends_its_question_and_no_other() {
-    let server = DohServer::start(zone(), Http::Reset(h2::Reason::INTERNAL_ERROR), b"h2").await;
+    let server = start(zone(), Http::Reset(h2::Reason::INTERNAL_ERROR), b"h2").await;
     let resolver = server.resolver();
     for _ in 0..3 {
         let name = "a.test".parse().unwrap();
@@ -308,20 +279,20 @@ async fn a_stream_that_is_reset_ends_its_question_and_no_other() {
         assert!(matches!(error, QueryError::Transport { .. }), "{error}");
         assert!(error.to_string().contains("gave up"), "{error}");
     }
-    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]
 async fn a_stream_that_was_refused_is_asked_again_on_another_connection() {
     let refused = Http::ResetFirst(h2::Reason::REFUSED_STREAM);
-    let server = DohServer::start(zone(), refused, b"h2").await;
-    let answer = server.ask(RecordType::A).await.unwrap();
+    let server = start(zone(), refused, b"h2").await;
+    let answer = ask(&server, RecordType::A).await.unwrap();
     assert_eq!(answer.rdata, [v4(1)]);
-    assert_eq!(server.connections.load(Ordering::SeqCst), 2);
+    assert_eq!(server.connections(), 2);
 }
 
 #[tokio::test]
 async fn a_question_without_answer_holds_up_no_other() {
-    let server = DohServer::start(encrypted::one_silent(), Http::Good, b"h2").await;
-    encrypted::silence_holds_up_no_other(&server).await;
+    let server = start(encrypted_dns::one_silent(), Http::Good, b"h2").await;
+    encrypted_dns::silence_holds_up_no_other(&server).await;
 }

@@ -1,23 +1,20 @@
 //! DNS over HTTP/3: a request for each question, and servers that break the protocol or leave.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
-use common::encrypted::{self, EncryptedServer};
-use common::{Script, ask_all, numbered};
 use echkit::dns::{QueryError, RecordType, Resolver, ResolverError, ResolverOptions};
+use echkit_test::dns::{self, Script, ask_all, numbered};
+use echkit_test::encrypted_dns::{self, EncryptedServer};
 use h3::error::Code;
 use h3::server::{RequestResolver, RequestStream};
 use http::{Method, Request, Response};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, VarInt};
-use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 
 /// `H3_NO_ERROR` (RFC 9114 §8.1)
@@ -49,82 +46,61 @@ enum Manners {
     Raw(&'static [u8]),
 }
 
-struct Doh3Server {
-    address: SocketAddr,
-    connections: Arc<AtomicUsize>,
-    /// Told of each connection that has ended.
-    closed: Arc<Semaphore>,
-    script: Arc<Script>,
-    tls: Arc<ClientConfig>,
-}
-
 type Stream = RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
 
-impl Doh3Server {
-    async fn start(script: Arc<Script>, manners: Manners) -> Self {
-        Self::start_with(script, manners, b"h3").await
-    }
-
-    async fn start_with(script: Arc<Script>, manners: Manners, alpn: &[u8]) -> Self {
-        let (config, tls) = common::tls(&["dns.test"], alpn);
-        let config = QuicServerConfig::try_from(config).unwrap();
-        let config = quinn::ServerConfig::with_crypto(Arc::new(config));
-        let endpoint = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let address = endpoint.local_addr().unwrap();
-        let connections = Arc::new(AtomicUsize::new(0));
-        let (counter, shared) = (Arc::clone(&connections), Arc::clone(&script));
-        let closed = Arc::new(Semaphore::new(0));
-        let closing = Arc::clone(&closed);
-        tokio::spawn(async move {
-            while let Some(incoming) = endpoint.accept().await {
-                let (counter, script) = (Arc::clone(&counter), Arc::clone(&shared));
-                let closing = Arc::clone(&closing);
-                tokio::spawn(async move {
-                    // A client that does not trust us leaves here.
-                    if let Ok(connection) = incoming.await {
-                        let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
-                        match manners {
-                            Manners::Raw(octets) => serve_raw(connection, octets).await,
-                            _ => serve(connection, &script, manners, number).await,
-                        }
-                        closing.add_permits(1);
-                    }
-                });
-            }
-        });
-        Self {
-            address,
-            connections,
-            closed,
-            script,
-            tls: Arc::new(tls),
-        }
-    }
-
-    async fn error(&self) -> QueryError {
-        let name = "1.test".parse().unwrap();
-        let asked = self.resolver().query(&name, RecordType::A).await;
-        asked.unwrap_err()
-    }
+async fn start(script: Arc<Script>, manners: Manners) -> EncryptedServer {
+    start_with(script, manners, b"h3").await.0
 }
 
-impl EncryptedServer for Doh3Server {
-    fn uri(&self) -> String {
-        let port = self.address.port();
-        format!("h3://dns.test:{port}/dns-query{{?dns}}#127.0.0.1")
-    }
+/// The server, and what is told of each connection that has ended.
+async fn start_with(
+    script: Arc<Script>,
+    manners: Manners,
+    alpn: &[u8],
+) -> (EncryptedServer, Arc<Semaphore>) {
+    let (config, tls) = dns::tls(&["dns.test"], alpn);
+    let config = QuicServerConfig::try_from(config).unwrap();
+    let config = quinn::ServerConfig::with_crypto(Arc::new(config));
+    let endpoint = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = endpoint.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (counter, shared) = (Arc::clone(&connections), Arc::clone(&script));
+    let closed = Arc::new(Semaphore::new(0));
+    let closing = Arc::clone(&closed);
+    tokio::spawn(async move {
+        while let Some(incoming) = endpoint.accept().await {
+            let (counter, script) = (Arc::clone(&counter), Arc::clone(&shared));
+            let closing = Arc::clone(&closing);
+            tokio::spawn(async move {
+                // A client that does not trust us leaves here.
+                if let Ok(connection) = incoming.await {
+                    let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
+                    match manners {
+                        Manners::Raw(octets) => serve_raw(connection, octets).await,
+                        _ => serve(connection, &script, manners, number).await,
+                    }
+                    closing.add_permits(1);
+                }
+            });
+        }
+    });
+    let server = EncryptedServer {
+        uri: format!(
+            "h3://dns.test:{}/dns-query{{?dns}}#127.0.0.1",
+            address.port()
+        ),
+        address,
+        connections,
+        script,
+        tls: Arc::new(tls),
+    };
+    (server, closed)
+}
 
-    fn tls(&self) -> &Arc<ClientConfig> {
-        &self.tls
-    }
-
-    fn script(&self) -> &Arc<Script> {
-        &self.script
-    }
-
-    fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
+async fn error_of(server: &EncryptedServer) -> QueryError {
+    let name = "1.test".parse().unwrap();
+    let asked = server.resolver().query(&name, RecordType::A).await;
+    asked.unwrap_err()
 }
 
 async fn serve(connection: Connection, script: &Script, manners: Manners, number: usize) {
@@ -230,8 +206,8 @@ async fn serve_raw(connection: Connection, octets: &[u8]) {
 
 #[tokio::test]
 async fn each_question_has_a_request_of_one_connection() {
-    let server = Doh3Server::start(numbered(50), Manners::LastFirst(50)).await;
-    encrypted::shares_one_connection(&server, 50).await;
+    let server = start(numbered(50), Manners::LastFirst(50)).await;
+    encrypted_dns::shares_one_connection(&server, 50).await;
     for asked in server.script.asked.lock().unwrap().iter() {
         assert_eq!(asked.message[..2], [0, 0], "RFC 8484 §4.1");
     }
@@ -239,7 +215,7 @@ async fn each_question_has_a_request_of_one_connection() {
 
 #[tokio::test]
 async fn a_closed_http3_connection_is_replaced() {
-    let server = Doh3Server::start(numbered(1), Manners::Close(1)).await;
+    let server = start(numbered(1), Manners::Close(1)).await;
     let resolver = server.resolver();
     for _ in 0..3 {
         ask_all(&resolver, 1).await;
@@ -250,23 +226,23 @@ async fn a_closed_http3_connection_is_replaced() {
 
 #[tokio::test]
 async fn a_resolver_that_goes_closes_its_connection() {
-    let server = Doh3Server::start(numbered(1), Manners::Good).await;
+    let (server, closed) = start_with(numbered(1), Manners::Good, b"h3").await;
     let resolver = server.resolver();
     ask_all(&resolver, 1).await;
-    assert_eq!(server.closed.available_permits(), 0);
+    assert_eq!(closed.available_permits(), 0);
     drop(resolver);
-    let _closed = server.closed.acquire().await.unwrap();
+    let _closed = closed.acquire().await.unwrap();
 }
 
 #[tokio::test]
 async fn an_http3_server_that_only_closes_is_given_up() {
-    let server = Doh3Server::start(numbered(1), Manners::Close(0)).await;
-    encrypted::is_given_up(&server).await;
+    let server = start(numbered(1), Manners::Close(0)).await;
+    encrypted_dns::is_given_up(&server).await;
 }
 
 #[tokio::test]
 async fn after_a_farewell_another_connection_is_asked() {
-    let server = Doh3Server::start(numbered(1), Manners::Farewell).await;
+    let server = start(numbered(1), Manners::Farewell).await;
     let resolver = server.resolver();
     for _ in 0..20 {
         ask_all(&resolver, 1).await;
@@ -277,7 +253,7 @@ async fn after_a_farewell_another_connection_is_asked() {
 
 #[tokio::test]
 async fn a_rejected_request_is_asked_again_elsewhere() {
-    let server = Doh3Server::start(numbered(1), Manners::RejectFirst).await;
+    let server = start(numbered(1), Manners::RejectFirst).await;
     ask_all(&server.resolver(), 1).await;
     assert_eq!(server.connections(), 2);
 }
@@ -291,8 +267,8 @@ async fn what_is_no_answer_over_http3_is_told() {
         (Manners::Status(404), "HTTP 404"),
         (Manners::Reset, "H3_INTERNAL_ERROR"),
     ] {
-        let server = Doh3Server::start(numbered(1), manners).await;
-        let error = server.error().await;
+        let server = start(numbered(1), manners).await;
+        let error = error_of(&server).await;
         let expected = match manners {
             Manners::Huge | Manners::WrongType => matches!(error, QueryError::Malformed { .. }),
             _ => matches!(error, QueryError::Transport { .. }),
@@ -350,8 +326,8 @@ async fn fields_that_cannot_be_are_no_answer() {
             "HTTP 103",
         ),
     ] {
-        let server = Doh3Server::start(numbered(1), Manners::Raw(octets.leak())).await;
-        let error = told(&server.error().await);
+        let server = start(numbered(1), Manners::Raw(octets.leak())).await;
+        let error = told(&error_of(&server).await);
         assert!(error.contains(says), "{says}: {error}");
         assert_eq!(server.connections(), 1, "{says}");
     }
@@ -366,39 +342,39 @@ async fn a_server_that_breaks_http3_is_given_up() {
         (frame(HEADERS, &[0, 0, 0x80]), "QPACK_DECOMPRESSION_FAILED"),
         (cut, "H3_FRAME_ERROR"),
     ] {
-        let server = Doh3Server::start(numbered(1), Manners::Raw(octets.leak())).await;
-        let error = server.error().await;
+        let server = start(numbered(1), Manners::Raw(octets.leak())).await;
+        let error = error_of(&server).await;
         assert!(matches!(error, QueryError::Transport { .. }), "{error}");
         assert!(told(&error).contains(says), "{says}: {}", told(&error));
         assert_eq!(server.connections(), 3, "{says}");
     }
-    let server = Doh3Server::start(numbered(1), Manners::Nothing).await;
-    let error = server.error().await;
+    let server = start(numbered(1), Manners::Nothing).await;
+    let error = error_of(&server).await;
     assert!(matches!(error, QueryError::Transport { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn what_a_cache_has_kept_has_aged_over_http3() {
-    let server = Doh3Server::start(numbered(1), Manners::Aged).await;
+    let server = start(numbered(1), Manners::Aged).await;
     let name = "1.test".parse().unwrap();
     let resolver = server.resolver();
     let answer = resolver.query(&name, RecordType::A).await.unwrap();
-    let left = u64::from(common::TTL) - 100;
+    let left = u64::from(dns::TTL) - 100;
     assert_eq!(answer.ttl, Duration::from_secs(left));
 }
 
 #[tokio::test]
 async fn a_request_without_answer_holds_up_no_other() {
-    let server = Doh3Server::start(encrypted::one_silent(), Manners::Good).await;
-    encrypted::silence_holds_up_no_other(&server).await;
+    let server = start(encrypted_dns::one_silent(), Manners::Good).await;
+    encrypted_dns::silence_holds_up_no_other(&server).await;
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_trusted_or_lacks_http3_is_not_asked() {
-    let server = Doh3Server::start(numbered(1), Manners::Good).await;
-    encrypted::is_not_asked_without_trust(&server).await;
-    let doq = Doh3Server::start_with(numbered(1), Manners::Good, b"doq").await;
-    encrypted::cannot_be_asked(&doq.resolver()).await;
+    let server = start(numbered(1), Manners::Good).await;
+    encrypted_dns::is_not_asked_without_trust(&server).await;
+    let (doq, _) = start_with(numbered(1), Manners::Good, b"doq").await;
+    encrypted_dns::cannot_be_asked(&doq.resolver()).await;
     assert!(doq.script.asked.lock().unwrap().is_empty());
 }
 
@@ -408,7 +384,7 @@ fn its_uri_needs_tls_and_addresses_that_are_some() {
     assert!(Resolver::is_encrypted_uri(uri));
     let error = Resolver::from_uri(uri, &ResolverOptions::default()).unwrap_err();
     assert_eq!(error, ResolverError::NoTls(uri.to_owned()));
-    let (_, tls) = common::tls(&["dns.test"], b"h3");
+    let (_, tls) = dns::tls(&["dns.test"], b"h3");
     let options = ResolverOptions {
         tls: Some(Arc::new(tls)),
         ..ResolverOptions::default()
@@ -420,6 +396,6 @@ fn its_uri_needs_tls_and_addresses_that_are_some() {
 
 #[tokio::test]
 async fn over_http3_discovery_is_protected() {
-    let server = Doh3Server::start(numbered(1), Manners::Good).await;
-    encrypted::protects_discovery(&server).await;
+    let server = start(numbered(1), Manners::Good).await;
+    encrypted_dns::protects_discovery(&server).await;
 }

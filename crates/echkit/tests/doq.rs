@@ -1,18 +1,15 @@
 //! DNS over QUIC: a stream for each question, and servers that break the protocol or leave.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::encrypted::{self, EncryptedServer};
-use common::{Script, ask_all, numbered};
 use echkit::dns::{QueryError, RecordType};
+use echkit_test::dns::{self, Script, ask_all, numbered};
+use echkit_test::encrypted_dns::{self, EncryptedServer};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, SendStream, VarInt};
-use rustls::ClientConfig;
 
 /// How the server treats its connections.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,58 +31,32 @@ enum Manners {
     Huge,
 }
 
-struct DoqServer {
-    address: SocketAddr,
-    connections: Arc<AtomicUsize>,
-    script: Arc<Script>,
-    tls: Arc<ClientConfig>,
-}
-
-impl DoqServer {
-    async fn start(script: Arc<Script>, manners: Manners) -> Self {
-        let (config, tls) = common::tls(&["dns.test"], b"doq");
-        let config = QuicServerConfig::try_from(config).unwrap();
-        let config = quinn::ServerConfig::with_crypto(Arc::new(config));
-        let endpoint = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let address = endpoint.local_addr().unwrap();
-        let connections = Arc::new(AtomicUsize::new(0));
-        let (counter, shared) = (Arc::clone(&connections), Arc::clone(&script));
-        tokio::spawn(async move {
-            while let Some(incoming) = endpoint.accept().await {
-                let (counter, script) = (Arc::clone(&counter), Arc::clone(&shared));
-                tokio::spawn(async move {
-                    // A client that does not trust us leaves here.
-                    if let Ok(connection) = incoming.await {
-                        counter.fetch_add(1, Ordering::SeqCst);
-                        serve(connection, &script, manners).await;
-                    }
-                });
-            }
-        });
-        Self {
-            address,
-            connections,
-            script,
-            tls: Arc::new(tls),
+async fn start(script: Arc<Script>, manners: Manners) -> EncryptedServer {
+    let (config, tls) = dns::tls(&["dns.test"], b"doq");
+    let config = QuicServerConfig::try_from(config).unwrap();
+    let config = quinn::ServerConfig::with_crypto(Arc::new(config));
+    let endpoint = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = endpoint.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (counter, shared) = (Arc::clone(&connections), Arc::clone(&script));
+    tokio::spawn(async move {
+        while let Some(incoming) = endpoint.accept().await {
+            let (counter, script) = (Arc::clone(&counter), Arc::clone(&shared));
+            tokio::spawn(async move {
+                // A client that does not trust us leaves here.
+                if let Ok(connection) = incoming.await {
+                    counter.fetch_add(1, Ordering::SeqCst);
+                    serve(connection, &script, manners).await;
+                }
+            });
         }
-    }
-}
-
-impl EncryptedServer for DoqServer {
-    fn uri(&self) -> String {
-        format!("quic://dns.test:{}#127.0.0.1", self.address.port())
-    }
-
-    fn tls(&self) -> &Arc<ClientConfig> {
-        &self.tls
-    }
-
-    fn script(&self) -> &Arc<Script> {
-        &self.script
-    }
-
-    fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
+    });
+    EncryptedServer {
+        uri: format!("quic://dns.test:{}#127.0.0.1", address.port()),
+        address,
+        connections,
+        script,
+        tls: Arc::new(tls),
     }
 }
 
@@ -146,8 +117,8 @@ async fn serve(connection: Connection, script: &Script, manners: Manners) {
 
 #[tokio::test]
 async fn each_question_has_a_stream_of_one_connection() {
-    let server = DoqServer::start(numbered(50), Manners::LastFirst(50)).await;
-    encrypted::shares_one_connection(&server, 50).await;
+    let server = start(numbered(50), Manners::LastFirst(50)).await;
+    encrypted_dns::shares_one_connection(&server, 50).await;
     for asked in server.script.asked.lock().unwrap().iter() {
         assert_eq!(asked.message[..2], [0, 0], "RFC 9250 §4.2.1");
     }
@@ -155,7 +126,7 @@ async fn each_question_has_a_stream_of_one_connection() {
 
 #[tokio::test]
 async fn a_connection_that_was_closed_is_replaced() {
-    let server = DoqServer::start(numbered(10), Manners::Close(1)).await;
+    let server = start(numbered(10), Manners::Close(1)).await;
     let resolver = server.resolver();
     ask_all(&resolver, 3).await;
     resolver.clear_cache();
@@ -165,8 +136,8 @@ async fn a_connection_that_was_closed_is_replaced() {
 
 #[tokio::test]
 async fn a_server_that_only_closes_is_given_up() {
-    let server = DoqServer::start(numbered(1), Manners::Close(0)).await;
-    encrypted::is_given_up(&server).await;
+    let server = start(numbered(1), Manners::Close(0)).await;
+    encrypted_dns::is_given_up(&server).await;
 }
 
 #[tokio::test]
@@ -178,7 +149,7 @@ async fn what_breaks_the_protocol_is_no_answer() {
         Manners::Huge,
         Manners::Reset,
     ] {
-        let server = DoqServer::start(numbered(1), manners).await;
+        let server = start(numbered(1), manners).await;
         let name = "1.test".parse().unwrap();
         let error = server
             .resolver()
@@ -196,18 +167,18 @@ async fn what_breaks_the_protocol_is_no_answer() {
 
 #[tokio::test]
 async fn a_question_without_answer_holds_up_no_other() {
-    let server = DoqServer::start(encrypted::one_silent(), Manners::Good).await;
-    encrypted::silence_holds_up_no_other(&server).await;
+    let server = start(encrypted_dns::one_silent(), Manners::Good).await;
+    encrypted_dns::silence_holds_up_no_other(&server).await;
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_trusted_is_not_asked() {
-    let server = DoqServer::start(numbered(1), Manners::Good).await;
-    encrypted::is_not_asked_without_trust(&server).await;
+    let server = start(numbered(1), Manners::Good).await;
+    encrypted_dns::is_not_asked_without_trust(&server).await;
 }
 
 #[tokio::test]
 async fn over_quic_discovery_is_protected() {
-    let server = DoqServer::start(numbered(1), Manners::Good).await;
-    encrypted::protects_discovery(&server).await;
+    let server = start(numbered(1), Manners::Good).await;
+    encrypted_dns::protects_discovery(&server).await;
 }

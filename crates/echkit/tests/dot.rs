@@ -1,19 +1,16 @@
 //! DNS over TLS: one connection, answers in any order, padded queries, and servers that close.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::encrypted::{self, EncryptedServer};
-use common::{Reply, Script, ask_all, https, numbered, v4};
 use echkit::discover::{DiscoverError, DiscoverOptions, Warning, discover, discover_with};
 use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions, Status};
 use echkit::origin::Origin;
-use rustls::ClientConfig;
+use echkit_test::dns::{self, Reply, Script, ask_all, https, numbered, v4};
+use echkit_test::encrypted_dns::{self, EncryptedServer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -31,64 +28,38 @@ enum Manners {
     Noisy,
 }
 
-struct DotServer {
-    address: SocketAddr,
-    connections: Arc<AtomicUsize>,
-    script: Arc<Script>,
-    tls: Arc<ClientConfig>,
-}
-
-impl DotServer {
-    async fn start(script: Arc<Script>, manners: Manners) -> Self {
-        let (config, tls) = common::tls(&["dns.test", "127.0.0.1"], b"dot");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let connections = Arc::new(AtomicUsize::new(0));
-        let (counter, shared) = (Arc::clone(&connections), Arc::clone(&script));
-        tokio::spawn(async move {
-            loop {
-                let (tcp, _) = listener.accept().await.unwrap();
-                counter.fetch_add(1, Ordering::SeqCst);
-                let (acceptor, script) = (acceptor.clone(), Arc::clone(&shared));
-                tokio::spawn(async move {
-                    // A client that does not trust us leaves here.
-                    let Ok(mut stream) = acceptor.accept(tcp).await else {
-                        return;
-                    };
-                    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"dot"[..]));
-                    // As do all in the end.
-                    let _ = serve(&mut stream, &script, manners).await;
-                    let _ = stream.shutdown().await;
-                    // What is left unread would reset the connection, and with it the last answer.
-                    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-                });
-            }
-        });
-        Self {
-            address,
-            connections,
-            script,
-            tls: Arc::new(tls),
+async fn start(script: Arc<Script>, manners: Manners) -> EncryptedServer {
+    let (config, tls) = dns::tls(&["dns.test", "127.0.0.1"], b"dot");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (counter, shared) = (Arc::clone(&connections), Arc::clone(&script));
+    tokio::spawn(async move {
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            counter.fetch_add(1, Ordering::SeqCst);
+            let (acceptor, script) = (acceptor.clone(), Arc::clone(&shared));
+            tokio::spawn(async move {
+                // A client that does not trust us leaves here.
+                let Ok(mut stream) = acceptor.accept(tcp).await else {
+                    return;
+                };
+                assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"dot"[..]));
+                // As do all in the end.
+                let _ = serve(&mut stream, &script, manners).await;
+                let _ = stream.shutdown().await;
+                // What is left unread would reset the connection, and with it the last answer.
+                let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            });
         }
-    }
-}
-
-impl EncryptedServer for DotServer {
-    fn uri(&self) -> String {
-        format!("tls://dns.test:{}#127.0.0.1", self.address.port())
-    }
-
-    fn tls(&self) -> &Arc<ClientConfig> {
-        &self.tls
-    }
-
-    fn script(&self) -> &Arc<Script> {
-        &self.script
-    }
-
-    fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
+    });
+    EncryptedServer {
+        uri: format!("tls://dns.test:{}#127.0.0.1", address.port()),
+        address,
+        connections,
+        script,
+        tls: Arc::new(tls),
     }
 }
 
@@ -133,8 +104,8 @@ async fn send(stream: &mut Stream, message: &[u8]) -> std::io::Result<()> {
 
 #[tokio::test]
 async fn questions_share_a_connection_and_answers_come_in_any_order() {
-    let server = DotServer::start(numbered(100), Manners::LastFirst(100)).await;
-    encrypted::shares_one_connection(&server, 100).await;
+    let server = start(numbered(100), Manners::LastFirst(100)).await;
+    encrypted_dns::shares_one_connection(&server, 100).await;
     let asked = server.script.asked.lock().unwrap();
     let ids: HashSet<&[u8]> = asked.iter().map(|asked| &asked.message[..2]).collect();
     assert_eq!(ids.len(), 100);
@@ -142,7 +113,7 @@ async fn questions_share_a_connection_and_answers_come_in_any_order() {
 
 #[tokio::test]
 async fn a_connection_that_was_closed_is_replaced() {
-    let server = DotServer::start(numbered(20), Manners::Close(1)).await;
+    let server = start(numbered(20), Manners::Close(1)).await;
     let resolver = server.resolver();
     // One after another, then all at once.
     for number in 1..=3 {
@@ -157,21 +128,21 @@ async fn a_connection_that_was_closed_is_replaced() {
 
 #[tokio::test]
 async fn a_server_that_only_closes_is_given_up() {
-    let server = DotServer::start(numbered(1), Manners::Close(0)).await;
-    encrypted::is_given_up(&server).await;
+    let server = start(numbered(1), Manners::Close(0)).await;
+    encrypted_dns::is_given_up(&server).await;
 }
 
 #[tokio::test]
 async fn what_nobody_asked_for_is_passed_over() {
-    let server = DotServer::start(numbered(20), Manners::Noisy).await;
+    let server = start(numbered(20), Manners::Noisy).await;
     ask_all(&server.resolver(), 20).await;
     assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]
 async fn a_question_without_answer_holds_up_no_other() {
-    let server = DotServer::start(encrypted::one_silent(), Manners::Good).await;
-    encrypted::silence_holds_up_no_other(&server).await;
+    let server = start(encrypted_dns::one_silent(), Manners::Good).await;
+    encrypted_dns::silence_holds_up_no_other(&server).await;
 }
 
 #[tokio::test]
@@ -181,7 +152,7 @@ async fn refusals_and_broken_answers_are_told_apart() {
         ("cut.test", RecordType::A, Reply::CutShort),
         ("truncated.test", RecordType::A, Reply::AlwaysTruncated),
     ]);
-    let server = DotServer::start(script, Manners::Good).await;
+    let server = start(script, Manners::Good).await;
     let resolver = server.resolver();
     let ask = async |name: &str| resolver.query(&name.parse().unwrap(), RecordType::A).await;
     let error = ask("servfail.test").await.unwrap_err();
@@ -200,20 +171,20 @@ async fn refusals_and_broken_answers_are_told_apart() {
 
 #[tokio::test]
 async fn a_server_that_is_not_trusted_is_not_asked() {
-    let server = DotServer::start(numbered(1), Manners::Good).await;
-    encrypted::is_not_asked_without_trust(&server).await;
+    let server = start(numbered(1), Manners::Good).await;
+    encrypted_dns::is_not_asked_without_trust(&server).await;
     let options = ResolverOptions {
         tls: Some(Arc::clone(&server.tls)),
         ..ResolverOptions::default()
     };
-    let uri = server.uri().replace("dns.test", "else.test");
-    encrypted::cannot_be_asked(&Resolver::from_uri(&uri, &options).unwrap()).await;
+    let uri = server.uri.replace("dns.test", "else.test");
+    encrypted_dns::cannot_be_asked(&Resolver::from_uri(&uri, &options).unwrap()).await;
     assert!(server.script.asked.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn an_address_is_a_name_too() {
-    let server = DotServer::start(numbered(1), Manners::Good).await;
+    let server = start(numbered(1), Manners::Good).await;
     let options = ResolverOptions {
         tls: Some(Arc::clone(&server.tls)),
         ..ResolverOptions::default()
@@ -235,7 +206,7 @@ async fn over_tls_discovery_is_protected_and_a_failed_https_lookup_is_the_end() 
         ("b.test", RecordType::A, Reply::Records(vec![v4(1)])),
         ("b.test", RecordType::HTTPS, Reply::Rcode(2)),
     ]);
-    let server = DotServer::start(script, Manners::Good).await;
+    let server = start(script, Manners::Good).await;
     let resolver = server.resolver();
     let found = discover(&resolver, &Origin::parse("https://a.test").unwrap()).await;
     assert!(found.protected && found.error.is_none(), "{found:?}");
@@ -256,7 +227,7 @@ async fn without_ech_a_failed_https_lookup_matters_for_http_urls_alone() {
         ("notimp.test", RecordType::A, Reply::Records(vec![v4(1)])),
         ("notimp.test", RecordType::HTTPS, Reply::Rcode(4)),
     ]);
-    let server = DotServer::start(script, Manners::Good).await;
+    let server = start(script, Manners::Good).await;
     let resolver = server.resolver();
     let find = async |url: &str, ech| {
         let options = DiscoverOptions {
@@ -282,7 +253,7 @@ async fn without_ech_a_failed_https_lookup_matters_for_http_urls_alone() {
 
 #[tokio::test]
 async fn uris_are_read_strictly() {
-    let (_, tls) = common::tls(&["dns.test"], b"dot");
+    let (_, tls) = dns::tls(&["dns.test"], b"dot");
     let options = ResolverOptions {
         tls: Some(Arc::new(tls)),
         ..ResolverOptions::default()

@@ -1,13 +1,9 @@
 //! What a connection costs in HPKE set-ups, counted in this process: alone in its binary.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-mod lab;
-
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering::Relaxed;
 
-use common::{Reply, Script, Server, https};
 use echkit::dns::{RecordType, Resolver, ResolverOptions};
 use echkit::report::{EchSource, EchStatus};
 use echkit::server::EchKeys;
@@ -15,7 +11,8 @@ use echkit::{Client, EchMode};
 use echkit_proto::config::EchConfigList;
 use echkit_proto::hpke::{Kem, count};
 use echkit_proto::key::{EchKey, KeyParams};
-use lab::{HIDDEN, PUBLIC, Pki, Relay, serve_ech};
+use echkit_test::dns::{Reply, Script, Server, https};
+use echkit_test::lab::{HIDDEN, PUBLIC, Pki, Relay, serve_ech};
 
 fn key_of(kem: Kem) -> EchKey {
     let params = KeyParams {

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod server_common;
-
 use echkit::server::HandshakeError;
 use echkit_proto::accept::is_hello_retry_request;
+use echkit_test::in_memory::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use server_common::*;
 
 fn count() -> u64 {
     let text = std::env::var("ECHKIT_MUTATIONS");

@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod server_common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use echkit::server::{AcceptError, Acceptor, EchKeys, EchOutcome, HandshakeError, SetupError};
+use echkit_test::in_memory::edit::{first_flight, with_ech_body};
+use echkit_test::in_memory::*;
+use echkit_test::sealed::{SUITE, SecretLog, alert_of};
 use rustls::client::EchStatus;
-use server_common::edit::{first_flight, with_ech_body};
-use server_common::sealed::{SUITE, SecretLog, alert_of};
-use server_common::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod server_common;
-
 use std::cell::RefCell;
 use std::io::Read;
 use std::sync::Arc;
@@ -12,6 +10,7 @@ use std::sync::Arc;
 use echkit::server::{EchOutcome, EchServer};
 use echkit_proto::hello::handshake_len;
 use echkit_proto::tls_record::{APPLICATION_DATA, HANDSHAKE, whole_records};
+use echkit_test::in_memory::*;
 use rustls::client::EchStatus;
 use rustls::crypto::cipher::{
     AeadKey, Iv, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundOpaqueMessage,
@@ -25,7 +24,6 @@ use rustls::{
     CipherSuiteCommon, ConnectionTrafficSecrets, ContentType, Error, HandshakeKind,
     ServerConnection, SupportedCipherSuite, Tls13CipherSuite,
 };
-use server_common::*;
 
 /// What rustls asks of its provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -391,8 +389,12 @@ impl ResolvesServerCert for Nesting {
 fn a_handshake_nested_in_a_resolver_keeps_to_itself() {
     let (pki, key) = (Pki::new(), ech_key(7));
     let provider = echkit::server::provider();
-    let certified =
-        CertifiedKey::from_der(vec![pki.cert.clone()], pki.key.clone_key(), &provider).unwrap();
+    let certified = CertifiedKey::from_der(
+        vec![pki.site.cert.clone()],
+        pki.site.key.clone_key(),
+        &provider,
+    )
+    .unwrap();
     let inside = server(pki.server(), vec![key.clone()]);
     let shared = Arc::new((pki, key));
     let (pki, key) = &*shared;

@@ -1,8 +1,6 @@
 //! The listener: clients that stall, bounds, and handlers that know what became of ECH.
 #![allow(clippy::unwrap_used)]
 
-mod lab;
-
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +15,7 @@ use echkit::server::{
 };
 use echkit::{Client, EchMode};
 use echkit_proto::config::EchConfigList;
-use lab::{HIDDEN, PUBLIC, Pki, ech_key, list};
+use echkit_test::lab::{self, HIDDEN, PUBLIC, Pki, ech_key, list};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -4,9 +4,5 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "../server_common/mod.rs"]
-mod common;
-#[path = "../lab/mod.rs"]
-mod lab;
 mod retry_configs;
 mod server_hello;

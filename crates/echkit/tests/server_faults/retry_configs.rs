@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use super::common::sealed::{SUITE, SecretLog, alert_of};
-use super::common::{alert_in, connect, ech_key, grease, retrying_client};
-use super::lab::{self, HIDDEN, PUBLIC, Relay};
 use echkit::report::EchStatus;
 use echkit::server::{AcceptError, Acceptor, EchKeys, EchServer, HandshakeError, provider};
 use echkit::{Client, EchMode, Error, ErrorKind};
+use echkit_test::in_memory::{self, alert_in, connect, ech_key, grease, retrying_client};
+use echkit_test::lab::{self, HIDDEN, PUBLIC, Relay};
+use echkit_test::sealed::{SUITE, SecretLog, alert_of};
 
 /// A server whose answer to rejected offers is `extension`, type and length included.
 fn server(config: rustls::ServerConfig, extension: Vec<u8>) -> EchServer {
@@ -29,9 +29,9 @@ fn extension(body: &[u8]) -> Vec<u8> {
 /// too long, and in a record that would be.
 #[test]
 fn retry_configs_that_do_not_fit_are_internal_error() {
-    let pki = super::common::Pki::new();
+    let pki = in_memory::Pki::new();
     for len in [0xffff, 0xfff0, 0x4000] {
-        for provider in [provider(), super::common::retrying_server()] {
+        for provider in [provider(), in_memory::retrying_server()] {
             let config = pki.server_with(provider);
             let server = server(config, extension(&vec![0; len]));
             let mut client = connect(pki.client_with(grease(), retrying_client()), PUBLIC);

@@ -17,8 +17,8 @@ use echkit::server::{AcceptError, Acceptor, EchKeys, EchServer, HandshakeError};
 use echkit_proto::key::EchKey;
 use echkit_tls::server::doctored;
 
-use super::common::sealed::{SUITE, SecretLog, alert_of, one_suite};
-use super::common::*;
+use echkit_test::in_memory::*;
+use echkit_test::sealed::{SUITE, SecretLog, alert_of, one_suite};
 
 /// The layer's hash, with messages changed on the way from rustls.
 struct Deviant {

@@ -6,8 +6,8 @@ use echkit::server::{EchOutcome, RejectReason};
 use rustls::HandshakeKind;
 use rustls::client::EchStatus;
 
-use crate::server_common::disguise::disguised;
-use crate::server_common::*;
+use echkit_test::in_memory::disguise::disguised;
+use echkit_test::in_memory::*;
 
 #[test]
 fn accepts_an_offer() {
@@ -185,7 +185,7 @@ fn client_certificates_work_inside() {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![pki.cert.clone()], pki.key.clone_key())
+        .with_single_cert(vec![pki.site.cert.clone()], pki.site.key.clone_key())
         .unwrap();
     let server = server(config, vec![key.clone()]);
     let client = rustls::ClientConfig::builder_with_provider(Arc::new(
@@ -194,11 +194,11 @@ fn client_certificates_work_inside() {
     .with_ech(offer(&key).unwrap())
     .unwrap()
     .with_root_certificates(pki.roots())
-    .with_client_auth_cert(vec![pki.cert.clone()], pki.key.clone_key())
+    .with_client_auth_cert(vec![pki.site.cert.clone()], pki.site.key.clone_key())
     .unwrap();
     let joined = join(&server, connect(client, SECRET), 9999).unwrap();
     assert_eq!(joined.client.ech_status(), EchStatus::Accepted);
-    assert_eq!(joined.server.peer_certificates().unwrap()[0], pki.cert);
+    assert_eq!(joined.server.peer_certificates().unwrap()[0], pki.site.cert);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use echkit_proto::hello::HelloReader;
 use echkit_proto::tls_record::wrap_handshake;
 use rustls::client::EchStatus;
 
-use crate::server_common::*;
+use echkit_test::in_memory::*;
 
 #[test]
 fn a_backend_confirms_what_a_front_forwards() {

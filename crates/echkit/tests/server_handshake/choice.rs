@@ -6,7 +6,7 @@ use echkit::server::{EchKeys, EchOutcome, EchServer, Handshake, HandshakeError, 
 use rustls::client::EchStatus;
 use rustls::{ClientConnection, ProtocolVersion};
 
-use crate::server_common::{
+use echkit_test::in_memory::{
     PUBLIC, Pki, SECRET, connect, ech_key, grease, offer, retrying_client, retrying_server, server,
 };
 

@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "../server_common/mod.rs"]
-mod server_common;
-
 mod accept;
 mod backend;
 mod choice;

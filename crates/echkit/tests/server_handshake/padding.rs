@@ -3,19 +3,17 @@
 use echkit_proto::key::EchKey;
 use echkit_proto::tls_record::APPLICATION_DATA;
 use rustls::client::{EchMode, EchStatus};
-use rustls::pki_types::PrivateKeyDer;
 
-use crate::server_common::*;
+use echkit_test::in_memory::*;
 
 /// A certificate that is good for `extra` more names: some 30 bytes each.
 fn pki(extra: usize) -> Pki {
-    let names = (0..extra).map(|i| format!("one-more-site-{i}.example"));
-    let names = [SECRET, PUBLIC].map(str::to_owned).into_iter().chain(names);
-    let made = rcgen::generate_simple_self_signed(names.collect::<Vec<_>>()).unwrap();
-    Pki {
-        cert: made.cert.der().clone(),
-        key: PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into()),
-    }
+    let more: Vec<_> = (0..extra)
+        .map(|i| format!("one-more-site-{i}.example"))
+        .collect();
+    let names = [SECRET, PUBLIC].into_iter();
+    let names: Vec<_> = names.chain(more.iter().map(String::as_str)).collect();
+    Pki::of(&names)
 }
 
 /// The lengths of the encrypted records that the server sends before it hears from the client

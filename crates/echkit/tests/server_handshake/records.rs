@@ -10,7 +10,7 @@ use rustls::client::{EchMode, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{AlertDescription, DigitallySignedStruct, SignatureScheme};
 
-use crate::server_common::*;
+use echkit_test::in_memory::*;
 
 /// The lengths of records, headers included.
 fn lengths(records: &[u8]) -> Vec<usize> {

@@ -12,9 +12,11 @@ use rustls::server::{ClientHello, ResolvesServerCert, ResolvesServerCertUsingSni
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{AlertDescription, ServerConfig, SignatureAlgorithm, SignatureScheme};
 
-use crate::server_common::disguise::disguised;
-use crate::server_common::edit::{ech_extension_at, first_flight, rename_config_id, with_ech_body};
-use crate::server_common::*;
+use echkit_test::in_memory::disguise::disguised;
+use echkit_test::in_memory::edit::{
+    ech_extension_at, first_flight, rename_config_id, with_ech_body,
+};
+use echkit_test::in_memory::*;
 
 /// A front-layer failure, its alert on the wire included.
 fn refused(server: &EchServer, bytes: &[u8]) -> (HandshakeError, u8) {
@@ -92,8 +94,10 @@ fn public_name_only_turns_other_names_away() {
 
 /// A configuration of stock rustls that has a certificate for some names and for no other.
 fn serving(pki: &Pki, provider: Arc<CryptoProvider>, names: &[&str]) -> ServerConfig {
-    let key = provider.key_provider.load_private_key(pki.key.clone_key());
-    let certified = CertifiedKey::new(vec![pki.cert.clone()], key.unwrap());
+    let key = provider
+        .key_provider
+        .load_private_key(pki.site.key.clone_key());
+    let certified = CertifiedKey::new(vec![pki.site.cert.clone()], key.unwrap());
     let mut resolver = ResolvesServerCertUsingSni::new();
     for name in names {
         resolver.add(name, certified.clone()).unwrap();
@@ -391,8 +395,12 @@ impl Signer for BrokenSigner {
 fn a_key_that_does_not_sign_is_internal_error() {
     let (pki, key) = (Pki::new(), ech_key(7));
     for provider in [echkit::server::provider(), retrying_server()] {
-        let certified =
-            CertifiedKey::from_der(vec![pki.cert.clone()], pki.key.clone_key(), &provider).unwrap();
+        let certified = CertifiedKey::from_der(
+            vec![pki.site.cert.clone()],
+            pki.site.key.clone_key(),
+            &provider,
+        )
+        .unwrap();
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()

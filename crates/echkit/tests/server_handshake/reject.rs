@@ -6,9 +6,9 @@ use echkit::server::{EchKeys, EchOutcome, EchServer, HandshakeError, Misbehaviou
 use rustls::client::EchStatus;
 use rustls::{HandshakeKind, ProtocolVersion};
 
-use crate::server_common::edit::{with_added_ech, without_ech};
-use crate::server_common::sealed::{SUITE, SecretLog};
-use crate::server_common::*;
+use echkit_test::in_memory::edit::{with_added_ech, without_ech};
+use echkit_test::in_memory::*;
+use echkit_test::sealed::{SUITE, SecretLog};
 
 #[test]
 fn rejects_with_retry_configs_under_the_outer_name() {

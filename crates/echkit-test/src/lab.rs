@@ -1,5 +1,4 @@
 //! What the client's tests share: a CA, servers on loopback, and a relay that keeps every byte.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -13,33 +12,27 @@ use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
+
+use crate::contains;
+use crate::pki::Authority;
 
 /// The name that must never be read on the wire.
 pub const HIDDEN: &str = "hidden-name.test";
 /// The name in the outer hello.
 pub const PUBLIC: &str = "public.test";
 
-/// A certificate authority for one test.
-pub struct Pki {
-    certificate: rcgen::Certificate,
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-}
+/// An authority, and configurations with its certificates.
+#[derive(Debug, Default)]
+pub struct Pki(Authority);
 
 impl Pki {
     pub fn new() -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap();
-        let issuer = rcgen::Issuer::new(params, key);
-        Self {
-            certificate,
-            issuer,
-        }
+        Self::default()
     }
 
     pub fn root(&self) -> CertificateDer<'static> {
-        self.certificate.der().clone()
+        self.0.root()
     }
 
     pub fn tls(&self) -> ClientTlsBuilder {
@@ -47,16 +40,8 @@ impl Pki {
     }
 
     pub fn issue(&self, names: &[&str]) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let certificate = rcgen::CertificateParams::new(names)
-            .unwrap()
-            .signed_by(&key, &self.issuer)
-            .unwrap();
-        (
-            vec![certificate.der().clone()],
-            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-        )
+        let site = self.0.issue(names);
+        (site.chain(), site.key)
     }
 
     /// A stock configuration with one certificate for all of `names`.
@@ -102,22 +87,53 @@ pub fn list(key: &EchKey) -> EchConfigList {
     EchConfigList::from(key.config().clone())
 }
 
-/// A stock TLS server that answers each request with `200` and the body `hello`.
-pub async fn serve(config: ServerConfig) -> SocketAddr {
+/// A listener that leaves each connection to a task of its own.
+pub async fn listen<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                if let Ok(stream) = acceptor.accept(tcp).await {
-                    answer(stream).await;
-                }
-            });
+            tokio::spawn(serve(tcp));
         }
     });
     address
+}
+
+/// A server that takes connections and says nothing.
+pub async fn silent() -> SocketAddr {
+    listen(|tcp| async move {
+        std::future::pending::<()>().await;
+        drop(tcp);
+    })
+    .await
+}
+
+/// A stock TLS server that leaves each stream to a task of its own.
+pub async fn serve_tls<F>(
+    config: ServerConfig,
+    serve: impl Fn(TlsStream<TcpStream>) -> F + Clone + Send + 'static,
+) -> SocketAddr
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    listen(move |tcp| {
+        let (accept, serve) = (acceptor.accept(tcp), serve.clone());
+        async move {
+            if let Ok(stream) = accept.await {
+                serve(stream).await;
+            }
+        }
+    })
+    .await
+}
+
+/// A stock TLS server that answers each request with `200` and the body `hello`.
+pub async fn serve(config: ServerConfig) -> SocketAddr {
+    serve_tls(config, answer).await
 }
 
 /// An ECH server that sends a HelloRetryRequest or does not.
@@ -297,10 +313,4 @@ async fn pass(
             return Ok(true);
         }
     }
-}
-
-pub fn contains(bytes: &[u8], name: &str) -> bool {
-    bytes
-        .windows(name.len())
-        .any(|window| window.eq_ignore_ascii_case(name.as_bytes()))
 }

@@ -1,7 +1,5 @@
 //! What encrypted records say, opened with the secrets of a key log: alerts as they were sent.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
-
 use std::sync::Mutex;
 
 use echkit_proto::tls_record::whole_records;

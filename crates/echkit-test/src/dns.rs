@@ -1,9 +1,5 @@
 //! A DNS server on loopback that says what a script tells it to, byte for byte.
 
-#![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
-
-pub mod encrypted;
-
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -12,9 +8,11 @@ use std::time::Duration;
 use echkit::dns::{RecordType, Resolver};
 use echkit_proto::codec::Reader;
 use echkit_proto::svcb::{DomainName, Record};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
+
+use crate::pki::Site;
 
 /// What a server says to one question.
 #[derive(Clone, Debug)]
@@ -69,11 +67,13 @@ impl Asked {
     }
 }
 
+#[derive(Debug)]
 pub struct Script {
     replies: HashMap<(DomainName, u16), Reply>,
     pub asked: Mutex<Vec<Asked>>,
 }
 
+#[derive(Debug)]
 pub struct Server {
     pub address: SocketAddr,
     pub script: Arc<Script>,
@@ -274,22 +274,18 @@ impl Server {
 /// A server's side with a fresh certificate, and that of a client that trusts it alone.
 pub fn tls(names: &[&str], alpn: &[u8]) -> (ServerConfig, ClientConfig) {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    let made = rcgen::generate_simple_self_signed(names).unwrap();
-    let key = made.signing_key.serialize_der().try_into().unwrap();
+    let site = Site::self_signed(names);
     let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
+        .with_single_cert(site.chain(), site.key.clone_key())
         .unwrap();
     server.alpn_protocols = vec![alpn.to_vec()];
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
     let client = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
+        .with_root_certificates(site.roots())
         .with_no_client_auth();
     (server, client)
 }

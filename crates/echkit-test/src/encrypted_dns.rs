@@ -1,6 +1,8 @@
 //! What holds for every encrypted transport, against a server of each.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use echkit::discover::discover;
@@ -8,33 +10,41 @@ use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions, Status};
 use echkit::origin::Origin;
 use rustls::ClientConfig;
 
-use super::{Reply, Script, ask_all, tls, v4};
+use crate::dns::{Reply, Script, ask_all, tls, v4};
 
 /// How many connections in a row may end without an answer.
 const TRIES: u32 = 3;
 
 /// A server of an encrypted transport, for the name `dns.test`.
-pub trait EncryptedServer {
+#[derive(Debug)]
+pub struct EncryptedServer {
+    pub address: SocketAddr,
     /// As a resolver is named by it.
-    fn uri(&self) -> String;
+    pub uri: String,
     /// What trusts it.
-    fn tls(&self) -> &Arc<ClientConfig>;
-    fn script(&self) -> &Arc<Script>;
+    pub tls: Arc<ClientConfig>,
+    pub script: Arc<Script>,
     /// How many there have been.
-    fn connections(&self) -> usize;
+    pub connections: Arc<AtomicUsize>,
+}
 
-    fn resolver(&self) -> Resolver {
-        self.resolver_with(self.tls(), Duration::from_secs(30))
+impl EncryptedServer {
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
-    fn resolver_with(&self, tls: &Arc<ClientConfig>, timeout: Duration) -> Resolver {
+    pub fn resolver(&self) -> Resolver {
+        self.resolver_with(&self.tls, Duration::from_secs(30))
+    }
+
+    pub fn resolver_with(&self, tls: &Arc<ClientConfig>, timeout: Duration) -> Resolver {
         let options = ResolverOptions {
             tls: Some(Arc::clone(tls)),
             timeout,
             tries: TRIES,
             ..ResolverOptions::default()
         };
-        Resolver::from_uri(&self.uri(), &options).unwrap()
+        Resolver::from_uri(&self.uri, &options).unwrap()
     }
 }
 
@@ -47,12 +57,12 @@ pub fn one_silent() -> Arc<Script> {
 }
 
 /// As many questions at once as the script has numbers.
-pub async fn shares_one_connection(server: &impl EncryptedServer, count: u8) {
+pub async fn shares_one_connection(server: &EncryptedServer, count: u8) {
     let resolver = server.resolver();
     assert!(resolver.is_protected() && resolver.looked_up_name().is_none());
     ask_all(&resolver, count).await;
     assert_eq!(server.connections(), 1);
-    let asked = server.script().asked.lock().unwrap();
+    let asked = server.script.asked.lock().unwrap();
     assert_eq!(asked.len(), usize::from(count));
     for asked in asked.iter() {
         assert_eq!(asked.message.len() % 128, 0, "RFC 8467 §4.1");
@@ -60,14 +70,14 @@ pub async fn shares_one_connection(server: &impl EncryptedServer, count: u8) {
 }
 
 /// A server that ends every connection without an answer.
-pub async fn is_given_up(server: &impl EncryptedServer) {
+pub async fn is_given_up(server: &EncryptedServer) {
     cannot_be_asked(&server.resolver()).await;
     assert_eq!(server.connections(), usize::try_from(TRIES).unwrap());
 }
 
 /// A server of [`one_silent`].
-pub async fn silence_holds_up_no_other(server: &impl EncryptedServer) {
-    let resolver = server.resolver_with(server.tls(), Duration::from_secs(3));
+pub async fn silence_holds_up_no_other(server: &EncryptedServer) {
+    let resolver = server.resolver_with(&server.tls, Duration::from_secs(3));
     let name = "silent.test".parse().unwrap();
     let silent = resolver.query(&name, RecordType::A);
     let (silent, ()) = tokio::join!(silent, ask_all(&resolver, 1));
@@ -79,15 +89,15 @@ pub async fn silence_holds_up_no_other(server: &impl EncryptedServer) {
     assert_eq!(server.connections(), 2);
 }
 
-pub async fn is_not_asked_without_trust(server: &impl EncryptedServer) {
+pub async fn is_not_asked_without_trust(server: &EncryptedServer) {
     let (_, other) = tls(&["dns.test"], b"");
     let resolver = server.resolver_with(&Arc::new(other), Duration::from_secs(30));
     cannot_be_asked(&resolver).await;
-    assert!(server.script().asked.lock().unwrap().is_empty());
+    assert!(server.script.asked.lock().unwrap().is_empty());
 }
 
 /// A server of `numbered`.
-pub async fn protects_discovery(server: &impl EncryptedServer) {
+pub async fn protects_discovery(server: &EncryptedServer) {
     let resolver = server.resolver();
     let found = discover(&resolver, &Origin::parse("https://1.test").unwrap()).await;
     assert!(found.protected && found.error.is_none(), "{found:?}");

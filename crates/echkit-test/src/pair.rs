@@ -1,5 +1,4 @@
 //! A client and a server in memory.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::sync::Arc;
 
@@ -11,29 +10,23 @@ use echkit_tls::client::{ClientHandshake, ClientTls, ClientTlsBuilder, OfferOutc
 use echkit_tls::server::{EchKeyHandle, EchKeys, EchOutcome, EchServer};
 use rustls::crypto::CryptoProvider;
 use rustls::{ServerConfig, ServerConnection};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::pki::Site;
 
 pub const HIDDEN: &str = "hidden-name.test";
 pub const PUBLIC: &str = "public.test";
 
 /// A certificate for every name in these tests, and who trusts it.
-pub struct Pki {
-    certificate: CertificateDer<'static>,
-    key: Vec<u8>,
-}
+#[derive(Debug)]
+pub struct Pki(Site);
 
 impl Pki {
     pub fn new(names: &[&str]) -> Self {
-        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let issued = rcgen::generate_simple_self_signed(names).unwrap();
-        Self {
-            certificate: issued.cert.der().clone(),
-            key: issued.signing_key.serialize_der(),
-        }
+        Self(Site::self_signed(names))
     }
 
     pub fn client(&self) -> ClientTlsBuilder {
-        ClientTls::builder().trust(Trust::certificates([self.certificate.clone()]).unwrap())
+        ClientTls::builder().trust(Trust::certificates(self.0.chain()).unwrap())
     }
 
     pub fn server(&self, keys: Vec<EchKey>, hello_retry: bool) -> EchServer {
@@ -45,10 +38,7 @@ impl Pki {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(
-                vec![self.certificate.clone()],
-                PrivateKeyDer::try_from(self.key.clone()).unwrap(),
-            )
+            .with_single_cert(self.0.chain(), self.0.key.clone_key())
             .unwrap();
         EchServer::new(
             Arc::new(config),
@@ -155,10 +145,4 @@ pub fn run(mut client: ClientHandshake, server: &EchServer) -> Ended {
         resumed: client.connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
         hellos: client.guard.hellos().len(),
     }
-}
-
-pub fn contains(bytes: &[u8], name: &str) -> bool {
-    bytes
-        .windows(name.len())
-        .any(|window| window.eq_ignore_ascii_case(name.as_bytes()))
 }

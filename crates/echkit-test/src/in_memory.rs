@@ -1,15 +1,7 @@
 //! A rustls client and our handshake joined in memory.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::result_large_err
-)]
-
 pub mod disguise;
 pub mod edit;
-pub mod sealed;
 
 use std::sync::Arc;
 
@@ -19,10 +11,13 @@ use echkit_proto::key::{EchKey, KeyParams};
 use echkit_proto::tls_record::{APPLICATION_DATA, WholeRecord, whole_records};
 use rustls::client::{EchConfig, EchGreaseConfig, EchMode};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, EchConfigListBytes, PrivateKeyDer};
+use rustls::pki_types::EchConfigListBytes;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, crypto,
 };
+
+pub use crate::contains;
+use crate::pki::Site;
 
 pub const SECRET: &str = "secret.example";
 pub const PUBLIC: &str = "public.example";
@@ -30,24 +25,28 @@ pub const PUBLIC: &str = "public.example";
 /// A certificate for every name of the tests, trusted by itself.
 #[derive(Debug)]
 pub struct Pki {
-    pub cert: CertificateDer<'static>,
-    pub key: PrivateKeyDer<'static>,
+    pub site: Site,
+}
+
+impl Default for Pki {
+    fn default() -> Self {
+        Self::of(&[SECRET, PUBLIC, "plain.example"])
+    }
 }
 
 impl Pki {
     pub fn new() -> Self {
-        let names = [SECRET, PUBLIC, "plain.example"].map(str::to_owned);
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        Self::default()
+    }
+
+    pub fn of(names: &[&str]) -> Self {
         Self {
-            cert: made.cert.der().clone(),
-            key: PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into()),
+            site: Site::self_signed(names),
         }
     }
 
     pub fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.cert.clone()).unwrap();
-        roots
+        self.site.roots()
     }
 
     pub fn server_with(&self, provider: Arc<CryptoProvider>) -> ServerConfig {
@@ -55,7 +54,7 @@ impl Pki {
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![self.cert.clone()], self.key.clone_key())
+            .with_single_cert(self.site.chain(), self.site.key.clone_key())
             .unwrap()
     }
 
@@ -264,12 +263,6 @@ pub fn kinds(records: &[u8]) -> Vec<u8> {
 /// Whether `output` is whole records and one of them is encrypted.
 pub fn has_sealed_record(output: &[u8]) -> bool {
     kinds(output).contains(&APPLICATION_DATA)
-}
-
-pub fn contains(haystack: &[u8], needle: &str) -> bool {
-    haystack
-        .windows(needle.len())
-        .any(|window| window == needle.as_bytes())
 }
 
 /// Both sides derive the same secret: their transcripts agree to the last byte.
