@@ -1,7 +1,7 @@
 //! Where TLS records begin and end in bytes (RFC 8446 §5.1), without opening them.
 //!
-//! [`RecordWalker`] follows a stream that comes in pieces, and keeps none of it but a header that is
-//! cut. [`whole_records`] goes through bytes that are there. Both read a [`RecordHeader`] first.
+//! [`RecordWalker`] follows a stream that comes in pieces, and keeps nothing of it but a cut
+//! header. [`whole_records`] goes through bytes that are there. Both read a [`RecordHeader`] first.
 //!
 //! ```
 //! use echkit_proto::tls_record::{ALERT, whole_records};

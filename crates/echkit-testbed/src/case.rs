@@ -1,7 +1,7 @@
 //! What a case is: a published deployment, a server, and how a correct client ends there.
 //!
-//! The `Expected…` types repeat words of echkit's report on purpose: they are what its reports are held
-//! against, so that a word that changes there does not change here with it.
+//! The `Expected…` types repeat words of echkit's report on purpose: reports are held against
+//! them, so that a word that changes there does not change here with it.
 
 use serde::{Deserialize, Serialize};
 

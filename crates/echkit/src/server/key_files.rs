@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use echkit_tls::server::{EchKeyFiles, EchKeyFilesError, EchKeys, KeyFileText};
 use zeroize::Zeroizing;
 
-/// Reads the ECH keys of a server: from a file of RFC 9934, as `ech keygen` and `openssl ech` write
-/// it, or from a directory of such files.
+/// Reads the ECH keys of a server: from a file of RFC 9934, as `ech keygen` and `openssl ech`
+/// write it, or from a directory of such files.
 ///
-/// Of a directory, `*.ech` and those `*.pem` with an `ECHCONFIG` block are read. All their keys open
-/// hellos; the configs of the newest file are what rejected clients are sent. To rotate, write a new
-/// file, publish its configs in DNS, and load again:
+/// Of a directory, `*.ech` and those `*.pem` with an `ECHCONFIG` block count. All their keys open
+/// hellos; the configs of the newest file are what rejected clients are sent. To rotate, write a
+/// new file, publish its configs in DNS, and load again:
 ///
 /// ```
 /// # use echkit_proto::key::{EchKey, KeyParams};
@@ -36,13 +36,13 @@ use zeroize::Zeroizing;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// This blocks while it reads: on a runtime of tokio, call it by `spawn_blocking`. Memory that held a
-/// private key is overwritten.
+/// This blocks while it reads: on a runtime of tokio, call it by `spawn_blocking`. Memory that held
+/// a private key is overwritten.
 ///
 /// # Errors
 ///
-/// When a file or the directory cannot be read, a file is broken, or there is no private key. Nothing
-/// is loaded then: keep the keys that are in use.
+/// When a file or the directory cannot be read, a file is broken, or there is no private key.
+/// Nothing is loaded then: keep the keys that are in use.
 pub fn load_ech_keys(path: impl AsRef<Path>) -> Result<EchKeys, LoadKeysError> {
     Ok(read_ech_key_files(path)?.keys()?)
 }
@@ -79,8 +79,8 @@ fn read(path: &Path) -> io::Result<KeyFileText> {
     })
 }
 
-/// Reads a file that may hold a private key, such as that of a certificate. The memory is overwritten
-/// when it is dropped, and no other copy is left behind.
+/// Reads a file that may hold a private key, such as that of a certificate. The memory is
+/// overwritten when it is dropped, and no other copy is left behind.
 ///
 /// # Errors
 ///
