@@ -320,7 +320,8 @@ pub(crate) struct KeygenArgs {
     #[arg(long, requires = "output")]
     pub(crate) force: bool,
 
-    /// x25519, p256, p384, p521 or x-wing
+    /// x25519, p256, p384, p521 or x-wing. The last three cost a server much more work for every hello
+    /// that names the key, before it knows anything about the client
     #[arg(long, value_name = "KEM", default_value = "x25519")]
     pub(crate) kem: Kem,
 

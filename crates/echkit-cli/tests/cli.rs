@@ -88,6 +88,24 @@ fn a_key_is_made_once_and_decoded_again() {
     assert_ne!(std::fs::read(path).unwrap(), before);
 }
 
+#[test]
+fn a_key_of_a_slow_kem_is_made_with_a_note_about_its_cost() {
+    for (kem, slow) in [
+        ("x25519", false),
+        ("p256", false),
+        ("p384", true),
+        ("p521", true),
+        ("x-wing", true),
+    ] {
+        let made = ech(&["keygen", "public.example", "--kem", kem, "--json"]);
+        assert!(made.status.success(), "{made:?}");
+        assert_eq!(json(&made)["kem"], kem);
+        let said = String::from_utf8(made.stderr).unwrap();
+        assert_eq!(said.lines().count(), usize::from(slow), "{said}");
+        assert_eq!(said.contains("times the work of x25519"), slow, "{said}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_private_key_is_for_its_owner_only() {

@@ -134,5 +134,29 @@ fn hpke_set_ups(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, parts, hpke_set_ups);
+/// What a hello costs a server that names one of its keys, before anything is known of the client.
+fn opens_by_kem(c: &mut Criterion) {
+    const INFO: &[u8] = &[7; 70];
+    const MESSAGE: &[u8] = &[7; 250];
+    for kem in Kem::ALL {
+        let suite = Suite {
+            kem: *kem,
+            sym: Suite::MANDATORY.sym,
+        };
+        if !suite.is_supported() {
+            continue;
+        }
+        let key = PrivateKey::generate(suite.kem).unwrap();
+        let (enc, mut sender) = setup_sender(suite, key.public_key(), INFO).unwrap();
+        let sealed = sender.seal(b"", MESSAGE).unwrap();
+        c.bench_function(&format!("open under {kem}"), |b| {
+            b.iter(|| {
+                let mut receiver = setup_receiver(suite.sym, &enc, &key, INFO).unwrap();
+                receiver.open(b"", &sealed).unwrap()
+            });
+        });
+    }
+}
+
+criterion_group!(benches, parts, hpke_set_ups, opens_by_kem);
 criterion_main!(benches);

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use echkit_proto::config::EchConfigList;
+use echkit_proto::hpke::Kem;
 use echkit_proto::key::{EchKey, KeyParams};
 use serde_json::json;
 
@@ -28,6 +29,9 @@ pub(crate) fn run(args: KeygenArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::system(error.to_string()))?;
     let list = EchConfigList::from(key.config().clone()).to_base64();
 
+    if let Some(note) = cost_note(args.kem) {
+        output::note(&note);
+    }
     if let Some(path) = &args.output {
         write_secret(path, &pem, args.force)?;
     }
@@ -54,6 +58,21 @@ pub(crate) fn run(args: KeygenArgs) -> Result<(), Failure> {
         }
         None => output::stdout(pem.as_bytes()),
     }
+}
+
+/// What a slow KEM costs a server; `docs/keys.md` has the figures.
+fn cost_note(kem: Kem) -> Option<String> {
+    let times = match kem {
+        Kem::P384 => "about 6",
+        Kem::P521 => "about 7",
+        Kem::X_WING => "about 10",
+        _ => return None,
+    };
+    Some(format!(
+        "ech: note: {kem} is slow. Every hello that names the config_id, from anybody, costs the server \
+         {times} times the work of x25519 before it knows anything about the client. docs/keys.md has \
+         the figures"
+    ))
 }
 
 /// Writes a file that only its owner reads, and never over another unless told to.
