@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint features rustls-range bench bench-latency fuzz interop peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python
+.PHONY: help demo test lint features rustls-range bench bench-latency bench-limits fuzz interop peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -44,6 +44,10 @@ bench: prepare ## benchmarks, with their ratio to stock rustls in the same run
 bench-latency: prepare ## a page over a slow network, beside its round trips (root; else skipped); RUNS (15)
 	cargo build --locked --release --workspace --bin ech --example latency
 	python3 scripts/bench-latency.py --bin "$${CARGO_TARGET_DIR:-target}/release" --runs $(or $(RUNS),15) $(LATENCY)
+
+bench-limits: prepare ## what the largest answers of a hostile resolver cost `ech get -m 3`
+	cargo build --locked --release --workspace --bin ech
+	python3 scripts/bench-limits.py --check --ech "$${CARGO_TARGET_DIR:-target}/release/ech"
 
 fuzz: prepare ## feed every parser MUTATIONS (1000000) mutated inputs
 	ECHKIT_MUTATIONS=$(MUTATIONS) cargo test --locked --release --workspace --test 'mutations*' -- --nocapture
