@@ -155,9 +155,9 @@ fn create(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
-    #![cfg(unix)]
     #![allow(clippy::unwrap_used)]
     use super::*;
 
