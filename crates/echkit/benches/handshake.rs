@@ -4,9 +4,14 @@
 //! the ratios then hold on a machine whose speed drifts. X25519, AES-128-GCM, a P-256
 //! certificate, no resumption; both ends in one thread, in memory.
 //!
-//! `cargo bench -p echkit --bench handshake` prints the table; `ECHKIT_BENCH_ROUNDS` sets how
+//! A second table says where the time that ECH adds goes.
+//!
+//! `cargo bench -p echkit --bench handshake` prints the tables; `ECHKIT_BENCH_ROUNDS` sets how
 //! often each variant gets its turn (200).
 #![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "handshake/stages.rs"]
+mod stages;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -69,6 +74,8 @@ fn main() {
             micros(cost.server) / micros(stock.server),
         );
     }
+    println!();
+    stages::table(&bench, rounds);
 }
 
 fn micros(duration: Duration) -> f64 {
@@ -129,6 +136,7 @@ struct Bench {
     stock_server: Arc<ServerConfig>,
     ours_client: ClientTls,
     ours_server: EchServer,
+    key: EchKey,
     published: EchOffer,
     stale: EchOffer,
 }
@@ -175,6 +183,7 @@ impl Bench {
                 .trust(Trust::roots(roots))
                 .build()
                 .unwrap(),
+            key: published.clone(),
             published: offer(&published),
             stale: offer(&lost),
             ours_server: EchServer::new(
