@@ -21,7 +21,7 @@ mod kdf;
 mod kem;
 mod suite;
 
-pub use context::{ReceiverContext, SenderContext};
+pub use context::{KeySchedule, ReceiverContext, SenderContext};
 pub use error::{HpkeError, MAX_INFO};
 pub use kem::PrivateKey;
 pub(crate) use kem::check_public_key;
@@ -38,11 +38,11 @@ pub fn setup_sender(
     public_key: &[u8],
     info: &[u8],
 ) -> Result<(Vec<u8>, SenderContext), HpkeError> {
-    check(suite, info)?;
+    let schedule = KeySchedule::new(suite, info)?;
     #[cfg(feature = "count-setups")]
     count::SENDERS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let (secret, enc) = kem::encap(suite.kem, public_key)?;
-    Ok((enc, SenderContext::new(suite, &secret, info)?))
+    Ok((enc, SenderContext::new(&schedule, &secret)?))
 }
 
 /// SetupBaseR (RFC 9180 §5.1.1): decapsulates `enc` with the receiver's private key. Returns the
@@ -61,11 +61,26 @@ pub fn setup_receiver(
         kem: private_key.kem(),
         sym,
     };
-    check(suite, info)?;
+    setup_scheduled_receiver(&KeySchedule::new(suite, info)?, enc, private_key)
+}
+
+/// [`setup_receiver`] with the part of the key schedule that is the same for every message.
+///
+/// # Errors
+///
+/// When `enc` is invalid, or the private key is of another KEM than the suite.
+pub fn setup_scheduled_receiver(
+    schedule: &KeySchedule,
+    enc: &[u8],
+    private_key: &PrivateKey,
+) -> Result<ReceiverContext, HpkeError> {
+    if schedule.suite().kem != private_key.kem() {
+        return Err(HpkeError::PrivateKey(schedule.suite().kem));
+    }
     #[cfg(feature = "count-setups")]
     count::RECEIVERS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let secret = private_key.decap(enc)?;
-    ReceiverContext::new(suite, &secret, info)
+    ReceiverContext::new(schedule, &secret)
 }
 
 fn check(suite: Suite, info: &[u8]) -> Result<(), HpkeError> {

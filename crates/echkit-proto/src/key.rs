@@ -18,7 +18,9 @@ use zeroize::Zeroizing;
 use crate::config::{
     BadPublicName, ContentsError, EchConfig, EchConfigContents, MAX_CONFIG_LEN, PublicName,
 };
-use crate::hpke::{self, HpkeError, Kem, PrivateKey, ReceiverContext, Suite, SymmetricSuite};
+use crate::hpke::{
+    self, HpkeError, Kem, KeySchedule, PrivateKey, ReceiverContext, Suite, SymmetricSuite,
+};
 
 mod file;
 mod file_error;
@@ -65,7 +67,8 @@ impl KeyParams {
 pub struct EchKey {
     config: EchConfig,
     contents: Arc<EchConfigContents>,
-    info: Arc<[u8]>,
+    /// One for each suite of the config that is implemented.
+    schedules: Arc<[KeySchedule]>,
     private: Arc<PrivateKey>,
 }
 
@@ -127,10 +130,20 @@ impl EchKey {
         if contents.kem != private.kem() || contents.public_key != private.public_key() {
             return Err(KeyError::Mismatch);
         }
+        let info = config.hpke_info();
+        let suites = contents.cipher_suites.iter().map(|sym| Suite {
+            kem: contents.kem,
+            sym: *sym,
+        });
+        let schedules = suites
+            .filter(|suite| suite.is_supported())
+            .map(|suite| KeySchedule::new(suite, &info))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(KeyError::Hpke)?;
         Ok(Self {
             config: config.clone(),
             contents,
-            info: config.hpke_info().into(),
+            schedules: schedules.into(),
             private: Arc::clone(private),
         })
     }
@@ -159,11 +172,6 @@ impl EchKey {
         self.private.to_bytes()
     }
 
-    /// The HPKE `info`: `"tls ech" || 0x00 || ECHConfig` (RFC 9849 §7.1).
-    pub fn info(&self) -> &[u8] {
-        &self.info
-    }
-
     /// Sets up the HPKE context that opens what a client sealed under `enc` (RFC 9849 §7.1).
     ///
     /// # Errors
@@ -178,10 +186,9 @@ impl EchKey {
             kem: self.contents.kem,
             sym,
         };
-        if !self.contents.cipher_suites.contains(&sym) || !suite.is_supported() {
-            return Err(OpenError::SuiteNotOffered(suite));
-        }
-        hpke::setup_receiver(sym, enc, &self.private, &self.info)
+        let schedule = self.schedules.iter().find(|known| known.suite() == suite);
+        let schedule = schedule.ok_or(OpenError::SuiteNotOffered(suite))?;
+        hpke::setup_scheduled_receiver(schedule, enc, &self.private)
             .map_err(|_| OpenError::Encapsulation)
     }
 

@@ -22,7 +22,7 @@ use echkit::tls::{ClientHandshake, ClientTls, EchOffer, TlsTarget, Trust};
 use echkit_proto::config::EchConfigList;
 use echkit_proto::key::{EchKey, KeyParams};
 use echkit_test::pki::Site;
-use rustls::client::Resumption;
+use rustls::client::{EchConfig, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
@@ -48,8 +48,9 @@ fn main() {
         ("GREASE, rejected", Client::Grease, Server::Ours),
         ("stale key, rejected", Client::Stale, Server::Ours),
         ("ECH accepted", Client::Offer, Server::Ours),
+        ("rustls' own ECH client", Client::StockOffer, Server::Ours),
     ];
-    let mut best = [Cost::MAX; 6];
+    let mut best = [Cost::MAX; 7];
     for _ in 0..rounds {
         for (best, (_, client, server)) in best.iter_mut().zip(&variants) {
             let mut batch = Cost::ZERO;
@@ -123,6 +124,8 @@ enum Client {
     Grease,
     Stale,
     Offer,
+    /// rustls with its own HPKE, its configuration made once.
+    StockOffer,
 }
 
 #[derive(Clone, Copy)]
@@ -133,6 +136,7 @@ enum Server {
 
 struct Bench {
     stock_client: Arc<ClientConfig>,
+    stock_ech_client: Arc<ClientConfig>,
     stock_server: Arc<ServerConfig>,
     ours_client: ClientTls,
     ours_server: EchServer,
@@ -173,10 +177,19 @@ impl Bench {
             Arc::new(config)
         };
         let published = EchKey::generate(&KeyParams::new(PUBLIC).unwrap()).unwrap();
+        let list = EchConfigList::from(published.config().clone()).encode();
+        let ech = EchConfig::new(list.into(), aws_lc_rs::hpke::ALL_SUPPORTED_SUITES).unwrap();
+        let mut ech_client = ClientConfig::builder_with_provider(stock.clone())
+            .with_ech(ech.into())
+            .unwrap()
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        ech_client.resumption = Resumption::disabled();
         let lost = EchKey::generate(&KeyParams::new(PUBLIC).unwrap()).unwrap();
         let wrapped = narrowed(CryptoProvider::clone(&server::provider()));
         Self {
             stock_client: Arc::new(client),
+            stock_ech_client: Arc::new(ech_client),
             stock_server: server(stock.clone(), chain.clone()),
             ours_client: ClientTls::builder()
                 .provider(stock)
@@ -215,8 +228,11 @@ impl Bench {
     fn client(&self, client: Client) -> ClientEnd {
         let name = ServerName::try_from(NAME).unwrap();
         let offer = match client {
-            Client::Stock => {
-                let config = Arc::clone(&self.stock_client);
+            Client::Stock | Client::StockOffer => {
+                let config = Arc::clone(match client {
+                    Client::Stock => &self.stock_client,
+                    _ => &self.stock_ech_client,
+                });
                 return ClientEnd::Stock(Box::new(ClientConnection::new(config, name).unwrap()));
             }
             Client::Plain => EchOffer::None,

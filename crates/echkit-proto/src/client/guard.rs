@@ -305,7 +305,8 @@ fn holds_name(bytes: &[u8], name: &str) -> bool {
             &with_length
         }
     };
-    bytes
-        .windows(needle.len())
-        .any(|window| window.eq_ignore_ascii_case(needle))
+    // Most windows differ in their first byte.
+    bytes.windows(needle.len()).any(|window| {
+        window[0].eq_ignore_ascii_case(&needle[0]) && window.eq_ignore_ascii_case(needle)
+    })
 }

@@ -1,6 +1,7 @@
 //! The key schedule and the contexts that it makes (RFC 9180 §5.1, §5.2).
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce,
@@ -19,8 +20,8 @@ const MODE_BASE: u8 = 0x00;
 pub struct SenderContext(Context);
 
 impl SenderContext {
-    pub(super) fn new(suite: Suite, secret: &Secret, info: &[u8]) -> Result<Self, HpkeError> {
-        Context::new(suite, secret, info).map(Self)
+    pub(super) fn new(schedule: &KeySchedule, secret: &Secret) -> Result<Self, HpkeError> {
+        Context::new(schedule, secret).map(Self)
     }
 
     /// `ContextS.Seal(aad, pt)` (RFC 9180 §5.2). The result is longer than the plaintext by the
@@ -47,8 +48,8 @@ impl SenderContext {
 pub struct ReceiverContext(Context);
 
 impl ReceiverContext {
-    pub(super) fn new(suite: Suite, secret: &Secret, info: &[u8]) -> Result<Self, HpkeError> {
-        Context::new(suite, secret, info).map(Self)
+    pub(super) fn new(schedule: &KeySchedule, secret: &Secret) -> Result<Self, HpkeError> {
+        Context::new(schedule, secret).map(Self)
     }
 
     /// `ContextR.Open(aad, ct)` (RFC 9180 §5.2). What does not open leaves the sequence as it is.
@@ -92,20 +93,74 @@ struct Context {
     sequence: u64,
 }
 
-impl Context {
-    /// `KeySchedule(mode_base, shared_secret, info, "", "")` (RFC 9180 §5.1). The exporter secret
-    /// is left out: ECH exports nothing.
-    fn new(suite: Suite, shared_secret: &Secret, info: &[u8]) -> Result<Self, HpkeError> {
-        let Suite { kem, sym } = suite;
-        let [kem, kdf, aead] = [kem.0, sym.kdf.0, sym.aead.0].map(u16::to_be_bytes);
-        let suite_id = [b"HPKE", &kem[..], &kdf, &aead].concat();
-        let unknown = HpkeError::UnknownSuite(suite);
-        let algorithm = algorithm(sym.aead).ok_or(unknown)?;
-        let kdf = LabeledKdf::new(sym.kdf, &suite_id).ok_or(unknown)?;
+/// What the key schedule of a suite has in common for every message under one `info`. A receiver
+/// computes it once for each of its configs.
+#[derive(Clone)]
+pub struct KeySchedule {
+    suite: Suite,
+    suite_id: [u8; SUITE_ID_LEN],
+    /// `key_schedule_context` (RFC 9180 §5.1).
+    context: Arc<[u8]>,
+}
 
+/// `HPKE` and three numbers (RFC 9180 §5.1).
+const SUITE_ID_LEN: usize = 10;
+
+impl KeySchedule {
+    /// The part of `KeySchedule(mode_base, shared_secret, info, "", "")` (RFC 9180 §5.1) that
+    /// needs no secret.
+    ///
+    /// # Errors
+    ///
+    /// When the suite is not implemented, or `info` is longer than [`MAX_INFO`](super::MAX_INFO).
+    pub fn new(suite: Suite, info: &[u8]) -> Result<Self, HpkeError> {
+        super::check(suite, info)?;
+        let mut schedule = Self {
+            suite,
+            suite_id: suite_id(suite),
+            context: Arc::default(),
+        };
+        let kdf = schedule.kdf()?;
         let psk_id_hash = kdf.extract(b"", b"psk_id_hash", b"")?;
         let info_hash = kdf.extract(b"", b"info_hash", info)?;
         let context = [&[MODE_BASE], psk_id_hash.as_slice(), info_hash.as_slice()];
+        schedule.context = context.concat().into();
+        Ok(schedule)
+    }
+
+    /// The suite.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    fn kdf(&self) -> Result<LabeledKdf<'_>, HpkeError> {
+        LabeledKdf::new(self.suite.sym.kdf, &self.suite_id)
+            .ok_or(HpkeError::UnknownSuite(self.suite))
+    }
+}
+
+impl fmt::Debug for KeySchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeySchedule").field(&self.suite).finish()
+    }
+}
+
+fn suite_id(Suite { kem, sym }: Suite) -> [u8; SUITE_ID_LEN] {
+    let mut id = *b"HPKE\0\0\0\0\0\0";
+    for (bytes, number) in id[4..].chunks_mut(2).zip([kem.0, sym.kdf.0, sym.aead.0]) {
+        bytes.copy_from_slice(&number.to_be_bytes());
+    }
+    id
+}
+
+impl Context {
+    /// `KeySchedule(mode_base, shared_secret, info, "", "")` (RFC 9180 §5.1). The exporter secret
+    /// is left out: ECH exports nothing.
+    fn new(schedule: &KeySchedule, shared_secret: &Secret) -> Result<Self, HpkeError> {
+        let algorithm =
+            algorithm(schedule.suite.sym.aead).ok_or(HpkeError::UnknownSuite(schedule.suite))?;
+        let kdf = schedule.kdf()?;
+        let context = [&schedule.context[..]];
         let secret = kdf.extract(shared_secret.as_slice(), b"secret", b"")?;
         let secret = kdf.prk(&secret);
 
@@ -154,7 +209,8 @@ mod tests {
     #[test]
     fn a_context_at_its_message_limit_seals_and_opens_no_more() {
         let context = || {
-            let mut context = Context::new(Suite::MANDATORY, &Secret::zeros(32), b"info").unwrap();
+            let schedule = KeySchedule::new(Suite::MANDATORY, b"info").unwrap();
+            let mut context = Context::new(&schedule, &Secret::zeros(32)).unwrap();
             context.sequence = u64::MAX - 1;
             context
         };

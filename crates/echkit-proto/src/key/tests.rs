@@ -32,7 +32,8 @@ fn every_kem_generates_seals_opens_and_survives_its_file() {
         for sym in &key.contents().cipher_suites {
             let suite = Suite { kem, sym: *sym };
             let public = &key.contents().public_key;
-            let (enc, mut sender) = hpke::setup_sender(suite, public, key.info()).unwrap();
+            let (enc, mut sender) =
+                hpke::setup_sender(suite, public, &key.config().hpke_info()).unwrap();
             let sealed = sender.seal(b"aad", b"hello").unwrap();
             let mut receiver = read.setup_receiver(*sym, &enc).unwrap();
             assert_eq!(receiver.open(b"aad", &sealed).unwrap(), b"hello");
