@@ -5,10 +5,8 @@
 //!
 //! Against the testbed, `ECHKIT_DNS` and `SSL_CERT_FILE` name its resolver and its CA.
 
-use bytes::Bytes;
 use echkit::connect::Connector;
-use echkit::http::{ConnectionReport, HttpsConnector, HttpsUpgrade};
-use http::{Request, Uri};
+use echkit::http::{Bytes, ConnectionReport, HttpsConnector, HttpsUpgrade, Request, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;

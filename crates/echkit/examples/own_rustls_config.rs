@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use echkit::Origin;
 use echkit::connect::{Connector, Guarded, WireLog};
+use echkit::rustls::ClientConfig;
+use echkit::rustls::crypto::aws_lc_rs;
 use echkit::tls::{ClientTls, EchOffer, TlsTarget, Trust};
-use rustls::crypto::aws_lc_rs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -21,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Your own. rustls does not give its verifier out, so have it at hand.
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = Arc::new(rustls_platform_verifier::Verifier::new(provider.clone())?);
-    let own = rustls::ClientConfig::builder_with_provider(provider)
+    let own = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(verifier.clone())
@@ -39,9 +40,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .like(&Arc::new(own))
         .trust(trust)
         .build()?;
-    let mut target = TlsTarget::new(origin.host.server_name());
-    target.alpn = vec![b"http/1.1".to_vec()];
-    target.offer = EchOffer::real(chosen.clone());
+    let target = TlsTarget::new(origin.host.server_name())
+        .with_alpn([b"http/1.1".to_vec()])
+        .with_offer(EchOffer::real(chosen.clone()));
     let prepared = tls.prepare(&target)?;
     let address = *endpoint.addresses.first().ok_or("no address")?;
     let tcp = TcpStream::connect((address, endpoint.port)).await?;

@@ -11,9 +11,10 @@ use std::net::SocketAddr;
 
 use echkit::Origin;
 use echkit::connect::Connector;
+use echkit::rustls::ClientConfig;
+use echkit::rustls::client::{EchConfig, EchMode};
+use echkit::rustls::crypto::aws_lc_rs;
 use reqwest::redirect::Policy;
-use rustls::client::{EchConfig, EchMode};
-use rustls::crypto::aws_lc_rs;
 use rustls_platform_verifier::BuilderVerifierExt;
 
 #[tokio::main]
@@ -29,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let chosen = ech.chosen().ok_or("no usable ECHConfig")?;
     let list = chosen.single_list();
     let ech = EchConfig::new(list.into(), aws_lc_rs::hpke::ALL_SUPPORTED_SUITES)?;
-    let mut tls = rustls::ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+    let mut tls = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_ech(EchMode::Enable(ech))?
         .with_platform_verifier()?
         .with_no_client_auth();

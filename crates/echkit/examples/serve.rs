@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
+use echkit::config::EchConfigList;
+use echkit::key::{EchKey, KeyParams};
+use echkit::rustls::ServerConfig;
+use echkit::rustls::pki_types::PrivateKeyDer;
 use echkit::server::{self, Acceptor, EchKeys};
-use echkit_proto::config::EchConfigList;
-use echkit_proto::key::{EchKey, KeyParams};
-use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -20,7 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let certificate_key = PrivateKeyDer::try_from(issued.signing_key.serialize_der())?;
     std::fs::write("serve.pem", issued.cert.pem())?;
 
-    let config = rustls::ServerConfig::builder_with_provider(server::provider())
+    let config = ServerConfig::builder_with_provider(server::provider())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(vec![issued.cert.der().clone()], certificate_key)?;

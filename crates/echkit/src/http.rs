@@ -18,6 +18,12 @@ mod send;
 mod service;
 mod versions;
 
+pub use ::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header,
+};
+pub use bytes::Bytes;
+pub use http_body;
+
 pub use body::Body;
 pub use client::{Client, ClientBuilder, DEFAULT_BODY_LIMIT};
 pub use request::RequestBuilder;

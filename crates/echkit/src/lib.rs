@@ -40,7 +40,11 @@
 //! - [`policy`], [`report`], [`error`](mod@error): what is wanted, what happened, what went wrong.
 //! - [`cache`]: retry configs that serve later connections.
 //! - [`proxy`]: proxies that the environment names; none is used, and it is said.
-//! - [`clock`]: the time, which tests move by hand.
+//! - [`config`], [`key`], [`hpke`], [`svcb`]: ECHConfigs, ECH keys, their algorithms, and HTTPS
+//!   records, as the crate `echkit-proto` has them.
+//!
+//! Whatever a signature here mentions is exported here too: [`rustls`], the types of `http`, `bytes`
+//! and `url`. A program needs no version of its own of any of them.
 //!
 //! # Features
 //!
@@ -68,6 +72,7 @@
 #[cfg(feature = "client")]
 pub mod cache;
 #[cfg(feature = "client")]
+#[doc(hidden)]
 pub mod clock;
 #[cfg(feature = "client")]
 pub mod connect;
@@ -97,6 +102,11 @@ pub mod report;
 pub mod server;
 #[cfg(feature = "client")]
 pub mod tls;
+
+pub use echkit_proto::{alert, config, hpke, key, svcb};
+pub use rustls;
+#[cfg(feature = "client")]
+pub use url::Url;
 
 #[cfg(feature = "http")]
 pub use self::http::{Client, Response};

@@ -11,15 +11,16 @@
 //! ```no_run
 //! use std::sync::Arc;
 //!
+//! use echkit::key::{EchKey, KeyParams};
+//! use echkit::rustls::ServerConfig;
 //! use echkit::server::{self, Acceptor, EchKeys, EchOutcome};
-//! use echkit_proto::key::{EchKey, KeyParams};
 //!
 //! # async fn serve(
-//! #     certs: Vec<rustls::pki_types::CertificateDer<'static>>,
-//! #     key: rustls::pki_types::PrivateKeyDer<'static>,
+//! #     certs: Vec<echkit::rustls::pki_types::CertificateDer<'static>>,
+//! #     key: echkit::rustls::pki_types::PrivateKeyDer<'static>,
 //! #     tcp: tokio::net::TcpStream,
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
-//! let config = rustls::ServerConfig::builder_with_provider(server::provider())
+//! let config = ServerConfig::builder_with_provider(server::provider())
 //!     .with_safe_default_protocol_versions()?
 //!     .with_no_client_auth()
 //!     .with_single_cert(certs, key)?;
@@ -48,7 +49,8 @@ pub use acceptor::{AcceptError, Accepted, Acceptor};
 pub use echkit_tls::server::{
     EchKeyFiles, EchKeyFilesError, EchKeyHandle, EchKeys, EchKeysError, EchOutcome, EchServer,
     Handshake, HandshakeError, KeyFileText, MAX_RETRY_EXTENSION, MAX_SAME_ID, Misbehaviour,
-    RejectReason, SetupError, provider,
+    PaddedTickets, RejectReason, SetupError, UnknownRustls, provider,
 };
 pub use key_files::{LoadKeysError, load_ech_keys, read_ech_key_files, read_secret_file};
 pub use listener::Listener;
+pub use tokio_rustls::server::TlsStream;

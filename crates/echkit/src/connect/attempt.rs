@@ -92,7 +92,7 @@ pub(super) async fn attempt(
                 let report = tls_report(&stream);
                 attempt.won(report.alpn.clone());
                 return Ok(AttemptWon {
-                    stream: Stream::Tls(Box::new(stream)),
+                    stream: Stream::tls(stream),
                     tcp,
                     tls: Some((report, took)),
                     ech: state.ech,
@@ -116,7 +116,7 @@ pub(super) async fn attempt_plain(
             attempt.won(None);
             let stream = Guarded::counting(tcp, context.log.meter().counts.clone());
             Ok(AttemptWon {
-                stream: Stream::Plain(Box::new(stream)),
+                stream: Stream::plain(stream),
                 tcp: begun.elapsed(),
                 tls: None,
                 ech,

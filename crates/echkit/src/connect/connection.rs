@@ -31,10 +31,12 @@ impl Connection {
 
     /// The application protocol that was agreed on.
     pub fn alpn(&self) -> Option<&[u8]> {
-        match &self.stream {
-            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol(),
-            Stream::Plain(_) => None,
-        }
+        self.stream.alpn()
+    }
+
+    /// The stream, to be looked at.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
     }
 
     /// The stream, and the report as it stands.

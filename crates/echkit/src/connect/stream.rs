@@ -1,9 +1,12 @@
 //! The stream of a connection: TLS over TCP, or TCP alone.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustls::client::ClientConnection;
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -13,14 +16,84 @@ use super::guarded::Guarded;
 /// A TLS stream over TCP.
 pub(super) type TlsOverTcp = TlsStream<Guarded<TcpStream>>;
 
-/// A stream to an origin.
+/// A stream to an origin: TLS over TCP, or TCP alone for an `http` origin without HTTPS records.
+///
+/// It reads and writes as tokio's streams do. What is written may be buffered until it is flushed.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum Stream {
-    /// Over TLS.
-    Tls(Box<TlsStream<Guarded<TcpStream>>>),
-    /// In the clear: an `http` origin without HTTPS records.
+pub struct Stream(Transport);
+
+#[derive(Debug)]
+enum Transport {
+    Tls(Box<TlsOverTcp>),
     Plain(Box<Guarded<TcpStream>>),
+}
+
+impl Stream {
+    pub(super) fn tls(stream: TlsOverTcp) -> Self {
+        Self(Transport::Tls(Box::new(stream)))
+    }
+
+    pub(super) fn plain(stream: Guarded<TcpStream>) -> Self {
+        Self(Transport::Plain(Box::new(stream)))
+    }
+
+    /// Whether the stream is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.session().is_some()
+    }
+
+    /// The application protocol that was agreed on (RFC 7301).
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.session()?.alpn_protocol()
+    }
+
+    /// The server's certificate and those that it sent along, its own first; `None` without TLS.
+    pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.session()?.peer_certificates()
+    }
+
+    /// The version of TLS; `None` without TLS.
+    pub fn tls_version(&self) -> Option<rustls::ProtocolVersion> {
+        self.session()?.protocol_version()
+    }
+
+    /// The cipher suite; `None` without TLS.
+    pub fn cipher_suite(&self) -> Option<rustls::CipherSuite> {
+        let suite = self.session()?.negotiated_cipher_suite()?;
+        Some(suite.suite())
+    }
+
+    /// The address that the stream is connected to.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not tell it.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp().peer_addr()
+    }
+
+    /// The address that the stream comes from.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not tell it.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp().local_addr()
+    }
+
+    fn session(&self) -> Option<&ClientConnection> {
+        match &self.0 {
+            Transport::Tls(stream) => Some(stream.get_ref().1),
+            Transport::Plain(_) => None,
+        }
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match &self.0 {
+            Transport::Tls(stream) => stream.get_ref().0.inner(),
+            Transport::Plain(stream) => stream.inner(),
+        }
+    }
 }
 
 impl AsyncRead for Stream {
@@ -29,9 +102,9 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
-            Self::Plain(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+        match &mut self.get_mut().0 {
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+            Transport::Plain(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
         }
     }
 }
@@ -42,23 +115,23 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
-            Self::Plain(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+        match &mut self.get_mut().0 {
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+            Transport::Plain(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
-            Self::Plain(stream) => Pin::new(&mut **stream).poll_flush(cx),
+        match &mut self.get_mut().0 {
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            Transport::Plain(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
-            Self::Plain(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+        match &mut self.get_mut().0 {
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Transport::Plain(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
 
@@ -67,16 +140,16 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
-            Self::Plain(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+        match &mut self.get_mut().0 {
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+            Transport::Plain(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tls(stream) => stream.is_write_vectored(),
-            Self::Plain(stream) => stream.is_write_vectored(),
+        match &self.0 {
+            Transport::Tls(stream) => stream.is_write_vectored(),
+            Transport::Plain(stream) => stream.is_write_vectored(),
         }
     }
 }
