@@ -75,10 +75,7 @@ fn parts(c: &mut Criterion) {
 
 /// As many P-384 configs as fit into a list.
 fn many_p384_configs() -> EchConfigList {
-    let params = KeyParams {
-        kem: Kem::P384,
-        ..KeyParams::new("a.example").unwrap()
-    };
+    let params = KeyParams::new("a.example").unwrap().with_kem(Kem::P384);
     let config = EchKey::generate(&params).unwrap().config().clone();
     let count = usize::from(u16::MAX) / config.encoded().len();
     EchConfigList::from_configs(vec![config; count]).unwrap()

@@ -32,6 +32,7 @@ pub use file_error::KeyFileError;
 
 /// What a new key shall be like.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct KeyParams {
     /// The name that outer hellos show.
     pub public_name: PublicName,
@@ -59,6 +60,34 @@ impl KeyParams {
             suites: vec![SymmetricSuite::MANDATORY],
             maximum_name_length: 0,
         })
+    }
+
+    /// The same with this config_id, or with a random one.
+    #[must_use]
+    pub fn with_config_id(mut self, id: impl Into<Option<u8>>) -> Self {
+        self.config_id = id.into();
+        self
+    }
+
+    /// The same with another KEM.
+    #[must_use]
+    pub fn with_kem(mut self, kem: Kem) -> Self {
+        self.kem = kem;
+        self
+    }
+
+    /// The same with these pairs of KDF and AEAD, preferred first.
+    #[must_use]
+    pub fn with_suites(mut self, suites: impl IntoIterator<Item = SymmetricSuite>) -> Self {
+        self.suites = suites.into_iter().collect();
+        self
+    }
+
+    /// The same with another length that clients pad names to; 0 leaves it to them.
+    #[must_use]
+    pub fn with_maximum_name_length(mut self, octets: u8) -> Self {
+        self.maximum_name_length = octets;
+        self
     }
 }
 

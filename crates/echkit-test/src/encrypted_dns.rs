@@ -38,12 +38,10 @@ impl EncryptedServer {
     }
 
     pub fn resolver_with(&self, tls: &Arc<ClientConfig>, timeout: Duration) -> Resolver {
-        let options = ResolverOptions {
-            tls: Some(Arc::clone(tls)),
-            timeout,
-            tries: TRIES,
-            ..ResolverOptions::default()
-        };
+        let options = ResolverOptions::default()
+            .with_tls(Arc::clone(tls))
+            .with_timeout(timeout)
+            .with_tries(TRIES);
         Resolver::from_uri(&self.uri, &options).unwrap()
     }
 }

@@ -57,10 +57,9 @@ pub fn twin(key: &EchKey, maximum_name_length: u8) -> EchKey {
 }
 
 pub fn key_with(maximum_name_length: u8) -> EchKey {
-    let params = KeyParams {
-        maximum_name_length,
-        ..KeyParams::new(PUBLIC).unwrap()
-    };
+    let params = KeyParams::new(PUBLIC)
+        .unwrap()
+        .with_maximum_name_length(maximum_name_length);
     EchKey::generate(&params).unwrap()
 }
 

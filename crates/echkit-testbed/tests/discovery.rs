@@ -24,11 +24,9 @@ fn options(testbed: &Testbed) -> ResolverOptions {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    ResolverOptions {
-        tls: Some(Arc::new(tls)),
-        timeout: Duration::from_secs(30),
-        ..ResolverOptions::default()
-    }
+    ResolverOptions::default()
+        .with_tls(Arc::new(tls))
+        .with_timeout(Duration::from_secs(30))
 }
 
 #[tokio::test]
@@ -84,10 +82,7 @@ async fn read_every_zone(testbed: &Testbed, uri: &str, protected: bool) {
 async fn what_was_found_holds_for_its_lifetime_without_the_server() {
     let testbed = Testbed::builder().only(["nominal"]).start().await.unwrap();
     let clock = Clock::by_hand();
-    let options = ResolverOptions {
-        clock: clock.clone(),
-        ..options(&testbed)
-    };
+    let options = options(&testbed).with_clock(clock.clone());
     let resolver = Resolver::from_uri(&testbed.dot_uri(), &options).unwrap();
     let origin = Origin::parse(testbed.url("nominal").unwrap()).unwrap();
     let first = discover(&resolver, &origin).await;

@@ -180,7 +180,6 @@ async fn servers_accept_ech_as_they_say() {
             .ech(EchMode::Require)
             .ech_config(list)
             .connect_to("secret.example", port, "127.0.0.1", port)
-            .unwrap()
             .build()
             .unwrap();
         let url = format!("https://secret.example:{port}/");

@@ -127,11 +127,9 @@ async fn fetch_with(
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let options = ResolverOptions {
-        tls: Some(Arc::new(tls)),
-        discover_encrypted,
-        ..ResolverOptions::default()
-    };
+    let options = ResolverOptions::default()
+        .with_tls(Arc::new(tls))
+        .with_discover_encrypted(discover_encrypted);
     let client = Client::builder()
         .ech(EchMode::Require)
         .resolver(Resolver::from_uri(&uri, &options).unwrap())

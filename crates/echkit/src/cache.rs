@@ -71,7 +71,8 @@ impl ConfigCache {
         Self::default()
     }
 
-    /// A cache whose entries age by this clock.
+    /// A cache whose entries age by this clock. For tests.
+    #[doc(hidden)]
     pub fn with_clock(clock: Clock) -> Self {
         Self::new(clock, None)
     }
@@ -90,11 +91,12 @@ impl ConfigCache {
         Self::open_with_clock(path, Clock::default())
     }
 
-    /// As [`open`](Self::open), with the time by this clock.
+    /// As [`open`](Self::open), with the time by this clock. For tests.
     ///
     /// # Errors
     ///
     /// As those of [`open`](Self::open).
+    #[doc(hidden)]
     pub fn open_with_clock(path: impl AsRef<Path>, clock: Clock) -> Result<Self, CacheError> {
         let path = path.as_ref();
         let cache = Self::new(clock, Some(path.to_owned()));

@@ -22,10 +22,11 @@ use echkit_proto::svcb::{
 
 use crate::dns::{QueryError, Resolver};
 use crate::origin::{Host, Origin};
+use crate::policy::AddressFamily;
 
 pub use echkit_proto::svcb::AliasProblem;
 
-pub use addresses::{Families, FixedAddresses};
+pub use addresses::FixedAddresses;
 pub use endpoint::{Endpoint, EndpointKind};
 pub use peer_offer::{NoClientHello, Peer};
 pub(crate) use plan::Planned;
@@ -35,13 +36,14 @@ pub(crate) use why_no_ech::exposing_name;
 
 /// What discovery is to know about the client and the caller's wishes.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct DiscoverOptions {
     /// The ALPN protocols that the client speaks, over any transport.
     pub alpn: Vec<Vec<u8>>,
     /// Whether the client does ECH; if not, `ech` is one more parameter that it does not know.
     pub ech: bool,
     /// Kinds of addresses to use.
-    pub families: Families,
+    pub family: AddressFamily,
     /// Hosts whose addresses are known. Their HTTPS records are still asked for, except those of
     /// an `https` origin by a client that does not do ECH.
     pub resolve: Vec<FixedAddresses>,
@@ -56,11 +58,55 @@ impl Default for DiscoverOptions {
         Self {
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             ech: true,
-            families: Families::Both,
+            family: AddressFamily::Any,
             resolve: Vec::new(),
             connect_to: None,
             max_aliases: 8,
         }
+    }
+}
+
+impl DiscoverOptions {
+    /// The same with other ALPN protocols.
+    #[must_use]
+    pub fn with_alpn(mut self, protocols: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        self.alpn = protocols.into_iter().collect();
+        self
+    }
+
+    /// The same for a client that does ECH, or does not.
+    #[must_use]
+    pub fn with_ech(mut self, ech: bool) -> Self {
+        self.ech = ech;
+        self
+    }
+
+    /// The same with other kinds of addresses.
+    #[must_use]
+    pub fn with_family(mut self, family: AddressFamily) -> Self {
+        self.family = family;
+        self
+    }
+
+    /// The same with these addresses known.
+    #[must_use]
+    pub fn with_resolve(mut self, addresses: impl IntoIterator<Item = FixedAddresses>) -> Self {
+        self.resolve = addresses.into_iter().collect();
+        self
+    }
+
+    /// The same with one place to connect to, or with none given.
+    #[must_use]
+    pub fn with_connect_to(mut self, place: impl Into<Option<(Host, u16)>>) -> Self {
+        self.connect_to = place.into();
+        self
+    }
+
+    /// The same with another bound on aliases.
+    #[must_use]
+    pub fn with_max_aliases(mut self, count: usize) -> Self {
+        self.max_aliases = count;
+        self
     }
 }
 
@@ -163,6 +209,7 @@ impl Discovery {
 
 /// What the questions for HTTPS records came to.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum HttpsAnswer {
     /// There are records, well formed; see [`Discovery::records`] for which are usable.
     Found,

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use echkit_proto::race::RaceSettings;
+use echkit_proto::race::{Family, RaceSettings};
 use serde::{Deserialize, Serialize};
 
 /// How much Encrypted Client Hello a connection needs.
@@ -159,7 +159,7 @@ impl Timeouts {
     }
 }
 
-/// Which addresses may be used.
+/// Which kinds of addresses are looked up and used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AddressFamily {
@@ -179,6 +179,15 @@ impl AddressFamily {
             Self::Any => true,
             Self::V4 => address.is_ipv4(),
             Self::V6 => address.is_ipv6(),
+        }
+    }
+
+    /// Whether addresses of one family are looked up and used.
+    pub(crate) fn includes(self, family: Family) -> bool {
+        match self {
+            Self::Any => true,
+            Self::V4 => family == Family::V4,
+            Self::V6 => family == Family::V6,
         }
     }
 }

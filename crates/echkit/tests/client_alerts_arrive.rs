@@ -70,7 +70,6 @@ async fn ech_required_reaches_a_server_that_writes_first_and_reads_late() {
         .ech(EchMode::Require)
         .ech_config(list(&ech_key()))
         .connect_to(HIDDEN, 443, "127.0.0.1", address.port())
-        .unwrap()
         .build()
         .unwrap();
     let url = format!("https://{HIDDEN}/");

@@ -51,10 +51,7 @@ impl Site {
     }
 
     fn builder(&self, dns: &Server) -> ClientBuilder {
-        let options = ResolverOptions {
-            clock: self.clock.clone(),
-            ..ResolverOptions::default()
-        };
+        let options = ResolverOptions::default().with_clock(self.clock.clone());
         Client::builder()
             .tls(self.pki.tls())
             .keep_alive(None)

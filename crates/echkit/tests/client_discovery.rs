@@ -365,7 +365,6 @@ async fn fixed_addresses_leave_the_records_in_force() {
         .ech(EchMode::Require)
         .resolver(resolver)
         .resolve(HIDDEN, address.port(), [(*address.ip()).into()])
-        .unwrap()
         .build()
         .unwrap();
     let url = format!("https://{HIDDEN}/");

@@ -38,10 +38,9 @@ async fn setup_with(
         .tls(pki.tls())
         .ech(mode)
         .ech_config(list(known))
-        .connect_to(HIDDEN, 443, "127.0.0.1", relay.address.port())
-        .unwrap();
+        .connect_to(HIDDEN, 443, "127.0.0.1", relay.address.port());
     if let Some(name) = outer_sni {
-        builder = builder.outer_sni(name).unwrap();
+        builder = builder.outer_sni(name);
     }
     let client = builder.build().unwrap();
     Setup { client, relay }
@@ -272,11 +271,10 @@ async fn keys_of_every_kem_and_symmetric_suite_are_used() {
             (Kdf::HKDF_SHA384, Aead::CHACHA20_POLY1305),
             (Kdf::HKDF_SHA512, Aead::AES_256_GCM),
         ] {
-            let params = KeyParams {
-                kem,
-                suites: vec![SymmetricSuite::new(kdf, aead)],
-                ..KeyParams::new(PUBLIC).unwrap()
-            };
+            let params = KeyParams::new(PUBLIC)
+                .unwrap()
+                .with_kem(kem)
+                .with_suites(vec![SymmetricSuite::new(kdf, aead)]);
             let key = EchKey::generate(&params).unwrap();
             let work = async move {
                 let pki = Pki::new();
@@ -313,7 +311,6 @@ async fn a_config_whose_key_cannot_be_encapsulated_to_is_followed_by_the_next() 
         .ech(EchMode::Require)
         .ech_config(list)
         .connect_to(HIDDEN, 443, "127.0.0.1", relay.address.port())
-        .unwrap()
         .build()
         .unwrap();
     let report = fetch(&client).await.unwrap();

@@ -86,7 +86,6 @@ fn client(pki: &Pki, address: SocketAddr, mode: EchMode) -> echkit::http::Client
         .tls(pki.tls())
         .ech(mode)
         .connect_to(HIDDEN, 443, "127.0.0.1", address.port())
-        .unwrap()
 }
 
 async fn fetch(client: &Client) -> Result<Report, Error> {

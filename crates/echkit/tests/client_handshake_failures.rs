@@ -76,7 +76,6 @@ async fn fail(
         .ech(mode)
         .ech_config(list(known))
         .connect_to(HIDDEN, 443, "127.0.0.1", relay.address.port())
-        .unwrap()
         .build()
         .unwrap();
     let request = client.get(&format!("https://{HIDDEN}/"));

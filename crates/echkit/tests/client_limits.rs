@@ -19,10 +19,7 @@ use tokio::net::TcpListener;
 const BUDGET: Duration = Duration::from_millis(600);
 
 fn client(pki: &Pki, dns: &Server, mode: EchMode, timeouts: Timeouts) -> Client {
-    let options = ResolverOptions {
-        timeout: Duration::from_secs(30),
-        ..ResolverOptions::default()
-    };
+    let options = ResolverOptions::default().with_timeout(Duration::from_secs(30));
     Client::builder()
         .tls(pki.tls())
         .ech(mode)

@@ -59,10 +59,7 @@ fn patient() -> Timeouts {
 }
 
 fn client(pki: &Pki, dns: &Server, racing: Racing, timeouts: Timeouts) -> Client {
-    let options = ResolverOptions {
-        timeout: Duration::from_secs(30),
-        ..ResolverOptions::default()
-    };
+    let options = ResolverOptions::default().with_timeout(Duration::from_secs(30));
     Client::builder()
         .tls(pki.tls())
         .ech(EchMode::Prefer)

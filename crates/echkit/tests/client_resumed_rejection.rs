@@ -217,7 +217,6 @@ async fn a_rejection_that_resumes_a_session_is_a_failure_and_never_switches_ech_
                 .cache(cache.clone())
                 .ech_config(list(&key))
                 .connect_to(HIDDEN, 443, "127.0.0.1", relay.address.port())
-                .unwrap()
                 .build()
                 .unwrap();
             let url = format!("https://{HIDDEN}/");

@@ -130,7 +130,6 @@ fn builder(pki: &Pki, address: SocketAddr) -> ClientBuilder {
     Client::builder()
         .tls(pki.tls())
         .connect_to(HIDDEN, 443, "127.0.0.1", address.port())
-        .unwrap()
 }
 
 async fn get(client: &Client, path: &str) -> Report {
@@ -382,6 +381,5 @@ async fn the_limit_for_the_whole_holds_for_the_body_too() {
     assert_eq!(response.chunk().await.unwrap().unwrap(), "begun");
     let error = response.chunk().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    assert_eq!(error.kind().exit_code(), 28);
     assert!(error.report().unwrap().timings_ms.total >= 1500.0);
 }

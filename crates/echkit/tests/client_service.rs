@@ -89,7 +89,6 @@ fn direct(pki: &Pki, site: &Site) -> ConnectorBuilder {
         .ech(EchMode::Require)
         .ech_config(site.config.clone())
         .connect_to(HIDDEN, 443, "127.0.0.1", site.address.port())
-        .unwrap()
 }
 
 fn pooled(connector: HttpsConnector) -> Pooled {

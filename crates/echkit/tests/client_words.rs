@@ -14,7 +14,6 @@ fn client(pki: &Pki, relay: &Relay) -> echkit::http::ClientBuilder {
     Client::builder()
         .tls(pki.tls())
         .connect_to(HIDDEN, 443, "127.0.0.1", relay.address.port())
-        .unwrap()
 }
 
 async fn fetch(client: &Client) -> Result<Report, Error> {
@@ -87,7 +86,6 @@ async fn an_alert_after_an_ech_config_of_the_callers_own_names_the_outer_name() 
         .ech(EchMode::Require)
         .ech_config(list(&ech_key()))
         .outer_sni("cover.test")
-        .unwrap()
         .build()
         .unwrap();
     let error = fetch(&client).await.unwrap_err();

@@ -97,12 +97,10 @@ async fn plain(designations: Reply) -> Server {
 }
 
 fn options(tls: &Arc<ClientConfig>, mode: DiscoverEncrypted) -> ResolverOptions {
-    ResolverOptions {
-        tls: Some(Arc::clone(tls)),
-        timeout: Duration::from_secs(30),
-        discover_encrypted: mode,
-        ..ResolverOptions::default()
-    }
+    ResolverOptions::default()
+        .with_tls(Arc::clone(tls))
+        .with_timeout(Duration::from_secs(30))
+        .with_discover_encrypted(mode)
 }
 
 async fn find(resolver: &Resolver) -> Discovery {
@@ -118,10 +116,7 @@ fn asked_in_the_clear(server: &Server) -> usize {
 
 /// The resolver in the clear is used and reported, or, where an encrypted one is required, nobody.
 async fn stays_or_fails(server: &Server, options: &ResolverOptions) {
-    let with = |mode| ResolverOptions {
-        discover_encrypted: mode,
-        ..options.clone()
-    };
+    let with = |mode| options.clone().with_discover_encrypted(mode);
     let required = with(DiscoverEncrypted::Require);
     let resolver = Resolver::from_uri(&server.udp(), &required).unwrap();
     let found = find(&resolver).await;
@@ -237,10 +232,7 @@ async fn a_designation_holds_for_its_lifetime_and_is_then_asked_for_again() {
     let encrypted = Encrypted::start(&["127.0.0.1"]).await;
     let server = plain(Reply::Records(vec![encrypted.designation(true)])).await;
     let clock = Clock::by_hand();
-    let options = ResolverOptions {
-        clock: clock.clone(),
-        ..options(&encrypted.tls, DiscoverEncrypted::Require)
-    };
+    let options = options(&encrypted.tls, DiscoverEncrypted::Require).with_clock(clock.clone());
     let resolver = Resolver::from_uri(&server.udp(), &options).unwrap();
     let asked = || server.script.count(DESIGNATIONS, RecordType::SVCB);
     let mut all = JoinSet::new();
@@ -309,10 +301,7 @@ async fn discovery_needs_to_know_whom_to_trust_and_leaves_encrypted_resolvers_al
     let resolver = Resolver::from_uri(&uri, &required).unwrap();
     assert!(find(&resolver).await.protected);
     assert_eq!(encrypted.script.count(DESIGNATIONS, RecordType::SVCB), 0);
-    let without = ResolverOptions {
-        tls: None,
-        ..required
-    };
+    let without = required.with_tls(None);
     for uri in ["system", "udp://127.0.0.1", "tcp://127.0.0.1"] {
         let error = Resolver::from_uri(uri, &without).unwrap_err();
         assert_eq!(error, ResolverError::NoTls(uri.to_owned()));

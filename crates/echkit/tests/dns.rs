@@ -10,14 +10,7 @@ use echkit_test::dns::{Reply, Script, Server, TTL, v4, v6};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn resolver(uri: &str, timeout: Duration) -> Resolver {
-    Resolver::from_uri(
-        uri,
-        &ResolverOptions {
-            timeout,
-            ..ResolverOptions::default()
-        },
-    )
-    .unwrap()
+    Resolver::from_uri(uri, &ResolverOptions::default().with_timeout(timeout)).unwrap()
 }
 
 async fn ask(server: &Server, name: &str, kind: RecordType) -> Result<Answer, QueryError> {

@@ -12,12 +12,10 @@ const NEGATIVE_TTL: u64 = 60;
 
 fn resolver(server: &Server, cache: usize) -> (Resolver, Clock) {
     let clock = Clock::by_hand();
-    let options = ResolverOptions {
-        timeout: Duration::from_secs(20),
-        cache,
-        clock: clock.clone(),
-        ..ResolverOptions::default()
-    };
+    let options = ResolverOptions::default()
+        .with_timeout(Duration::from_secs(20))
+        .with_cache(cache)
+        .with_clock(clock.clone());
     (Resolver::from_uri(&server.udp(), &options).unwrap(), clock)
 }
 

@@ -242,11 +242,9 @@ async fn ask_all(resolver: &Resolver) -> Vec<(usize, QueryError)> {
 async fn ten_thousand_names_end_with_an_unruly_resolver() {
     let _alone = ALONE.lock().await;
     let (server, tries) = unruly().await;
-    let options = ResolverOptions {
-        timeout: Duration::from_secs(3),
-        cache: 0,
-        ..ResolverOptions::default()
-    };
+    let options = ResolverOptions::default()
+        .with_timeout(Duration::from_secs(3))
+        .with_cache(0);
     let resolver = Resolver::from_uri(&format!("udp://{server}"), &options).unwrap();
     let (descriptors, resident) = (descriptors(), resident());
     let watch = Watch::start();
@@ -287,10 +285,7 @@ async fn ten_thousand_names_end_with_an_unruly_resolver() {
 async fn an_unruly_resolver_never_makes_records_go_away() {
     let _alone = ALONE.lock().await;
     let (server, _) = unruly().await;
-    let options = ResolverOptions {
-        timeout: Duration::from_secs(3),
-        ..ResolverOptions::default()
-    };
+    let options = ResolverOptions::default().with_timeout(Duration::from_secs(3));
     let resolver = Resolver::from_uri(&format!("udp://{server}"), &options).unwrap();
     let mut running = tokio::task::JoinSet::new();
     for number in 0..500 {
@@ -363,12 +358,10 @@ async fn ten_thousand_names_over_one_connection_end_in_any_order() {
             });
         }
     });
-    let options = ResolverOptions {
-        tls: Some(Arc::new(tls)),
-        timeout: Duration::from_secs(5),
-        cache: 0,
-        ..ResolverOptions::default()
-    };
+    let options = ResolverOptions::default()
+        .with_tls(Arc::new(tls))
+        .with_timeout(Duration::from_secs(5))
+        .with_cache(0);
     let uri = format!("tls://dns.test:{port}#127.0.0.1");
     let resolver = Resolver::from_uri(&uri, &options).unwrap();
     let mut failed = ask_all(&resolver).await;

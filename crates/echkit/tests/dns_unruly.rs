@@ -13,11 +13,9 @@ use echkit_test::dns::{self, Reply, Script, Server, https, v4};
 use tokio::net::TcpListener;
 
 fn options(timeout: Duration) -> ResolverOptions {
-    ResolverOptions {
-        timeout,
-        clock: Clock::by_hand(),
-        ..ResolverOptions::default()
-    }
+    ResolverOptions::default()
+        .with_timeout(timeout)
+        .with_clock(Clock::by_hand())
 }
 
 #[tokio::test]
@@ -81,10 +79,7 @@ async fn without_https() -> Server {
 async fn a_dead_record_type_costs_its_time_out_once() {
     let server = without_https().await;
     let clock = Clock::by_hand();
-    let options = ResolverOptions {
-        clock: clock.clone(),
-        ..options(Duration::from_millis(600))
-    };
+    let options = options(Duration::from_millis(600)).with_clock(clock.clone());
     let resolver = Resolver::from_uri(&server.udp(), &options).unwrap();
     let origin = Origin::parse("https://a.test").unwrap();
     let asked = || server.script.count("a.test", RecordType::HTTPS);
@@ -106,14 +101,14 @@ async fn a_dead_record_type_costs_its_time_out_once() {
 async fn without_ech_addresses_given_by_hand_wait_for_no_https_answer() {
     let server = without_https().await;
     let resolver = Resolver::from_uri(&server.udp(), &options(Duration::from_secs(60))).unwrap();
-    let by_hand = |ech| DiscoverOptions {
-        ech,
-        resolve: vec![FixedAddresses {
-            host: "a.test".parse().unwrap(),
-            port: Some(443),
-            addresses: vec![Ipv4Addr::LOCALHOST.into()],
-        }],
-        ..DiscoverOptions::default()
+    let by_hand = |ech| {
+        DiscoverOptions::default()
+            .with_ech(ech)
+            .with_resolve(vec![FixedAddresses::new(
+                "a.test".parse().unwrap(),
+                Some(443),
+                vec![Ipv4Addr::LOCALHOST.into()],
+            )])
     };
     let origin = Origin::parse("https://a.test").unwrap();
     let found = discover_with(&resolver, &origin, &by_hand(false)).await;
@@ -142,10 +137,7 @@ async fn questions_that_wait_for_a_connection_say_that_there_is_none() {
         }
     });
     let (_, tls) = dns::tls(&["dns.test"], b"dot");
-    let options = ResolverOptions {
-        tls: Some(Arc::new(tls)),
-        ..options(Duration::from_millis(500))
-    };
+    let options = options(Duration::from_millis(500)).with_tls(Arc::new(tls));
     for (scheme, addresses) in [("tls", "127.0.0.1"), ("https", "127.0.0.1,127.0.0.2")] {
         let uri = format!("{scheme}://dns.test:{port}#{addresses}");
         let resolver = Resolver::from_uri(&uri, &options).unwrap();
@@ -175,10 +167,7 @@ async fn an_answer_with_ech_is_asked_for_again_after_a_time_out() {
     ]);
     let server = Server::start(script).await;
     let clock = Clock::by_hand();
-    let options = ResolverOptions {
-        clock: clock.clone(),
-        ..options(Duration::from_millis(600))
-    };
+    let options = options(Duration::from_millis(600)).with_clock(clock.clone());
     let resolver = Resolver::from_uri(&server.udp(), &options).unwrap();
     let origin = Origin::parse("https://a.test").unwrap();
     let first = discover(&resolver, &origin).await;

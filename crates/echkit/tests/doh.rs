@@ -246,11 +246,9 @@ async fn over_a_protected_resolver_a_failed_https_lookup_is_the_end() {
 #[tokio::test]
 async fn the_template_of_a_resolver_is_read_or_refused() {
     let server = start(zone(), Http::Good, b"h2").await;
-    let options = ResolverOptions {
-        tls: Some(Arc::clone(&server.tls)),
-        timeout: Duration::from_secs(20),
-        ..ResolverOptions::default()
-    };
+    let options = ResolverOptions::default()
+        .with_tls(Arc::clone(&server.tls))
+        .with_timeout(Duration::from_secs(20));
     let port = server.address.port();
     let uri = |rest: &str| format!("https://dns.test:{port}/{rest}#127.0.0.1");
     let resolver = Resolver::from_uri(&uri("dns-query{?dns}"), &options).unwrap();

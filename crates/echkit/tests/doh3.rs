@@ -385,10 +385,7 @@ fn its_uri_needs_tls_and_addresses_that_are_some() {
     let error = Resolver::from_uri(uri, &ResolverOptions::default()).unwrap_err();
     assert_eq!(error, ResolverError::NoTls(uri.to_owned()));
     let (_, tls) = dns::tls(&["dns.test"], b"h3");
-    let options = ResolverOptions {
-        tls: Some(Arc::new(tls)),
-        ..ResolverOptions::default()
-    };
+    let options = ResolverOptions::default().with_tls(Arc::new(tls));
     assert!(Resolver::from_uri(uri, &options).unwrap().is_protected());
     let error = Resolver::from_uri("h3://dns.test/#nowhere", &options).unwrap_err();
     assert!(error.to_string().contains("\"nowhere\""), "{error}");

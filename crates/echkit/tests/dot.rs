@@ -173,10 +173,7 @@ async fn refusals_and_broken_answers_are_told_apart() {
 async fn a_server_that_is_not_trusted_is_not_asked() {
     let server = start(numbered(1), Manners::Good).await;
     encrypted_dns::is_not_asked_without_trust(&server).await;
-    let options = ResolverOptions {
-        tls: Some(Arc::clone(&server.tls)),
-        ..ResolverOptions::default()
-    };
+    let options = ResolverOptions::default().with_tls(Arc::clone(&server.tls));
     let uri = server.uri.replace("dns.test", "else.test");
     encrypted_dns::cannot_be_asked(&Resolver::from_uri(&uri, &options).unwrap()).await;
     assert!(server.script.asked.lock().unwrap().is_empty());
@@ -185,10 +182,7 @@ async fn a_server_that_is_not_trusted_is_not_asked() {
 #[tokio::test]
 async fn an_address_is_a_name_too() {
     let server = start(numbered(1), Manners::Good).await;
-    let options = ResolverOptions {
-        tls: Some(Arc::clone(&server.tls)),
-        ..ResolverOptions::default()
-    };
+    let options = ResolverOptions::default().with_tls(Arc::clone(&server.tls));
     let resolver = Resolver::from_uri(&format!("tls://{}", server.address), &options).unwrap();
     assert!(resolver.looked_up_name().is_none());
     ask_all(&resolver, 1).await;
@@ -230,10 +224,7 @@ async fn without_ech_a_failed_https_lookup_matters_for_http_urls_alone() {
     let server = start(script, Manners::Good).await;
     let resolver = server.resolver();
     let find = async |url: &str, ech| {
-        let options = DiscoverOptions {
-            ech,
-            ..DiscoverOptions::default()
-        };
+        let options = DiscoverOptions::default().with_ech(ech);
         discover_with(&resolver, &Origin::parse(url).unwrap(), &options).await
     };
     for host in ["servfail.test", "notimp.test"] {
@@ -254,10 +245,7 @@ async fn without_ech_a_failed_https_lookup_matters_for_http_urls_alone() {
 #[tokio::test]
 async fn uris_are_read_strictly() {
     let (_, tls) = dns::tls(&["dns.test"], b"dot");
-    let options = ResolverOptions {
-        tls: Some(Arc::new(tls)),
-        ..ResolverOptions::default()
-    };
+    let options = ResolverOptions::default().with_tls(Arc::new(tls));
     let uri = |uri: &str| Resolver::from_uri(uri, &options);
     for good in [
         "tls://dns.test",

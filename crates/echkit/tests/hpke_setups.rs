@@ -20,10 +20,7 @@ use echkit_test::lab::{HIDDEN, PUBLIC, Pki, Relay, serve_ech};
 static COUNTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 fn key_of(kem: Kem) -> EchKey {
-    let params = KeyParams {
-        kem,
-        ..KeyParams::new(PUBLIC).unwrap()
-    };
+    let params = KeyParams::new(PUBLIC).unwrap().with_kem(kem);
     EchKey::generate(&params).unwrap()
 }
 
@@ -87,11 +84,10 @@ async fn a_hello_that_no_key_opens_costs_a_bounded_number_of_openings() {
     let _counting = COUNTING.lock().await;
     let pki = Pki::new();
     let key = |kem: Kem, config_id: u8| {
-        let params = KeyParams {
-            kem,
-            config_id: Some(config_id),
-            ..KeyParams::new(PUBLIC).unwrap()
-        };
+        let params = KeyParams::new(PUBLIC)
+            .unwrap()
+            .with_kem(kem)
+            .with_config_id(config_id);
         EchKey::generate(&params).unwrap()
     };
     for kem in [Kem::P521, Kem::X25519] {

@@ -108,8 +108,7 @@ impl Ours {
             .tls(ClientTls::builder().trust(Trust::roots(roots)))
             // Each fetch is to show a handshake.
             .keep_alive(None)
-            .connect_to(SECRET_NAME, 443, &to, at.address.port())
-            .map_err(|error| error.to_string())?;
+            .connect_to(SECRET_NAME, 443, to, at.address.port());
         if let Some(list) = list {
             let list = EchConfigList::parse(list).map_err(|error| error.to_string())?;
             builder = builder.ech_config(list);

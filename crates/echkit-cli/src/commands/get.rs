@@ -130,15 +130,15 @@ fn client(
         builder = builder.ech_config(config_list(list)?);
     }
     if let Some(name) = &args.outer_sni {
-        builder = builder.outer_sni(name)?;
+        builder = builder.outer_sni(name);
     }
     for text in &args.resolve {
         let fixed = overrides::resolve(text)?;
-        builder = builder.resolve(&fixed.host, fixed.port, fixed.addresses)?;
+        builder = builder.resolve(&fixed.host, fixed.port, fixed.addresses);
     }
     for text in &args.connect_to {
         let to = overrides::connect_to(text)?;
-        builder = builder.connect_to(&to.host, to.port, &to.to_host, to.to_port)?;
+        builder = builder.connect_to(&to.host, to.port, &to.to_host, to.to_port);
     }
     Ok(builder.build()?)
 }

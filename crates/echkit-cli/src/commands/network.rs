@@ -27,10 +27,7 @@ impl NetworkArgs {
 
     /// The resolver.
     pub(crate) fn resolver(&self) -> Result<Resolver, Failure> {
-        let mut options = ResolverOptions {
-            discover_encrypted: self.ddr,
-            ..ResolverOptions::default()
-        };
+        let mut options = ResolverOptions::default().with_discover_encrypted(self.ddr);
         if Resolver::is_encrypted_uri(&self.dns) || self.ddr != DiscoverEncrypted::Off {
             let tls = ClientTls::builder().trust(self.trust()?).build()?;
             options.tls = Some(tls.plain_config()?);

@@ -13,6 +13,7 @@ use super::real_offer::InfoScope;
 
 /// What one connection is to do.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct TlsTarget {
     /// The origin's host: the name inside ECH.
     pub name: ServerName<'static>,
@@ -36,6 +37,34 @@ impl TlsTarget {
             outer_sni: None,
             sessions: SessionUse::Off,
         }
+    }
+
+    /// The same with these application protocols, in order of preference.
+    #[must_use]
+    pub fn with_alpn(mut self, protocols: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        self.alpn = protocols.into_iter().collect();
+        self
+    }
+
+    /// The same with another ECH offer.
+    #[must_use]
+    pub fn with_offer(mut self, offer: EchOffer) -> Self {
+        self.offer = offer;
+        self
+    }
+
+    /// The same with this name in the outer hello, or with the public_name.
+    #[must_use]
+    pub fn with_outer_sni(mut self, name: impl Into<Option<OuterName>>) -> Self {
+        self.outer_sni = name.into();
+        self
+    }
+
+    /// The same with another use of sessions.
+    #[must_use]
+    pub fn with_sessions(mut self, sessions: SessionUse) -> Self {
+        self.sessions = sessions;
+        self
     }
 
     /// The name that replaces the public_name, where there is one to replace.

@@ -1,9 +1,9 @@
 //! What a connection needs to know, as builders take it.
 
 use echkit_proto::config::EchConfigList;
-use echkit_tls::client::{ClientTls, ClientTlsBuilder, OuterName};
+use echkit_tls::client::{ClientTls, ClientTlsBuilder};
 
-use super::overrides::Overrides;
+use super::overrides::OverrideSettings;
 use crate::cache::ConfigCache;
 use crate::dns::{Resolver, ResolverOptions};
 use crate::error::{Cause, Error};
@@ -16,9 +16,9 @@ pub(crate) struct ConnectionSettings {
     pub(crate) policy: Policy,
     pub(crate) tls: ClientTlsBuilder,
     pub(crate) resolver: ResolverSetting,
-    pub(crate) outer_sni: Option<OuterName>,
+    pub(crate) outer_sni: Option<String>,
     pub(crate) manual: Option<EchConfigList>,
-    pub(crate) overrides: Overrides,
+    pub(crate) overrides: OverrideSettings,
     pub(crate) cache: ConfigCache,
     pub(crate) proxies: ProxyEnvironment,
 }
@@ -40,10 +40,7 @@ impl ResolverSetting {
             Self::Given(resolver) => return Ok(resolver),
             Self::Uri(uri) => uri,
         };
-        let options = ResolverOptions {
-            tls: Some(tls.plain_config()?),
-            ..ResolverOptions::default()
-        };
+        let options = ResolverOptions::default().with_tls(tls.plain_config()?);
         Resolver::from_uri(&uri, &options).map_err(|error| {
             Cause::Setting {
                 setting: "resolver",
@@ -153,46 +150,37 @@ macro_rules! connection_setters {
         }
 
         /// The name to show in the outer hello, in place of the config's public_name. A rejection
-        /// is authenticated for the public_name all the same (RFC 9849 §6.1.7).
-        ///
-        /// # Errors
-        ///
-        /// When it is an address, `none`, or not a host name.
-        pub fn outer_sni(mut self, name: &str) -> Result<Self, crate::Error> {
-            self.$($settings).+.outer_sni = Some(echkit_tls::client::OuterName::new(name)?);
-            Ok(self)
+        /// is authenticated for the public_name all the same (RFC 9849 §6.1.7). `build` refuses an
+        /// address, `none`, and what is not a host name.
+        pub fn outer_sni(mut self, name: impl Into<String>) -> Self {
+            self.$($settings).+.outer_sni = Some(name.into());
+            self
         }
 
         /// Addresses of a host at a port, in place of those in DNS. Its records are still asked
-        /// for.
-        ///
-        /// # Errors
-        ///
-        /// When `host` is no host name.
+        /// for. `build` refuses a `host` that is no host name.
         pub fn resolve(
             mut self,
-            host: &str,
+            host: impl Into<String>,
             port: u16,
             addresses: impl IntoIterator<Item = std::net::IpAddr>,
-        ) -> Result<Self, crate::Error> {
-            self.$($settings).+.overrides.resolve(host, port, addresses)?;
-            Ok(self)
+        ) -> Self {
+            self.$($settings).+.overrides.resolve(host.into(), port, addresses);
+            self
         }
 
-        /// Where to connect for a host and port. Its records are not asked for.
-        ///
-        /// # Errors
-        ///
-        /// When one of the hosts is neither a name nor an address.
+        /// Where to connect for a host and port. Its records are not asked for. `build` refuses
+        /// hosts that are neither names nor addresses.
         pub fn connect_to(
             mut self,
-            host: &str,
+            host: impl Into<String>,
             port: u16,
-            to_host: &str,
+            to_host: impl Into<String>,
             to_port: u16,
-        ) -> Result<Self, crate::Error> {
-            self.$($settings).+.overrides.connect_to((host, port), (to_host, to_port))?;
-            Ok(self)
+        ) -> Self {
+            let (from, to) = ((host.into(), port), (to_host.into(), to_port));
+            self.$($settings).+.overrides.connect_to(from, to);
+            self
         }
     };
 }

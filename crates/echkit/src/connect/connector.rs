@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use echkit_tls::client::OuterName;
+
 use super::attempt_log::AttemptLog;
 use super::connection::Connection;
 use super::connection_request::ConnectionRequest;
@@ -101,8 +103,9 @@ impl ConnectorBuilder {
     ///
     /// # Errors
     ///
-    /// When trusted certificates cannot be read, when the URI of the resolver names none, or when
-    /// settings contradict each other.
+    /// When trusted certificates cannot be read, and when a setting makes no sense
+    /// ([`Cause::Setting`] names the first one): a URI that names no resolver, hosts that are none,
+    /// settings that contradict each other.
     pub fn build(self) -> Result<Connector, Error> {
         let Self { settings } = self;
         if settings.outer_sni.is_some() && !settings.policy.ech.offers() {
@@ -131,6 +134,9 @@ impl ConnectorBuilder {
             }
             .into());
         }
+        let outer_sni = settings.outer_sni.as_deref().map(OuterName::new);
+        let outer_sni = outer_sni.transpose()?;
+        let overrides = settings.overrides.build()?;
         let tls = settings.tls.build()?;
         let resolver = settings.resolver.build(&tls)?;
         Ok(Connector {
@@ -138,12 +144,55 @@ impl ConnectorBuilder {
                 policy: settings.policy,
                 tls,
                 resolver,
-                outer_sni: settings.outer_sni,
+                outer_sni,
                 manual: settings.manual,
-                overrides: settings.overrides,
+                overrides,
                 cache: settings.cache,
                 proxies: settings.proxies,
             }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn a_builder_takes_any_value_and_build_names_the_setting_that_it_refuses() {
+        let loopback = [Ipv4Addr::LOCALHOST.into()];
+        let builder = Connector::builder;
+        for (builder, refused, reason) in [
+            (builder().outer_sni("192.0.2.1"), "outer SNI", "address"),
+            (builder().outer_sni("none"), "outer SNI", "stand out"),
+            (builder().outer_sni("a..b"), "outer SNI", "a..b"),
+            (builder().resolve("a..b", 443, loopback), "resolve", "a..b"),
+            (
+                builder().connect_to("a..b", 443, "b.test", 443),
+                "connect_to",
+                "a..b",
+            ),
+            (
+                builder().connect_to("a.test", 443, "b..c", 443),
+                "connect_to",
+                "b..c",
+            ),
+            (builder().dns("nowhere://"), "resolver", "nowhere"),
+        ] {
+            let error = builder.build().unwrap_err();
+            let Cause::Setting {
+                setting,
+                reason: why,
+            } = error.cause()
+            else {
+                panic!("{error}");
+            };
+            assert_eq!(*setting, refused);
+            assert!(why.contains(reason), "{why}");
+        }
     }
 }

@@ -2,8 +2,7 @@
 
 use super::connection_request::ConnectionRequest;
 use super::connector_parts::ConnectorParts;
-use crate::discover::{DiscoverOptions, Families};
-use crate::policy::AddressFamily;
+use crate::discover::DiscoverOptions;
 
 /// The caller's wishes, as discovery takes them.
 pub(super) fn discovery_options(
@@ -13,11 +12,7 @@ pub(super) fn discovery_options(
     DiscoverOptions {
         alpn: request.alpn.to_vec(),
         ech: parts.policy.ech.offers(),
-        families: match parts.policy.family {
-            AddressFamily::Any => Families::Both,
-            AddressFamily::V4 => Families::V4,
-            AddressFamily::V6 => Families::V6,
-        },
+        family: parts.policy.family,
         resolve: parts.overrides.addresses.clone(),
         connect_to: parts.overrides.endpoint(request.origin).cloned(),
         ..DiscoverOptions::default()

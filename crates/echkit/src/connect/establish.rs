@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use echkit_proto::race::RaceSettings;
+use echkit_proto::race::{Family, RaceSettings};
 
 use super::attempt::{AttemptContext, AttemptTarget, attempt, attempt_plain};
 use super::attempt_log::AttemptLog;
@@ -20,7 +20,7 @@ use super::race_driver::{DnsTimeout, RaceDriver, RaceEnd, Turn};
 use crate::deadline::Deadline;
 use crate::discover::{Search, resolver_for};
 use crate::error::{Cause, Step};
-use crate::policy::{AddressFamily, Policy};
+use crate::policy::Policy;
 
 /// The race of one connection.
 type ConnectionRace<'a> = RaceDriver<'a, Arc<Candidate>, AttemptWon>;
@@ -140,7 +140,7 @@ fn race_settings(policy: &Policy) -> RaceSettings {
     settings.attempt_delay = policy.racing.attempt_delay;
     settings.resolution_delay = policy.racing.resolution_delay;
     settings.max_attempts = policy.racing.max_attempts;
-    settings.v6 = policy.family != AddressFamily::V4;
-    settings.v4 = policy.family != AddressFamily::V6;
+    settings.v6 = policy.family.includes(Family::V6);
+    settings.v4 = policy.family.includes(Family::V4);
     settings
 }

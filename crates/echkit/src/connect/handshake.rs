@@ -58,11 +58,28 @@ pub enum HandshakeFault {
 
 /// How long a handshake may take. `None` means without limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HandshakeLimits {
     /// All of it.
     pub whole: Option<Duration>,
     /// Until the first byte of the server.
     pub answer: Option<Duration>,
+}
+
+impl HandshakeLimits {
+    /// The same with another limit for all of it.
+    #[must_use]
+    pub fn with_whole(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.whole = limit.into();
+        self
+    }
+
+    /// The same with another limit for the first byte of the server.
+    #[must_use]
+    pub fn with_answer(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.answer = limit.into();
+        self
+    }
 }
 
 /// Performs the TLS handshake over `io`: every outgoing hello passes the guard first.

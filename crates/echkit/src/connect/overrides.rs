@@ -5,7 +5,49 @@ use std::net::IpAddr;
 
 use crate::discover::FixedAddresses;
 use crate::error::{Cause, Error};
-use crate::origin::{Host, HostName, Origin};
+use crate::origin::{Host, HostName, Origin, OriginError};
+
+/// Fixed addresses and fixed endpoints, as builders take them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OverrideSettings {
+    addresses: Vec<(String, u16, Vec<IpAddr>)>,
+    endpoints: Vec<Redirection>,
+}
+
+/// host and port → host and port.
+type Redirection = ((String, u16), (String, u16));
+
+impl OverrideSettings {
+    pub(crate) fn resolve(
+        &mut self,
+        host: String,
+        port: u16,
+        addresses: impl IntoIterator<Item = IpAddr>,
+    ) {
+        let addresses = addresses.into_iter().collect();
+        self.addresses.push((host, port, addresses));
+    }
+
+    pub(crate) fn connect_to(&mut self, from: (String, u16), to: (String, u16)) {
+        self.endpoints.push((from, to));
+    }
+
+    /// Reads the hosts. Of two endpoints for one host and port the later one holds.
+    pub(super) fn build(self) -> Result<Overrides, Error> {
+        let mut overrides = Overrides::default();
+        for (name, port, addresses) in self.addresses {
+            let host = HostName::parse(&name).map_err(|error| refused("resolve", error))?;
+            let fixed = FixedAddresses::new(host, Some(port), addresses);
+            overrides.addresses.push(fixed);
+        }
+        for (from, to) in self.endpoints {
+            let from = (host(&from.0)?, from.1);
+            let to = (host(&to.0)?, to.1);
+            overrides.endpoints.insert(from, to);
+        }
+        Ok(overrides)
+    }
+}
 
 /// Fixed addresses and fixed endpoints.
 #[derive(Clone, Debug, Default)]
@@ -17,30 +59,6 @@ pub(crate) struct Overrides {
 }
 
 impl Overrides {
-    pub(crate) fn resolve(
-        &mut self,
-        host: &str,
-        port: u16,
-        addresses: impl IntoIterator<Item = IpAddr>,
-    ) -> Result<(), Error> {
-        let host = HostName::parse(host).map_err(|error| Cause::Setting {
-            setting: "resolve",
-            reason: error.to_string(),
-        })?;
-        self.addresses.push(FixedAddresses {
-            host,
-            port: Some(port),
-            addresses: addresses.into_iter().collect(),
-        });
-        Ok(())
-    }
-
-    pub(crate) fn connect_to(&mut self, from: (&str, u16), to: (&str, u16)) -> Result<(), Error> {
-        self.endpoints
-            .insert((host(from.0)?, from.1), (host(to.0)?, to.1));
-        Ok(())
-    }
-
     pub(super) fn endpoint(&self, origin: &Origin) -> Option<&(Host, u16)> {
         self.endpoints.get(&(origin.host.clone(), origin.port))
     }
@@ -51,11 +69,12 @@ fn host(text: &str) -> Result<Host, Error> {
     if let Some(address) = Host::address(text) {
         return Ok(Host::Ip(address));
     }
-    HostName::parse(text).map(Host::Name).map_err(|error| {
-        Cause::Setting {
-            setting: "connect-to",
-            reason: error.to_string(),
-        }
-        .into()
-    })
+    HostName::parse(text)
+        .map(Host::Name)
+        .map_err(|error| refused("connect_to", error))
+}
+
+fn refused(setting: &'static str, error: OriginError) -> Error {
+    let reason = error.to_string();
+    Cause::Setting { setting, reason }.into()
 }

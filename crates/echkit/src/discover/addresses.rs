@@ -1,5 +1,6 @@
 //! The addresses of a host.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,40 +10,9 @@ use super::{DiscoverError, DiscoverOptions, TargetHint};
 use crate::dns::{Answer, QueryError, Status};
 use crate::origin::{Host, HostName};
 
-/// Which kinds of addresses are looked up and used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Families {
-    /// IPv6 and IPv4.
-    #[default]
-    Both,
-    /// IPv4 alone.
-    V4,
-    /// IPv6 alone.
-    V6,
-}
-
-impl Families {
-    /// Whether an address is of a kind that is used.
-    pub fn allow(self, address: &IpAddr) -> bool {
-        match self {
-            Self::Both => true,
-            Self::V4 => address.is_ipv4(),
-            Self::V6 => address.is_ipv6(),
-        }
-    }
-
-    /// Whether one kind is used.
-    pub(super) fn includes(self, family: Family) -> bool {
-        match self {
-            Self::Both => true,
-            Self::V4 => family == Family::V4,
-            Self::V6 => family == Family::V6,
-        }
-    }
-}
-
 /// Addresses of a host that the caller knows better than DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FixedAddresses {
     /// The host: an origin's or that of a record's target.
     pub host: HostName,
@@ -51,6 +21,21 @@ pub struct FixedAddresses {
     /// The addresses, in the order in which to try those of one family; families take turns,
     /// IPv6 first.
     pub addresses: Vec<IpAddr>,
+}
+
+impl FixedAddresses {
+    /// Addresses of `host` at `port`, or at every port.
+    pub fn new(
+        host: HostName,
+        port: Option<u16>,
+        addresses: impl IntoIterator<Item = IpAddr>,
+    ) -> Self {
+        Self {
+            host,
+            port,
+            addresses: addresses.into_iter().collect(),
+        }
+    }
 }
 
 /// What a lookup of addresses came to.
@@ -130,7 +115,7 @@ impl Lookup {
         match fixed {
             Some(fixed) => {
                 let usable = fixed.addresses.iter();
-                let usable = usable.filter(|address| options.families.allow(address));
+                let usable = usable.filter(|address| options.family.allows(**address));
                 Self::Known(Addresses::known(usable.copied().collect()))
             }
             None => Self::Asked {
@@ -209,14 +194,12 @@ fn gather(answers: impl Iterator<Item = Result<Answer, QueryError>>) -> Addresse
         ttl: None,
         pending: false,
     };
+    let mut seen = HashSet::new();
     for answer in answers {
         match answer {
             Ok(answer) => {
-                for address in answer.addresses() {
-                    if !all.list.contains(&address) {
-                        all.list.push(address);
-                    }
-                }
+                let new = answer.addresses().filter(|address| seen.insert(*address));
+                all.list.extend(new);
                 all.ttl = Some(all.ttl.map_or(answer.ttl, |ttl| ttl.min(answer.ttl)));
                 if all.missing.is_none() {
                     all.missing = match answer.status {
@@ -231,4 +214,42 @@ fn gather(answers: impl Iterator<Item = Result<Answer, QueryError>>) -> Addresse
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn answer(addresses: &[u8]) -> Answer {
+        let rdata = addresses.iter().map(|last| vec![192, 0, 2, *last]);
+        Answer {
+            status: Status::Found,
+            owner: "a.test".parse().unwrap(),
+            cnames: Vec::new(),
+            rdata: rdata.collect(),
+            ttl: Duration::from_secs(60),
+            protected: false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn each_address_is_gathered_once_and_in_the_order_of_the_answers(
+            answers in prop::collection::vec(prop::collection::vec(0..12_u8, 0..40), 0..4),
+        ) {
+            let mut expected: Vec<IpAddr> = Vec::new();
+            for last in answers.iter().flatten() {
+                let address = IpAddr::from([192, 0, 2, *last]);
+                if !expected.contains(&address) {
+                    expected.push(address);
+                }
+            }
+            let gathered = gather(answers.iter().map(|addresses| Ok(answer(addresses))));
+            prop_assert_eq!(gathered.list, expected);
+        }
+    }
 }

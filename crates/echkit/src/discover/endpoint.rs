@@ -8,6 +8,7 @@ use crate::origin::Host;
 
 /// One place at which an origin can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Endpoint {
     /// What made it an endpoint.
     pub kind: EndpointKind,

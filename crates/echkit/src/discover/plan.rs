@@ -1,5 +1,6 @@
 //! From facts to endpoints in order (RFC 9460 §3, RFC 9848 §5.1).
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use echkit_proto::config::NameExposure;
@@ -131,7 +132,7 @@ impl Discovery {
         let hints = service
             .hints
             .into_iter()
-            .filter(|hint| options.families.allow(hint));
+            .filter(|hint| options.family.allows(*hint));
         let endpoint = Endpoint {
             alpn: service.alpn,
             ech: service.ech,
@@ -225,11 +226,7 @@ impl Discovery {
             if endpoint.addresses.is_empty() {
                 let hint = self.note_missing(&endpoint, known);
                 first_missing.get_or_insert((endpoint.target, hint, known.clone()));
-            } else if !self
-                .endpoints
-                .iter()
-                .any(|earlier| repeats(&endpoint, earlier))
-            {
+            } else if !repeats(&endpoint, &self.endpoints) {
                 self.endpoints.push(endpoint);
             }
         }
@@ -279,8 +276,12 @@ impl Discovery {
     }
 }
 
-/// Whether trying `later` would be trying `earlier` once more: same place, TLS over TCP, no ECH.
-fn repeats(later: &Endpoint, earlier: &Endpoint) -> bool {
+/// Whether trying `later` would be trying one of `earlier` once more: same place, TLS over TCP, no
+/// ECH.
+fn repeats(later: &Endpoint, earlier: &[Endpoint]) -> bool {
+    if later.kind == EndpointKind::Service {
+        return false;
+    }
     let over_tcp = |endpoint: &Endpoint| {
         endpoint.alpn.is_empty()
             || endpoint
@@ -288,12 +289,68 @@ fn repeats(later: &Endpoint, earlier: &Endpoint) -> bool {
                 .iter()
                 .any(|id| id == DEFAULT_ALPN || id == b"h2")
     };
-    later.kind != EndpointKind::Service
-        && earlier.ech.is_none()
-        && over_tcp(earlier)
-        && later.port == earlier.port
-        && later
-            .addresses
-            .iter()
-            .all(|address| earlier.addresses.contains(address))
+    let addresses: HashSet<&IpAddr> = later.addresses.iter().collect();
+    earlier
+        .iter()
+        .filter(|earlier| earlier.ech.is_none() && earlier.port == later.port && over_tcp(earlier))
+        .any(|earlier| {
+            let there = earlier.addresses.iter();
+            let common: HashSet<_> = there.filter(|one| addresses.contains(one)).collect();
+            common.len() == addresses.len()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::origin::Origin;
+
+    fn endpoint(kind: EndpointKind, port: u16, protocol: &str, addresses: &[u8]) -> Endpoint {
+        let host = Origin::parse("https://a.test").unwrap().host;
+        let addresses = addresses.iter().map(|last| [192, 0, 2, *last].into());
+        Endpoint {
+            alpn: vec![protocol.as_bytes().to_vec()],
+            addresses: addresses.collect(),
+            ..Planned::plain(kind, host, port).endpoint
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_endpoint_repeats_one_that_has_all_its_addresses(
+            service in any::<bool>(),
+            wanted in prop::collection::vec(0..4_u8, 0..6),
+            earlier in prop::collection::vec(
+                (
+                    443..445_u16,
+                    prop::sample::select(vec!["h2", "h3", "http/1.1"]),
+                    prop::collection::vec(0..4_u8, 0..6),
+                ),
+                0..5,
+            ),
+        ) {
+            let kind = match service {
+                true => EndpointKind::Service,
+                false => EndpointKind::Authority,
+            };
+            let expected = !service
+                && earlier.iter().any(|(port, protocol, addresses)| {
+                    *port == 443
+                        && *protocol != "h3"
+                        && wanted.iter().all(|address| addresses.contains(address))
+                });
+            let earlier: Vec<_> = earlier
+                .iter()
+                .map(|(port, protocol, addresses)| {
+                    endpoint(EndpointKind::Service, *port, protocol, addresses)
+                })
+                .collect();
+            let later = endpoint(kind, 443, "http/1.1", &wanted);
+            prop_assert_eq!(repeats(&later, &earlier), expected);
+        }
+    }
 }

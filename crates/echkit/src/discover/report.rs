@@ -7,6 +7,7 @@ use super::{Discovery, RecordVerdict};
 
 /// What discovery found, in the form that reports have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct DnsReport {
     /// The URI of the resolver that was used.
     pub resolver: String,
@@ -30,6 +31,7 @@ pub struct DnsReport {
 
 /// One HTTPS record in a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct RecordReport {
     /// SvcPriority.
     pub priority: u16,
@@ -57,6 +59,7 @@ pub struct RecordReport {
 
 /// One ECHConfig in a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ConfigReport {
     /// Its id, where its version is one that has ids.
     pub config_id: Option<u8>,

@@ -145,7 +145,7 @@ impl Search {
     pub(crate) fn ask_all_addresses(&mut self) {
         for target in (0..self.lookups.len()).map(Target) {
             for family in Family::BOTH {
-                if self.options.families.includes(family)
+                if self.options.family.includes(family)
                     && !self.lookups[target.0].1.was_asked(family)
                 {
                     self.ask_addresses(target, family);

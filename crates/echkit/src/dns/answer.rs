@@ -17,6 +17,7 @@ pub const MAX_ADDRESSES: usize = 64;
 
 /// An authoritative yes or no: the resolver said what there is, or that there is nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Answer {
     /// Whether there is anything.
     pub status: Status,

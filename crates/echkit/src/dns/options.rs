@@ -11,6 +11,7 @@ use crate::clock::Clock;
 
 /// How a resolver is talked to.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ResolverOptions {
     /// Verifies the servers of encrypted transports. Its ALPN protocols are replaced.
     pub tls: Option<Arc<ClientConfig>>,
@@ -23,7 +24,7 @@ pub struct ResolverOptions {
     /// How many octets of answers are kept while they hold, about; 0 keeps none.
     pub cache: usize,
     /// The time by which answers age.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// Whether a resolver in the clear is asked for its encrypted form, for which
     /// [`ResolverOptions::tls`] is needed. Encrypted resolvers are what they are.
     pub discover_encrypted: DiscoverEncrypted,
@@ -39,6 +40,51 @@ impl Default for ResolverOptions {
             clock: Clock::default(),
             discover_encrypted: DiscoverEncrypted::Off,
         }
+    }
+}
+
+impl ResolverOptions {
+    /// The same with what verifies the servers of encrypted transports.
+    #[must_use]
+    pub fn with_tls(mut self, config: impl Into<Option<Arc<ClientConfig>>>) -> Self {
+        self.tls = config.into();
+        self
+    }
+
+    /// The same with another limit for one question.
+    #[must_use]
+    pub fn with_timeout(mut self, limit: Duration) -> Self {
+        self.timeout = limit;
+        self
+    }
+
+    /// The same with another number of tries.
+    #[must_use]
+    pub fn with_tries(mut self, count: u32) -> Self {
+        self.tries = count;
+        self
+    }
+
+    /// The same with room for so many octets of answers.
+    #[must_use]
+    pub fn with_cache(mut self, octets: usize) -> Self {
+        self.cache = octets;
+        self
+    }
+
+    /// The same with or without looking for the encrypted form of a resolver in the clear.
+    #[must_use]
+    pub fn with_discover_encrypted(mut self, mode: DiscoverEncrypted) -> Self {
+        self.discover_encrypted = mode;
+        self
+    }
+
+    /// The same with another clock. For tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
     }
 }
 

@@ -144,7 +144,7 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// When trusted certificates cannot be read, or when settings contradict each other.
+    /// As those of [`ConnectorBuilder::build`].
     pub fn build(self) -> Result<Client, Error> {
         Ok(Client {
             shared: Arc::new(Shared {

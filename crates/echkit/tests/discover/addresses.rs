@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use echkit::discover::{DiscoverOptions, Families, FixedAddresses};
+use echkit::discover::{DiscoverOptions, FixedAddresses};
 use echkit::origin::{Host, Origin};
+use echkit::policy::AddressFamily;
 use echkit_test::dns::Reply;
 
 use super::zone::{A, AAAA, HTTPS, address, good_ech, places, records, run, run_with};
@@ -33,10 +34,7 @@ async fn hints_serve_only_where_answers_do_not() {
         assert_eq!(found.endpoints[0].addresses, hints);
         assert!(found.endpoints[0].from_hints);
     }
-    let options = DiscoverOptions {
-        families: Families::V4,
-        ..DiscoverOptions::default()
-    };
+    let options = DiscoverOptions::default().with_family(AddressFamily::V4);
     let (found, server) = run_with(hinted(None), "https://a.test", &options).await;
     assert_eq!(
         found.endpoints[0].addresses,
@@ -56,32 +54,19 @@ async fn fixed_addresses_do_not_silence_records_and_a_fixed_endpoint_does() {
     };
     let fixed: IpAddr = "127.0.0.9".parse().unwrap();
     let host = Origin::parse("https://a.test").unwrap().host;
-    let entry = |port| FixedAddresses {
-        host: host.name().unwrap().clone(),
-        port,
-        addresses: vec![fixed],
-    };
+    let entry = |port| FixedAddresses::new(host.name().unwrap().clone(), port, vec![fixed]);
     for port in [None, Some(443)] {
-        let options = DiscoverOptions {
-            resolve: vec![entry(port)],
-            ..DiscoverOptions::default()
-        };
+        let options = DiscoverOptions::default().with_resolve(vec![entry(port)]);
         let (found, server) = run_with(zone(), "https://a.test", &options).await;
         assert_eq!(places(&found), [(Service, "a.test".into(), 443, true)]);
         assert_eq!(found.endpoints[0].addresses, [fixed]);
         assert_eq!(server.script.count("a.test", A), 0);
     }
-    let other = DiscoverOptions {
-        resolve: vec![entry(Some(444))],
-        ..DiscoverOptions::default()
-    };
+    let other = DiscoverOptions::default().with_resolve(vec![entry(Some(444))]);
     let (found, _server) = run_with(zone(), "https://a.test", &other).await;
     assert!(found.endpoints.is_empty());
 
-    let options = DiscoverOptions {
-        connect_to: Some((Host::Ip(fixed), 4433)),
-        ..DiscoverOptions::default()
-    };
+    let options = DiscoverOptions::default().with_connect_to((Host::Ip(fixed), 4433));
     let (found, server) = run_with(zone(), "https://a.test", &options).await;
     assert_eq!(places(&found), [(Fixed, "127.0.0.9".into(), 4433, false)]);
     assert!(found.query_name.is_none() && server.script.asked.lock().unwrap().is_empty());

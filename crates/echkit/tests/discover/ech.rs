@@ -139,10 +139,7 @@ async fn a_client_without_ech_is_never_svcb_reliant() {
             records(&[&format!("1 . ech={}", good_ech())]),
         ),
     ];
-    let options = DiscoverOptions {
-        ech: false,
-        ..DiscoverOptions::default()
-    };
+    let options = DiscoverOptions::default().with_ech(false);
     let (found, _server) = run_with(zone, "https://a.test", &options).await;
     assert!(!found.svcb_reliant && !found.endpoints[0].can_offer_ech());
     assert_eq!(found.endpoints.last().unwrap().kind, Authority);

@@ -36,10 +36,7 @@ pub(super) fn odd_ech() -> String {
 }
 
 pub(super) static ECH_LIST: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let params = KeyParams {
-        config_id: Some(7),
-        ..KeyParams::new("public.test").unwrap()
-    };
+    let params = KeyParams::new("public.test").unwrap().with_config_id(7);
     let key = EchKey::generate(&params).unwrap();
     EchConfigList::from(key.config().clone()).encode()
 });
@@ -55,10 +52,7 @@ pub(super) async fn run_with(
 ) -> (Discovery, Server) {
     let server = Server::start(Script::new(zone)).await;
     let timeout = Duration::from_secs(20);
-    let resolver_options = ResolverOptions {
-        timeout,
-        ..ResolverOptions::default()
-    };
+    let resolver_options = ResolverOptions::default().with_timeout(timeout);
     let resolver = Resolver::from_uri(&server.udp(), &resolver_options).unwrap();
     let origin = Origin::parse(url).unwrap();
     (discover_with(&resolver, &origin, options).await, server)

@@ -86,7 +86,6 @@ async fn fetch(body: &[u8], mode: EchMode) -> Seen {
         .ech(mode)
         .ech_config(lab::list(&lab::ech_key()))
         .connect_to(HIDDEN, 443, "127.0.0.1", relay.address.port())
-        .unwrap()
         .build()
         .unwrap();
     let error = client
