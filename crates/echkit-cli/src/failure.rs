@@ -3,6 +3,8 @@
 use echkit::error::ErrorKind;
 use serde_json::{Value, json};
 
+use crate::exit_code::exit_code;
+
 /// What went wrong, as the user is told.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -80,7 +82,7 @@ impl Failure {
 
     /// What the library calls by this kind, with its exit code.
     pub(crate) fn of_kind(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self::new(kind.as_str(), kind.exit_code(), message.into())
+        Self::new(kind.as_str(), exit_code(kind), message.into())
     }
 
     /// Prints `document`, with the error in it, when JSON was asked for.

@@ -10,12 +10,15 @@ use clap::Parser;
 
 mod cli;
 mod commands;
+mod exit_code;
 mod failure;
 mod input;
 mod output;
 
 use cli::{Cli, Command};
 use failure::Failure;
+
+pub use exit_code::exit_code;
 
 /// Runs the command line `args`, the program's name first, and returns the exit code.
 ///

@@ -59,7 +59,7 @@ async fn fetch(client: &Client, case: &Case) -> Fetched {
             }
         }
         Err(error) => Fetched {
-            exit_code: error.kind().exit_code(),
+            exit_code: echkit_cli::exit_code(error.kind()),
             report: serde_json::to_value(error.report()).unwrap(),
             http_status: None,
             page: None,

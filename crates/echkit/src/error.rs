@@ -392,6 +392,26 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[
+        Self::Usage,
+        Self::TrustAnchors,
+        Self::Url,
+        Self::Name,
+        Self::Connect,
+        Self::Timeout,
+        Self::Tls,
+        Self::Certificate,
+        Self::EchRequired,
+        Self::EchRejected,
+        Self::Http,
+        Self::Redirect,
+        Self::Status,
+        Self::BodyTooLarge,
+        Self::Decode,
+        Self::Proxy,
+    ];
+
     /// The name used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -411,35 +431,6 @@ impl ErrorKind {
             Self::Status => "status",
             Self::BodyTooLarge => "body_too_large",
             Self::Decode => "decode",
-        }
-    }
-
-    /// The exit code that curl uses for the like.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Usage => 2,
-            Self::Url => 3,
-            Self::Name => 6,
-            Self::Connect => 7,
-            Self::Timeout => 28,
-            Self::Tls => 35,
-            // CURLE_HTTP_RETURNED_ERROR
-            Self::Status => 22,
-            // CURLE_TOO_MANY_REDIRECTS
-            Self::Redirect => 47,
-            // CURLE_RECV_ERROR
-            Self::Http => 56,
-            Self::Certificate => 60,
-            // CURLE_BAD_CONTENT_ENCODING
-            Self::Decode => 61,
-            // CURLE_FILESIZE_EXCEEDED
-            Self::BodyTooLarge => 63,
-            // CURLE_SSL_CACERT_BADFILE
-            Self::TrustAnchors => 77,
-            // CURLE_PROXY
-            Self::Proxy => 97,
-            // CURLE_ECH_REQUIRED
-            Self::EchRequired | Self::EchRejected => 101,
         }
     }
 }

@@ -181,7 +181,7 @@ async fn fetch(client: &Client, case: &Case) -> Result<Fetched, String> {
             })
         }
         Err(error) => Ok(Fetched {
-            exit_code: error.kind().exit_code(),
+            exit_code: echkit_cli::exit_code(error.kind()),
             report: serde_json::to_value(error.report()).map_err(text)?,
             http_status: None,
             body: None,
