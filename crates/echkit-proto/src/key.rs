@@ -278,7 +278,13 @@ pub enum KeyError {
     Hpke(HpkeError),
     /// The ECHConfig cannot be written.
     #[error("the ECHConfig cannot be written: {0}")]
-    Contents(#[from] ContentsError),
+    Contents(ContentsError),
+}
+
+impl From<ContentsError> for KeyError {
+    fn from(error: ContentsError) -> Self {
+        Self::Contents(error)
+    }
 }
 
 /// A client's offer cannot be opened under a key.

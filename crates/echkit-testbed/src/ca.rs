@@ -94,7 +94,7 @@ impl Leaf {
             .map(Arc::new)
             .map_err(|source| TestbedError::Tls {
                 name: self.name.clone(),
-                source,
+                error: source,
             })
     }
 }

@@ -17,14 +17,14 @@ pub enum TestbedError {
     },
 
     /// A port is taken, or may not be bound.
-    #[error("cannot listen on {address} for {what}: {source}; choose other ports, or free ones")]
+    #[error("cannot listen on {address} for {what}: {error}; choose other ports, or free ones")]
     Bind {
         /// What would have been served there.
         what: &'static str,
         /// The address.
         address: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
 
     /// Stable ports would run past 65535.
@@ -46,12 +46,12 @@ pub enum TestbedError {
     },
 
     /// A TLS configuration was refused.
-    #[error("cannot set up TLS for {name}: {source}")]
+    #[error("cannot set up TLS for {name}: {error}")]
     Tls {
         /// The server's case, or the resolver.
         name: String,
         /// What rustls said.
-        source: rustls::Error,
+        error: rustls::Error,
     },
 
     /// A case's zone data makes no sense: a mistake in the table.

@@ -33,7 +33,7 @@ pub(crate) async fn tcp(
     bound.await.map_err(|source| TestbedError::Bind {
         what,
         address,
-        source,
+        error: source,
     })
 }
 
@@ -63,7 +63,7 @@ pub(crate) async fn tcp_dual(
                     return Err(TestbedError::Bind {
                         what,
                         address,
-                        source: e,
+                        error: e,
                     });
                 }
             }
@@ -88,7 +88,7 @@ pub(crate) async fn udp_and_tcp(
                 return Err(TestbedError::Bind {
                     what,
                     address,
-                    source,
+                    error: source,
                 });
             }
         }
@@ -112,7 +112,7 @@ pub(crate) fn quic(
     bound().map_err(|source| TestbedError::Bind {
         what,
         address,
-        source,
+        error: source,
     })
 }
 
@@ -127,7 +127,7 @@ pub(crate) async fn fill(listener: TcpListener) -> Result<BlackHole, TestbedErro
     let error = |source, address| TestbedError::Bind {
         what: "a black hole",
         address,
-        source,
+        error: source,
     };
     let address = listener
         .local_addr()
@@ -156,7 +156,7 @@ pub(crate) fn closed(port: u16) -> Result<(TcpSocket, u16), TestbedError> {
     bound().map_err(|source| TestbedError::Bind {
         what: "nothing",
         address,
-        source,
+        error: source,
     })
 }
 

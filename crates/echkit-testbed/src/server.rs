@@ -272,7 +272,7 @@ fn tls_config(
         .with_protocol_versions(versions)
         .map_err(|source| TestbedError::Tls {
             name: spec.name.to_owned(),
-            source,
+            error: source,
         })?
         .with_no_client_auth()
         .with_cert_resolver(certificates);

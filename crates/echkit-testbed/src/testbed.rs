@@ -481,7 +481,7 @@ fn resolver_tls(
         .with_safe_default_protocol_versions()
         .map_err(|source| TestbedError::Tls {
             name: host.clone(),
-            source,
+            error: source,
         })?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));

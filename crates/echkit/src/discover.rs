@@ -13,6 +13,7 @@ mod search;
 mod why_no_ech;
 
 use core::fmt;
+use std::error::Error;
 use std::time::Duration;
 
 use echkit_proto::config::{self, NameExposure, PublicName};
@@ -263,29 +264,47 @@ impl From<&JudgedRecord> for RecordVerdict {
 }
 
 /// Why no endpoint came of a record.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum RecordUnused {
     /// It is not compatible with the client.
-    #[error(transparent)]
     Unusable(RecordUnusable),
     /// No host can have its target's name.
-    #[error("its target is not a host name")]
     NotAHostName,
     /// Its target does not exist.
-    #[error("its target {0} does not exist")]
     NoSuchTarget(Host),
     /// Its target has no address.
-    #[error("its target {0} has no address")]
     NoAddress(Host),
     /// The addresses of its target could not be learned.
-    #[error("the address of {target} is unknown: {error}")]
     AddressUnknown {
         /// The target.
         target: Host,
         /// What went wrong.
         error: QueryError,
     },
+}
+
+impl fmt::Display for RecordUnused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unusable(why_not) => why_not.fmt(f),
+            Self::NotAHostName => f.write_str("its target is not a host name"),
+            Self::NoSuchTarget(target) => write!(f, "its target {target} does not exist"),
+            Self::NoAddress(target) => write!(f, "its target {target} has no address"),
+            Self::AddressUnknown { target, error } => {
+                write!(f, "the address of {target} is unknown: {error}")
+            }
+        }
+    }
+}
+
+impl Error for RecordUnused {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::AddressUnknown { error, .. } => error.source(),
+            _ => None,
+        }
+    }
 }
 
 /// What a zone should have said instead of the TargetName `.` at a prefixed name (RFC 9460 §2.5.2).
@@ -309,11 +328,10 @@ impl fmt::Display for TargetHint {
 }
 
 /// What the user should know, though a connection may still be made.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Warning {
     /// The RRset was rejected (RFC 9460 §2.2).
-    #[error("HTTPS records of {name} ignored: {malformed}")]
     Malformed {
         /// Their owner.
         name: DomainName,
@@ -321,7 +339,6 @@ pub enum Warning {
         malformed: MalformedRrset,
     },
     /// Over plain DNS, no answer came for the HTTPS records.
-    #[error("HTTPS records of {name} unknown: {error}")]
     Failed {
         /// Their owner.
         name: DomainName,
@@ -329,19 +346,12 @@ pub enum Warning {
         error: QueryError,
     },
     /// The alias chain did not end well.
-    #[error(transparent)]
-    Alias(#[from] AliasProblem),
+    Alias(AliasProblem),
     /// Records are there, and none is compatible.
-    #[error("none of the HTTPS records of {0} can be used")]
     NoCompatibleRecord(DomainName),
     /// Some compatible records carry `ech` and some do not: open to downgrade (RFC 9848 §8).
-    #[error("some HTTPS records of {0} lack ech; an attacker could steer connections to those")]
     PartialEch(DomainName),
     /// A compatible record carries `ech`, and none of its configs can be used.
-    #[error(
-        "no ECHConfig in the HTTPS record for {target} can be used: {}",
-        joined(reasons)
-    )]
     NoUsableConfig {
         /// The record's target.
         target: DomainName,
@@ -349,10 +359,6 @@ pub enum Warning {
         reasons: Vec<config::WhyNot>,
     },
     /// The public_name of a config that can be used tells what ECH is to hide.
-    #[error(
-        "the ECHConfig in the HTTPS record for {target} has the public_name {public_name}, {}",
-        exposed(*exposure)
-    )]
     ExposingPublicName {
         /// The record's target.
         target: DomainName,
@@ -362,11 +368,6 @@ pub enum Warning {
         exposure: NameExposure,
     },
     /// The target of a record has no addresses.
-    #[error(
-        "HTTPS record {} is of no use: {}",
-        record + 1,
-        hint.as_ref().map_or_else(|| why_not.to_string(), ToString::to_string)
-    )]
     NoAddresses {
         /// Its place in [`Discovery::records`], from 0.
         record: usize,
@@ -376,11 +377,81 @@ pub enum Warning {
         hint: Option<TargetHint>,
     },
     /// A record or an alias leads to a name that no host can have.
-    #[error("{0} is not a host name")]
     NotAHostName(DomainName),
     /// The resolver's own name was looked up in the clear.
-    #[error("the resolver {0} was looked up through the system's resolver")]
     ResolverLookedUp(String),
+}
+
+impl From<AliasProblem> for Warning {
+    fn from(problem: AliasProblem) -> Self {
+        Self::Alias(problem)
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed { name, malformed } => {
+                write!(f, "HTTPS records of {name} ignored: {malformed}")
+            }
+            Self::Failed { name, error } => {
+                write!(f, "HTTPS records of {name} unknown: {error}")
+            }
+            Self::Alias(problem) => problem.fmt(f),
+            Self::NoCompatibleRecord(name) => {
+                write!(f, "none of the HTTPS records of {name} can be used")
+            }
+            Self::PartialEch(name) => write!(
+                f,
+                "some HTTPS records of {name} lack ech; an attacker could steer connections to those"
+            ),
+            Self::NoUsableConfig { target, reasons } => write!(
+                f,
+                "no ECHConfig in the HTTPS record for {target} can be used: {}",
+                joined(reasons)
+            ),
+            Self::ExposingPublicName {
+                target,
+                public_name,
+                exposure,
+            } => write!(
+                f,
+                "the ECHConfig in the HTTPS record for {target} has the public_name \
+                 {public_name}, {}",
+                exposed(*exposure)
+            ),
+            Self::NoAddresses {
+                record,
+                why_not,
+                hint,
+            } => {
+                write!(f, "HTTPS record {} is of no use: ", record + 1)?;
+                match hint {
+                    Some(hint) => hint.fmt(f),
+                    None => why_not.fmt(f),
+                }
+            }
+            Self::NotAHostName(name) => write!(f, "{name} is not a host name"),
+            Self::ResolverLookedUp(name) => write!(
+                f,
+                "the resolver {name} was looked up through the system's resolver"
+            ),
+        }
+    }
+}
+
+impl Error for Warning {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Failed { error, .. } => error.source(),
+            Self::NoAddresses {
+                why_not,
+                hint: None,
+                ..
+            } => why_not.source(),
+            _ => None,
+        }
+    }
 }
 
 fn joined(reasons: &[config::WhyNot]) -> String {
@@ -398,14 +469,12 @@ pub(crate) fn exposed(exposure: NameExposure) -> &'static str {
 }
 
 /// Why there is nothing to connect to.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum DiscoverError {
     /// The host does not exist.
-    #[error("the host {0} does not exist")]
     NoSuchHost(Host),
     /// The host, or every target of its records, has no address.
-    #[error("{host} has no address{}", hint.as_ref().map(|h| format!(": {h}")).unwrap_or_default())]
     NoAddresses {
         /// The origin's host.
         host: Host,
@@ -413,7 +482,6 @@ pub enum DiscoverError {
         hint: Option<TargetHint>,
     },
     /// The addresses could not be learned.
-    #[error("cannot look up the address of {host}: {error}")]
     AddressLookup {
         /// The host that was looked up.
         host: Host,
@@ -422,10 +490,6 @@ pub enum DiscoverError {
     },
     /// Over a protected resolver no answer came for the HTTPS records; going on would let an
     /// attacker remove them by blocking (RFC 9460 §3.1).
-    #[error(
-        "cannot look up the HTTPS records of {name}: {error}; ask another resolver, or turn ECH \
-         off, with which https URLs do not need them"
-    )]
     HttpsLookup {
         /// Their owner.
         name: DomainName,
@@ -434,17 +498,48 @@ pub enum DiscoverError {
     },
     /// Every HTTPS record carries `ech`, and the client speaks none of their protocols (RFC 9848
     /// §5.1): as if there were no records, the name would be sent in the clear.
-    #[error(
-        "{host} hides its name with ECH in every HTTPS record, and only under protocols that are \
-         not spoken here: {}",
-        protocol_names(protocols)
-    )]
     NoCommonProtocol {
         /// The origin's host.
         host: Host,
         /// The ALPN protocol identifiers of the records.
         protocols: Vec<Vec<u8>>,
     },
+}
+
+impl fmt::Display for DiscoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchHost(host) => write!(f, "the host {host} does not exist"),
+            Self::NoAddresses { host, hint: None } => write!(f, "{host} has no address"),
+            Self::NoAddresses {
+                host,
+                hint: Some(hint),
+            } => write!(f, "{host} has no address: {hint}"),
+            Self::AddressLookup { host, error } => {
+                write!(f, "cannot look up the address of {host}: {error}")
+            }
+            Self::HttpsLookup { name, error } => write!(
+                f,
+                "cannot look up the HTTPS records of {name}: {error}; ask another resolver, or \
+                 turn ECH off, with which https URLs do not need them"
+            ),
+            Self::NoCommonProtocol { host, protocols } => write!(
+                f,
+                "{host} hides its name with ECH in every HTTPS record, and only under protocols \
+                 that are not spoken here: {}",
+                protocol_names(protocols)
+            ),
+        }
+    }
+}
+
+impl Error for DiscoverError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::AddressLookup { error, .. } | Self::HttpsLookup { error, .. } => error.source(),
+            _ => None,
+        }
+    }
 }
 
 fn protocol_names(protocols: &[Vec<u8>]) -> String {

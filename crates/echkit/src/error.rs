@@ -1,4 +1,8 @@
 //! What can go wrong for a client, by what a caller would do about it.
+//!
+//! The text of an error holds that of the error that it is about; its
+//! [`source`](std::error::Error::source) goes on with what is below that one. So the text alone is
+//! complete for a user, and a chain names everything once. The error itself is in a field.
 
 use std::fmt;
 use std::io;
@@ -10,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use echkit_tls::client::ClientSetupError;
 pub use echkit_tls::client::TrustOrigin;
 
+use crate::discover::DiscoverError;
 use crate::report::Report;
 
 /// A result of this crate's client.
@@ -116,11 +121,10 @@ impl std::error::Error for Error {
 }
 
 /// What went wrong.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Cause {
     /// A setting makes no sense; nothing was tried.
-    #[error("{setting}: {reason}")]
     Setting {
         /// The setting.
         setting: &'static str,
@@ -129,7 +133,6 @@ pub enum Cause {
     },
 
     /// Certificates to trust could not be read.
-    #[error("cannot load trusted certificates from {origin}: {reason}")]
     TrustAnchors {
         /// The file, or the system's store.
         origin: TrustOrigin,
@@ -138,7 +141,6 @@ pub enum Cause {
     },
 
     /// The URL is not one that can be fetched.
-    #[error("{url}: {reason}")]
     Url {
         /// The URL as given.
         url: String,
@@ -147,16 +149,16 @@ pub enum Cause {
     },
 
     /// DNS gave no address, or did not answer where going on would be unsafe.
-    #[error("cannot resolve {host}: {reason}")]
     Name {
         /// The host.
         host: String,
-        /// What DNS said.
+        /// In words.
         reason: String,
+        /// What discovery says, where it failed.
+        discovery: Option<Box<DiscoverError>>,
     },
 
     /// No address could be connected to over TCP.
-    #[error("cannot connect to {host} at {address}: {source}")]
     Connect {
         /// The host.
         host: String,
@@ -167,7 +169,6 @@ pub enum Cause {
     },
 
     /// A step took longer than allowed.
-    #[error("{step} of {host} timed out after {} ms", after.as_millis())]
     Timeout {
         /// The host.
         host: String,
@@ -178,7 +179,6 @@ pub enum Cause {
     },
 
     /// The TLS handshake failed, for a reason other than a certificate.
-    #[error("TLS with {host} failed: {reason}")]
     Tls {
         /// The host.
         host: String,
@@ -189,12 +189,6 @@ pub enum Cause {
     },
 
     /// The server's certificate is not trusted for the name it has to prove.
-    #[error(
-        "{}: {source}",
-        meaning.clone().unwrap_or_else(|| format!(
-            "the certificate that {host} showed is not trusted for {name}"
-        ))
-    )]
     Certificate {
         /// The host.
         host: String,
@@ -210,10 +204,6 @@ pub enum Cause {
     },
 
     /// The environment names a proxy, which cannot be used, and ECH is required: nothing was sent.
-    #[error(
-        "{variable} names a proxy for {origin}, and proxies are not supported. With ECH required \
-         nothing is sent past a proxy: unset {variable}, or list the host in NO_PROXY"
-    )]
     Proxy {
         /// The origin.
         origin: String,
@@ -222,7 +212,6 @@ pub enum Cause {
     },
 
     /// ECH is required and cannot be had. Nothing that names the origin was sent over TLS.
-    #[error("ECH is required for {origin} and cannot be had: {reason}")]
     EchRequired {
         /// The origin.
         origin: String,
@@ -232,7 +221,6 @@ pub enum Cause {
 
     /// An authenticated server rejected ECH, and trying again is not allowed or did not help
     /// (RFC 9849 §6.1.6).
-    #[error("{host} rejected ECH, authenticated as {public_name}: {reason}")]
     EchRejected {
         /// The host.
         host: String,
@@ -243,7 +231,6 @@ pub enum Cause {
     },
 
     /// Sending on would have shown what ECH hides; nothing was sent.
-    #[error("stopped before {host} would have been shown in the clear: {source}")]
     Guard {
         /// The host.
         host: String,
@@ -252,7 +239,6 @@ pub enum Cause {
     },
 
     /// The server does not speak HTTP as it should, or the connection broke.
-    #[error("HTTP with {host} failed: {reason}")]
     Http {
         /// The host.
         host: String,
@@ -263,7 +249,6 @@ pub enum Cause {
     },
 
     /// A redirect that is not followed: too many, or to where ECH cannot protect the request.
-    #[error("redirect from {from} to {to} not followed: {reason}")]
     Redirect {
         /// Where the redirect came from.
         from: String,
@@ -275,7 +260,6 @@ pub enum Cause {
 
     /// The response has an error status, and the caller wanted that to be an error.
     #[cfg(feature = "http")]
-    #[error("{url} answered with status {status}")]
     Status {
         /// The URL that the response is from.
         url: String,
@@ -284,7 +268,6 @@ pub enum Cause {
     },
 
     /// The body is longer than may be held in memory.
-    #[error("the response of {host} is longer than {limit} bytes: read it in parts, or allow more")]
     BodyTooLarge {
         /// The host.
         host: String,
@@ -293,7 +276,6 @@ pub enum Cause {
     },
 
     /// The body is not what the caller asked it to be read as.
-    #[error("the response of {host} could not be read: {reason}")]
     Decode {
         /// The host.
         host: String,
@@ -302,7 +284,107 @@ pub enum Cause {
     },
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting { setting, reason } => write!(f, "{setting}: {reason}"),
+            Self::TrustAnchors { origin, reason } => {
+                write!(
+                    f,
+                    "cannot load trusted certificates from {origin}: {reason}"
+                )
+            }
+            Self::Url { url, reason } => write!(f, "{url}: {reason}"),
+            Self::Name { host, reason, .. } => write!(f, "cannot resolve {host}: {reason}"),
+            Self::Connect {
+                host,
+                address,
+                source,
+            } => write!(f, "cannot connect to {host} at {address}: {source}"),
+            Self::Timeout { host, step, after } => {
+                write!(
+                    f,
+                    "{step} of {host} timed out after {} ms",
+                    after.as_millis()
+                )
+            }
+            Self::Tls { host, reason, .. } => write!(f, "TLS with {host} failed: {reason}"),
+            Self::Certificate {
+                meaning: Some(meaning),
+                source,
+                ..
+            } => write!(f, "{meaning}: {source}"),
+            Self::Certificate {
+                host, name, source, ..
+            } => write!(
+                f,
+                "the certificate that {host} showed is not trusted for {name}: {source}"
+            ),
+            Self::Proxy { origin, variable } => write!(
+                f,
+                "{variable} names a proxy for {origin}, and proxies are not supported. With ECH \
+                 required nothing is sent past a proxy: unset {variable}, or list the host in \
+                 NO_PROXY"
+            ),
+            Self::EchRequired { origin, reason } => {
+                write!(
+                    f,
+                    "ECH is required for {origin} and cannot be had: {reason}"
+                )
+            }
+            Self::EchRejected {
+                host,
+                public_name,
+                reason,
+            } => write!(
+                f,
+                "{host} rejected ECH, authenticated as {public_name}: {reason}"
+            ),
+            Self::Guard { host, source } => write!(
+                f,
+                "stopped before {host} would have been shown in the clear: {source}"
+            ),
+            Self::Http { host, reason, .. } => write!(f, "HTTP with {host} failed: {reason}"),
+            Self::Redirect { from, to, reason } => {
+                write!(f, "redirect from {from} to {to} not followed: {reason}")
+            }
+            #[cfg(feature = "http")]
+            Self::Status { url, status } => write!(f, "{url} answered with status {status}"),
+            Self::BodyTooLarge { host, limit } => write!(
+                f,
+                "the response of {host} is longer than {limit} bytes: read it in parts, or allow more"
+            ),
+            Self::Decode { host, reason } => {
+                write!(f, "the response of {host} could not be read: {reason}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connect { source, .. } => source.source(),
+            Self::Certificate { source, .. } => source.source(),
+            Self::Guard { source, .. } => source.source(),
+            Self::Tls { source, .. } => source.as_ref()?.source(),
+            Self::Name { discovery, .. } => discovery.as_ref()?.source(),
+            // `Http` has all of the chain in its words.
+            _ => None,
+        }
+    }
+}
+
 impl Cause {
+    /// Discovery failed.
+    pub(crate) fn unresolved(host: String, error: &DiscoverError) -> Self {
+        Self::Name {
+            host,
+            reason: error.to_string(),
+            discovery: Some(Box::new(error.clone())),
+        }
+    }
+
     /// The stable kind.
     pub fn kind(&self) -> ErrorKind {
         match self {

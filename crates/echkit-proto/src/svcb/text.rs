@@ -308,7 +308,7 @@ pub enum TextError {
     Priority,
     /// The target is not a domain name.
     #[error("the target name is malformed: {0}")]
-    Target(#[from] NameError),
+    Target(NameError),
     /// No such key.
     #[error("there is no parameter named {0:?}; unknown ones are written key65280")]
     Key(String),
@@ -330,6 +330,12 @@ pub enum TextError {
     /// The octets of the generic form are malformed.
     #[error(transparent)]
     Record(#[from] RecordError),
+}
+
+impl From<NameError> for TextError {
+    fn from(error: NameError) -> Self {
+        Self::Target(error)
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Why a cache file cannot be used.
 
+use std::error::Error;
+use std::fmt;
 use std::path::PathBuf;
 
 /// Why a cache file cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum CacheError {
     /// It cannot be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// `read` or `write`.
         action: &'static str,
@@ -17,21 +18,11 @@ pub enum CacheError {
         source: std::io::Error,
     },
     /// Others may read it.
-    #[error(
-        "{} can be read by others than its owner, and it tells which sites were visited; \
-         chmod 600 it, or remove it",
-        path.display()
-    )]
     Permissions {
         /// The file.
         path: PathBuf,
     },
     /// It is another user's, who may have put configs into it.
-    #[error(
-        "{} belongs to another user (uid {owner}), who could choose what is offered to every site \
-         in it; name a file of your own",
-        path.display()
-    )]
     Owner {
         /// The file.
         path: PathBuf,
@@ -39,11 +30,50 @@ pub enum CacheError {
         owner: u32,
     },
     /// It is something else.
-    #[error("{} is not a retry-config cache: {reason}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         reason: String,
     },
+}
+
+impl fmt::Display for CacheError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io {
+                action,
+                path,
+                source,
+            } => write!(f, "cannot {action} {}: {source}", path.display()),
+            Self::Permissions { path } => write!(
+                f,
+                "{} can be read by others than its owner, and it tells which sites were visited; \
+                 chmod 600 it, or remove it",
+                path.display()
+            ),
+            Self::Owner { path, owner } => write!(
+                f,
+                "{} belongs to another user (uid {owner}), who could choose what is offered to \
+                 every site in it; name a file of your own",
+                path.display()
+            ),
+            Self::Content { path, reason } => {
+                write!(
+                    f,
+                    "{} is not a retry-config cache: {reason}",
+                    path.display()
+                )
+            }
+        }
+    }
+}
+
+impl Error for CacheError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => source.source(),
+            Self::Permissions { .. } | Self::Owner { .. } | Self::Content { .. } => None,
+        }
+    }
 }

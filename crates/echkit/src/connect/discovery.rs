@@ -50,9 +50,7 @@ impl Connector {
         }
         let discovery = self.discover(origin, alpn).await?;
         if let Some(error) = &discovery.error {
-            let host = origin.host.to_string();
-            let reason = error.to_string();
-            return Err(Cause::Name { host, reason }.into());
+            return Err(Cause::unresolved(origin.host.to_string(), error).into());
         }
         Ok(match discovery.https_upgrade {
             true => origin.to_https(),

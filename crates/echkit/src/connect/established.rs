@@ -166,10 +166,7 @@ fn why_nothing(
         return required(error.to_string());
     }
     if let Some(error) = &discovery.error {
-        return Cause::Name {
-            host: origin.host.to_string(),
-            reason: error.to_string(),
-        };
+        return Cause::unresolved(origin.host.to_string(), error);
     }
     let mut addresses = discovery.endpoints.iter().flat_map(|e| &e.addresses);
     let reachable = addresses.any(|address| parts.policy.family.allows(*address));
@@ -181,6 +178,7 @@ fn why_nothing(
         false => Cause::Name {
             host: origin.host.to_string(),
             reason: "no address that may be used".to_owned(),
+            discovery: None,
         },
     }
 }

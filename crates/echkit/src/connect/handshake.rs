@@ -3,6 +3,7 @@
 //! The loop is here, and not in tokio-rustls, because what a failed handshake has to tell (what
 //! became of the ECH offer, the TLS stack's own error) is lost with the connection there.
 
+use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -21,8 +22,7 @@ use super::linger::linger;
 const READ_BUFFER: usize = 16 * 1024;
 
 /// A handshake that failed.
-#[derive(Debug, thiserror::Error)]
-#[error("the TLS handshake failed: {fault}")]
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct ClientHandshakeError {
     /// Why.
@@ -35,18 +35,30 @@ pub struct ClientHandshakeError {
     pub answered: bool,
 }
 
+impl fmt::Display for ClientHandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the TLS handshake failed: {}", self.fault)
+    }
+}
+
+impl std::error::Error for ClientHandshakeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.fault.source()
+    }
+}
+
 /// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeFault {
     /// The TLS stack's error, or the server's alert.
-    #[error("{0}")]
+    #[error(transparent)]
     Tls(rustls::Error),
     /// The stream broke, or ended too early.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(io::Error),
     /// The guard sent nothing.
-    #[error("{0}")]
+    #[error(transparent)]
     Guard(GuardError),
     /// It took longer than this.
     #[error("timed out after {} ms", .0.as_millis())]

@@ -1,5 +1,7 @@
 //! The acceptor for tokio.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,25 +174,54 @@ pub struct Accepted<IO> {
 }
 
 /// A connection was not accepted.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum AcceptError {
     /// The handshake took too long.
-    #[error("the client took more than {0:?} for its handshake")]
     Timeout(Duration),
     /// The connection failed.
-    #[error("the connection failed: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// The handshake failed before the ServerHello was out.
-    #[error(transparent)]
     Handshake(HandshakeError),
     /// The handshake failed afterwards. Clients whose offer was rejected end it here, with the
     /// alert ech_required, after they have read the retry_configs.
-    #[error("the client did not finish its handshake: {source}")]
     Finishing {
         /// What became of the client's ECH offer.
         outcome: Box<EchOutcome>,
         /// Why it ended.
         source: io::Error,
     },
+}
+
+impl From<io::Error> for AcceptError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// The text holds that of the error below; the source goes on with what is below that one.
+impl fmt::Display for AcceptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout(after) => {
+                write!(f, "the client took more than {after:?} for its handshake")
+            }
+            Self::Io(error) => write!(f, "the connection failed: {error}"),
+            Self::Handshake(error) => error.fmt(f),
+            Self::Finishing { source, .. } => {
+                write!(f, "the client did not finish its handshake: {source}")
+            }
+        }
+    }
+}
+
+impl Error for AcceptError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Io(error) => error.source(),
+            Self::Handshake(error) => error.source(),
+            Self::Finishing { source, .. } => source.source(),
+            Self::Timeout(_) => None,
+        }
+    }
 }
