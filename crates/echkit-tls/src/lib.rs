@@ -17,6 +17,9 @@
 //! `rustls` at `info` and above, or depend on it without that feature. A warning is logged once,
 //! through the crate `log`, when a real offer is made while those events would be taken.
 
+// An enum or struct grows without a break, or says why it never will.
+#![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
+
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "client")]

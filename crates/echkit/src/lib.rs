@@ -69,6 +69,9 @@
 //! feature `logging`, which is on by default wherever a crate in the build asks for it, names the
 //! host at `debug` and `trace`. Log `rustls` at `info` and above (`RUST_LOG=debug,rustls=info`).
 
+// An enum or struct grows without a break, or says why it never will.
+#![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
+
 #[cfg(feature = "client")]
 pub mod cache;
 #[cfg(feature = "client")]

@@ -12,6 +12,10 @@ pub use echkit_proto::svcb::Scheme;
 
 /// A scheme, a host and a port: what a page belongs to, and what its certificate is checked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "an origin is these three (RFC 6454 §4)"
+)]
 pub struct Origin {
     /// `http` or `https`.
     pub scheme: Scheme,
@@ -119,6 +123,10 @@ pub(crate) fn without_credentials(text: &str) -> String {
 
 /// The host of an origin or of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a host is a name or an address (RFC 3986 §3.2.2)"
+)]
 pub enum Host {
     /// A name, to be looked up.
     Name(HostName),
