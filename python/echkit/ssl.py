@@ -352,8 +352,9 @@ class SSLContext(_std.SSLContext):
     # Encrypted Client Hello.
 
     def set_ech_config(self, config: bytes | str) -> None:
-        """Offer ECH with this ECHConfigList, binary or base64, from the next connection on.
+        """Offer ECH with this ECHConfigList from the next connection on.
 
+        It may be binary, base64, hexadecimal, PEM, an ``ech=`` parameter or an HTTPS record.
         May be called repeatedly: the list that came last is offered, so that a server's retry
         configs take the place of those that it rejected. Raises ``SSLError`` when the list holds
         no config that is usable; what was set before then stays.

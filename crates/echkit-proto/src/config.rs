@@ -25,13 +25,13 @@ use std::sync::Arc;
 use crate::codec::{Reader, Short, TooLong, put_vec8, put_vec16};
 use crate::hpke::{Kem, SymmetricSuite};
 
+mod input;
 mod public_name;
 mod select;
-mod text;
 
+pub use input::{ConfigInputError, ConfigListForm, ConfigListInput};
 pub use public_name::{BadPublicName, NameExposure, PublicName};
 pub use select::{Chosen, ConfigVerdict, MAX_KEY_CHECKS, Selection, WhyNot};
-pub use text::ConfigTextError;
 
 /// The `encrypted_client_hello` version and extension number: 0xfe0d (RFC 9849 §4, §5).
 pub const ECH_VERSION: u16 = 0xfe0d;

@@ -7,6 +7,7 @@
 //! - [`config`]: ECHConfigList: parse, encode, select.
 //! - [`hpke`]: HPKE in base mode (RFC 9180).
 //! - [`key`]: ECH key pairs and their files (RFC 9934).
+//! - [`encoding`]: bytes as people write them: binary, hexadecimal, base64.
 //! - [`pem`]: blocks of PEM text, which may be private keys (RFC 7468).
 //! - [`svcb`]: HTTPS records and what they mean for a client (RFC 9460, RFC 9848).
 //! - [`dns`]: DNS messages and CNAME chains (RFC 1035, RFC 2308).
@@ -28,6 +29,7 @@ pub mod client;
 pub mod codec;
 pub mod config;
 pub mod dns;
+pub mod encoding;
 pub mod hello;
 pub mod hpke;
 pub mod inner;

@@ -11,6 +11,7 @@
 
 mod designation;
 mod ech;
+mod lines;
 mod name;
 mod params;
 mod plan;
@@ -21,6 +22,8 @@ mod walk;
 
 pub use designation::{DESIGNATION_NAME, DesignatedResolver, EncryptedDns, designated_resolvers};
 pub use ech::EchOfRecord;
+pub(crate) use lines::ech_value;
+pub use lines::{RecordLine, RecordLineError, looks_like_records, record_lines};
 pub use name::{DomainName, NameError};
 pub use params::{Params, ParamsError, SvcParamKey};
 pub use plan::{EndpointPlan, PlannedPlace, Reliance};

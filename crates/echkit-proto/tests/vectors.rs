@@ -110,7 +110,8 @@ fn openssl_and_this_crate_agree_on_what_the_files_say() {
         // Files whose key is of a KEM that this crate lacks do not load as keys; their list does.
         let text = testdata(&format!("openssl/{name}"));
         let list = text.split_once("-----BEGIN ECHCONFIG-----").unwrap().1;
-        let list = EchConfigList::from_text(list.split_once("-----END").unwrap().0).unwrap();
+        let list =
+            EchConfigList::from_bytes_or_text(list.split_once("-----END").unwrap().0).unwrap();
         let configs = file["configs"].as_array().unwrap();
         assert_eq!(list.configs().len(), configs.len(), "{name}");
         for (ours, theirs) in list.configs().iter().zip(configs) {
@@ -150,10 +151,11 @@ fn an_x_wing_key_of_go_loads() {
 
 #[test]
 fn lists_of_go_and_of_a_public_deployment_are_usable() {
-    let go = EchConfigList::from_text(&testdata("go/three-configs.b64")).unwrap();
+    let go = EchConfigList::from_bytes_or_text(&testdata("go/three-configs.b64")).unwrap();
     assert_eq!(go.configs().len(), 3);
     assert!(go.select().verdicts.iter().all(|v| v.why_not.is_none()));
-    let public = EchConfigList::from_text(&testdata("public/cloudflare-ech.com.b64")).unwrap();
+    let public =
+        EchConfigList::from_bytes_or_text(&testdata("public/cloudflare-ech.com.b64")).unwrap();
     let chosen = public.select().chosen.unwrap();
     assert_eq!(
         chosen.contents().public_name.as_str(),

@@ -20,15 +20,10 @@ pub(crate) struct EchConfigList {
 
 #[pymethods]
 impl EchConfigList {
-    /// From a list in binary form, or as text.
+    /// From a list in any of the forms in which people have it, bytes or text.
     #[new]
     fn new(list: &[u8]) -> PyResult<Self> {
-        let list = match std::str::from_utf8(list) {
-            Ok(text) if !list.starts_with(&[0]) => {
-                List::from_text(text).map_err(|error| bad(&error))?
-            }
-            _ => List::parse(list).map_err(|error| bad(&error))?,
-        };
+        let list = List::from_bytes_or_text(list).map_err(|error| bad(&error))?;
         Self::select(&list)
     }
 

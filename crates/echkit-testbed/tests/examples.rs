@@ -166,7 +166,11 @@ fn start(name: &str, folder: &Path) -> (Running, u16, EchConfigList) {
     let port = first.split("secret.example:").nth(1).unwrap();
     let port = port.split('/').next().unwrap().parse().unwrap();
     let list = second.split(' ').next_back().unwrap();
-    (server, port, EchConfigList::from_text(list).unwrap())
+    (
+        server,
+        port,
+        EchConfigList::from_bytes_or_text(list).unwrap(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,13 @@
 //! `ech decode`: what stands in an ECHConfigList, an HTTPS record or a ClientHello.
 
-use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
-use echkit_proto::config::{EchConfig, EchConfigList};
+use data_encoding::HEXLOWER;
+use echkit_proto::config::{
+    ConfigInputError, ConfigListForm, ConfigListInput, EchConfig, EchConfigList,
+};
+use echkit_proto::encoding::{self, Encoding};
 use echkit_proto::key::EchKeyFile;
-use echkit_proto::svcb::Record;
+use echkit_proto::pem;
+use echkit_proto::svcb::{Record, looks_like_records, record_lines};
 use serde_json::{Value, json};
 
 use crate::cli::{DecodeArgs, DecodeKind};
@@ -24,146 +28,226 @@ pub(crate) fn run(args: DecodeArgs) -> Result<(), Failure> {
 enum Decoded {
     List {
         list: EchConfigList,
+        form: ConfigListForm,
         private_key: bool,
     },
-    Record(Record),
+    /// At least one.
+    Records(Vec<OwnedRecord>),
     Hello(hello::Summary),
 }
 
+/// A record, with its owner where the input names one.
+struct OwnedRecord {
+    owner: Option<String>,
+    record: Record,
+}
+
 fn decode(bytes: &[u8], kind: DecodeKind) -> Result<Decoded, Failure> {
-    let text = std::str::from_utf8(bytes).ok().map(str::trim);
-    if bytes.is_empty() || text == Some("") {
+    if bytes.trim_ascii().is_empty() {
         return Err(Failure::content("there is nothing to decode"));
     }
     match kind {
-        DecodeKind::Config => config(bytes, text),
-        DecodeKind::Record => record(text),
-        DecodeKind::Hello => hello(bytes, text),
-        DecodeKind::Auto => auto(bytes, text),
+        DecodeKind::Config => config(bytes),
+        DecodeKind::Record => records(bytes),
+        DecodeKind::Hello => hello(bytes),
+        DecodeKind::Auto => auto(bytes),
     }
 }
 
-fn auto(bytes: &[u8], text: Option<&str>) -> Result<Decoded, Failure> {
-    let looks_like_record = text.is_some_and(|t| {
-        let first = t.split_ascii_whitespace().next().unwrap_or_default();
-        t.contains(char::is_whitespace)
-            && !t.contains("-----BEGIN")
-            && (first == "\\#" || first.ends_with('.') || first.parse::<u16>().is_ok())
-    });
-    if looks_like_record {
-        return record(text);
+fn auto(bytes: &[u8]) -> Result<Decoded, Failure> {
+    if pem::blocks(bytes).next().is_some() {
+        return config(bytes);
     }
-    // A ClientHello begins with its type and length, 1 and 0, or a handshake record; an
-    // ECHConfigList with a length and a version.
-    let raw = packed(bytes, text);
-    match raw.as_deref() {
-        Some([1, 0, ..] | [0x16, 3, ..]) => hello(bytes, text),
-        _ => config(bytes, text),
+    if text(bytes).is_some_and(looks_like_records) {
+        return records(bytes);
+    }
+    match ConfigListInput::read(bytes) {
+        Ok(input) if !matches!(input.form, ConfigListForm::Rdata(_)) => Ok(input.into()),
+        Ok(_) | Err(ConfigInputError::NoEch(_)) => records(bytes),
+        Err(_) if is_hello(bytes) => hello(bytes),
+        Err(error) => Err(not_a_list(&error)),
     }
 }
 
-/// Bytes out of base64 or hexadecimal, or the input itself where it is no text.
-fn packed(bytes: &[u8], text: Option<&str>) -> Option<Vec<u8>> {
-    let Some(text) = text else {
-        return Some(bytes.to_vec());
-    };
-    let packed: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-    HEXLOWER_PERMISSIVE
-        .decode(&packed)
-        .or_else(|_| BASE64.decode(&packed))
-        .ok()
+/// The input as text, where it is some.
+fn text(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    Some(text.trim_start_matches('\u{feff}').trim())
 }
 
-fn config(bytes: &[u8], text: Option<&str>) -> Result<Decoded, Failure> {
-    let bad =
-        |error: &dyn std::fmt::Display| Failure::content(format!("not an ECHConfigList: {error}"));
-    let list = match text {
-        Some(pem) if pem.contains("-----BEGIN") => {
-            let file = EchKeyFile::from_pem(pem)
-                .map_err(|error| Failure::content(format!("not an ECH key file: {error}")))?;
-            return Ok(Decoded::List {
-                list: file.list().clone(),
-                private_key: !file.keys().is_empty(),
-            });
-        }
-        Some(text) => EchConfigList::from_text(text).map_err(|e| bad(&e))?,
-        None => EchConfigList::parse(bytes).map_err(|e| bad(&e))?,
-    };
-    Ok(Decoded::List {
-        list,
-        private_key: false,
+/// Whether the bytes begin as a ClientHello does, with its type and length or with a TLS record.
+fn is_hello(bytes: &[u8]) -> bool {
+    encoding::readings(bytes).is_ok_and(|readings| {
+        readings
+            .iter()
+            .any(|reading| matches!(reading.bytes.as_slice(), [1, 0, ..] | [0x16, 3, ..]))
     })
 }
 
-fn record(text: Option<&str>) -> Result<Decoded, Failure> {
-    let text = text.ok_or_else(|| Failure::content("an HTTPS record is text, this is not"))?;
-    // `dig` and zone files have owner, TTL, class and type before the data.
-    let data = text
-        .split_once("HTTPS")
-        .or_else(|| text.split_once("TYPE65"))
-        .map_or(text, |(_, data)| data.trim());
-    data.parse()
-        .map(Decoded::Record)
-        .map_err(|error| Failure::content(format!("not an HTTPS record: {error}")))
+fn not_a_list(error: &ConfigInputError) -> Failure {
+    Failure::content(format!("not an ECHConfigList: {error}"))
 }
 
-fn hello(bytes: &[u8], text: Option<&str>) -> Result<Decoded, Failure> {
-    let raw = packed(bytes, text)
-        .ok_or_else(|| Failure::content("a ClientHello is given in hex, base64 or binary"))?;
-    hello::Summary::read(&raw).map(Decoded::Hello)
+fn config(bytes: &[u8]) -> Result<Decoded, Failure> {
+    let input = ConfigListInput::read(bytes).map_err(|error| not_a_list(&error))?;
+    let private_key = input.form == ConfigListForm::Pem
+        && EchKeyFile::from_pem(bytes).is_ok_and(|file| !file.keys().is_empty());
+    Ok(Decoded::List {
+        list: input.list,
+        form: input.form,
+        private_key,
+    })
+}
+
+fn records(bytes: &[u8]) -> Result<Decoded, Failure> {
+    let bad =
+        |error: &dyn std::fmt::Display| Failure::content(format!("not an HTTPS record: {error}"));
+    let text = text(bytes);
+    if !text.is_some_and(looks_like_records)
+        && let Ok(readings) = encoding::readings(bytes)
+    {
+        let mut first_error = None;
+        for reading in readings {
+            match Record::parse(&reading.bytes) {
+                Ok(record) => {
+                    let owner = None;
+                    return Ok(Decoded::Records(vec![OwnedRecord { owner, record }]));
+                }
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        if let Some(error) = first_error {
+            return Err(bad(&error));
+        }
+    }
+    let lines = record_lines(text.unwrap_or_default()).map_err(|error| bad(&error))?;
+    let records: Vec<_> = lines
+        .into_iter()
+        .map(|line| OwnedRecord {
+            owner: line.owner,
+            record: line.record,
+        })
+        .collect();
+    match records.is_empty() {
+        true => Err(Failure::content("there is no HTTPS record in it")),
+        false => Ok(Decoded::Records(records)),
+    }
+}
+
+fn hello(bytes: &[u8]) -> Result<Decoded, Failure> {
+    let readings = encoding::readings(bytes)
+        .map_err(|error| Failure::content(format!("not a ClientHello: {error}")))?;
+    let mut error = None;
+    for reading in readings {
+        match hello::Summary::read(&reading.bytes) {
+            Ok(hello) => return Ok(Decoded::Hello(hello)),
+            Err(other) => error = error.or(Some(other)),
+        }
+    }
+    Err(error.unwrap_or_else(|| Failure::content("not a ClientHello")))
+}
+
+impl From<ConfigListInput> for Decoded {
+    fn from(input: ConfigListInput) -> Self {
+        Self::List {
+            list: input.list,
+            form: input.form,
+            private_key: false,
+        }
+    }
+}
+
+fn form_json(form: ConfigListForm) -> Value {
+    let (name, encoding) = match form {
+        ConfigListForm::List(encoding) => ("list", Some(encoding)),
+        ConfigListForm::Configs(encoding) => ("configs", Some(encoding)),
+        ConfigListForm::Rdata(encoding) => ("rdata", Some(encoding)),
+        ConfigListForm::Record => ("record", None),
+        ConfigListForm::Pem => ("pem", None),
+        _ => ("other", None),
+    };
+    json!({ "name": name, "encoding": encoding.map(|encoding: Encoding| encoding.to_string()) })
 }
 
 impl Decoded {
     fn json(&self) -> Value {
         match self {
-            Self::List { list, private_key } => {
+            Self::List {
+                list,
+                form,
+                private_key,
+            } => {
                 let mut value = list_json(list);
                 value["kind"] = json!("ech_config_list");
+                value["form"] = form_json(*form);
                 value["private_key"] = json!(private_key);
                 value
             }
-            Self::Record(record) => json!({
-                "kind": "https_record",
-                "priority": record.priority,
-                "mode": if record.is_alias() { "alias" } else { "service" },
-                "target": record.target.to_string(),
-                "presentation": record.to_string(),
-                "mandatory": record.params.mandatory.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "alpn": record.params.alpn.iter().map(|id| id.escape_ascii().to_string()).collect::<Vec<_>>(),
-                "no_default_alpn": record.params.no_default_alpn,
-                "port": record.params.port,
-                "ipv4hint": record.params.ipv4hint,
-                "ipv6hint": record.params.ipv6hint,
-                "dohpath": record.params.dohpath,
-                "other": record.params.other.iter()
-                    .map(|(key, value)| (key.to_string(), json!(HEXLOWER.encode(value))))
-                    .collect::<serde_json::Map<_, _>>(),
-                "ech": record.params.ech.as_ref().map(EchConfigList::to_base64),
-                "ech_config_list": record.params.ech.as_ref().map(list_json),
-            }),
+            Self::Records(records) => match records.as_slice() {
+                [one] => record_json(&one.record),
+                several => json!({
+                    "kind": "https_records",
+                    "records": several.iter().map(|owned| {
+                        let mut value = record_json(&owned.record);
+                        value["owner"] = json!(owned.owner);
+                        value
+                    }).collect::<Vec<_>>(),
+                }),
+            },
             Self::Hello(hello) => hello.json(),
         }
     }
 
     fn text(&self) -> String {
         match self {
-            Self::List { list, private_key } => {
-                let mut out = list_text(list);
+            Self::List {
+                list,
+                form,
+                private_key,
+            } => {
+                let mut out = format!("Read as {form}.\n{}", list_text(list));
                 if *private_key {
                     out.push_str("The file holds the private key.\n");
                 }
                 out
             }
-            Self::Record(record) => {
-                let mut out = format!("{record}\n");
-                if let Some(list) = &record.params.ech {
-                    out.push_str(&list_text(list));
-                }
-                out
-            }
+            Self::Records(records) => records.iter().map(record_text).collect(),
             Self::Hello(hello) => hello.text(),
         }
     }
+}
+
+fn record_json(record: &Record) -> Value {
+    json!({
+        "kind": "https_record",
+        "priority": record.priority,
+        "mode": if record.is_alias() { "alias" } else { "service" },
+        "target": record.target.to_string(),
+        "presentation": record.to_string(),
+        "mandatory": record.params.mandatory.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "alpn": record.params.alpn.iter().map(|id| id.escape_ascii().to_string()).collect::<Vec<_>>(),
+        "no_default_alpn": record.params.no_default_alpn,
+        "port": record.params.port,
+        "ipv4hint": record.params.ipv4hint,
+        "ipv6hint": record.params.ipv6hint,
+        "dohpath": record.params.dohpath,
+        "other": record.params.other.iter()
+            .map(|(key, value)| (key.to_string(), json!(HEXLOWER.encode(value))))
+            .collect::<serde_json::Map<_, _>>(),
+        "ech": record.params.ech.as_ref().map(EchConfigList::to_base64),
+        "ech_config_list": record.params.ech.as_ref().map(list_json),
+    })
+}
+
+fn record_text(owned: &OwnedRecord) -> String {
+    let mut out = match &owned.owner {
+        Some(owner) => format!("{owner} {}\n", owned.record),
+        None => format!("{}\n", owned.record),
+    };
+    if let Some(list) = &owned.record.params.ech {
+        out.push_str(&list_text(list));
+    }
+    out
 }
 
 fn list_json(list: &EchConfigList) -> Value {

@@ -143,14 +143,11 @@ fn client(
     Ok(builder.build()?)
 }
 
-/// The list given by hand; binary files are taken too.
+/// The list given by hand.
 fn config_list(argument: &str) -> Result<EchConfigList, Failure> {
     let bytes = input::text_or_file(argument)?;
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => EchConfigList::from_text(text).map_err(|error| error.to_string()),
-        Err(_) => EchConfigList::parse(&bytes).map_err(|error| error.to_string()),
-    }
-    .map_err(|error| Failure::usage(format!("--ech-config is not an ECHConfigList: {error}")))
+    EchConfigList::from_bytes_or_text(bytes)
+        .map_err(|error| Failure::usage(format!("--ech-config is not an ECHConfigList: {error}")))
 }
 
 async fn finish(args: &GetArgs, response: Response, path: Option<&Path>) -> Result<(), Failure> {

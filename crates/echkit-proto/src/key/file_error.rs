@@ -7,7 +7,9 @@ use crate::config::ConfigListError;
 #[non_exhaustive]
 pub enum KeyFileError {
     /// No PEM at all.
-    #[error("not a PEM file")]
+    #[error(
+        "not a PEM file; ECH keys are read from PEM with a PRIVATE KEY and an ECHCONFIG block (RFC 9934)"
+    )]
     NotPem,
     /// No `ECHCONFIG` block.
     #[error("it has no ECHCONFIG block (RFC 9934); make one with `ech keygen` or `openssl ech`")]

@@ -190,3 +190,41 @@ fn debug_output_holds_no_private_key() {
     let shown = format!("{key:?} {:?}", EchKeyFile::from(key.clone()));
     assert!(!shown.contains(&secret[1..secret.len() - 1]));
 }
+
+#[test]
+fn key_files_are_read_however_their_base64_is_wrapped() {
+    let key = EchKey::generate(&params()).unwrap();
+    let pem = key.to_pem().unwrap();
+    let wrapped = |columns: usize, end: &str| {
+        let mut out = String::from("\u{feff}# made elsewhere\n");
+        for block in crate::pem::blocks(pem.as_bytes()) {
+            let base64 = data_encoding::BASE64.encode(&block.decode().unwrap());
+            let label = block.label();
+            out.push_str(&format!("-----BEGIN {label}-----{end}"));
+            for line in base64.as_bytes().chunks(columns) {
+                out.push_str(std::str::from_utf8(line).unwrap());
+                out.push_str(end);
+            }
+            out.push_str(&format!("-----END {label}-----{end}"));
+        }
+        out
+    };
+    for columns in [1, 60, 63, 64, 76, 10_000] {
+        for end in ["\n", "\r\n", " \t\n", "\n\n"] {
+            let text = wrapped(columns, end);
+            let file = EchKeyFile::from_pem(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(file.keys()[0].config(), key.config(), "{columns} {end:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_not_pem_says_what_ech_keys_are_read_from() {
+    let list =
+        crate::config::EchConfigList::from(EchKey::generate(&params()).unwrap().config().clone());
+    for text in [list.to_base64().into_bytes(), list.encode()] {
+        let error = EchKeyFile::from_pem(text).unwrap_err();
+        assert_eq!(error, KeyFileError::NotPem);
+        assert!(error.to_string().contains("ECHCONFIG block"), "{error}");
+    }
+}

@@ -95,16 +95,9 @@ impl fmt::Display for CharString<'_> {
     }
 }
 
-impl FromStr for Record {
-    type Err = TextError;
-
-    /// Reads RDATA text, or a whole zone file line whose type is HTTPS or SVCB.
-    ///
-    /// Parentheses, line breaks inside them and comments are understood (RFC 1035 §5.1). Target
-    /// names count as absolute with and without their final dot.
-    fn from_str(text: &str) -> Result<Self, TextError> {
-        let tokens = tokens(text)?;
-        let mut tokens = rdata_of(&tokens);
+impl Record {
+    /// Reads the tokens of RDATA text.
+    pub(super) fn from_tokens(mut tokens: &[&str]) -> Result<Self, TextError> {
         if let [r"\#", length, hex @ ..] = tokens {
             return generic(length, hex);
         }
@@ -188,7 +181,7 @@ fn addresses<A: FromStr>(text: &str) -> Option<Vec<A>> {
         .collect()
 }
 
-fn decimal(text: &str) -> Option<u16> {
+pub(super) fn decimal(text: &str) -> Option<u16> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
 }
@@ -237,54 +230,6 @@ fn char_string(raw: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Words outside comments, with quotes and escape sequences left as they are.
-fn tokens(text: &str) -> Result<Vec<&str>, TextError> {
-    let mut tokens = Vec::new();
-    let mut start = None;
-    let mut quoted = false;
-    let mut comment = false;
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        if comment {
-            comment = c != '\n';
-            continue;
-        }
-        if core::mem::take(&mut escaped) {
-            continue;
-        }
-        let ends = !quoted && matches!(c, ' ' | '\t' | '\r' | '\n' | '(' | ')' | ';');
-        if ends {
-            if let Some(start) = start.take() {
-                tokens.push(&text[start..at]);
-            }
-            comment = c == ';';
-            continue;
-        }
-        start = start.or(Some(at));
-        escaped = c == '\\';
-        quoted ^= c == '"';
-    }
-    if quoted {
-        return Err(TextError::Quote);
-    }
-    tokens.extend(start.map(|start| &text[start..]));
-    Ok(tokens)
-}
-
-/// What follows the type, when the tokens are those of a whole line.
-fn rdata_of<'a, 't>(tokens: &'a [&'t str]) -> &'a [&'t str] {
-    let is_type = |token: &&str| {
-        ["HTTPS", "SVCB", "TYPE65", "TYPE64"]
-            .iter()
-            .any(|name| token.eq_ignore_ascii_case(name))
-    };
-    // Owner, TTL and class may stand in front.
-    match tokens.iter().take(4).position(is_type) {
-        Some(at) => &tokens[at + 1..],
-        None => tokens,
-    }
-}
-
 /// RFC 3597 §5: a length and that many octets in hexadecimal.
 fn generic(length: &str, hex: &[&str]) -> Result<Record, TextError> {
     let rdata = HEXLOWER_PERMISSIVE
@@ -318,6 +263,9 @@ pub enum TextError {
     /// A value does not have the format of its key.
     #[error("the value of {0} is malformed")]
     Value(SvcParamKey),
+    /// More than one record where one is wanted.
+    #[error("there are {0} records; give one of them")]
+    Several(usize),
     /// A quotation mark without its other half.
     #[error("a quotation mark is not closed")]
     Quote,
