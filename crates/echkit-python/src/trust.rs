@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use echkit_proto::pem;
+use echkit_tls::client::pem_certificates;
 use pyo3::prelude::*;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{CertificateDer, Der, ServerName, TrustAnchor, UnixTime};
@@ -22,7 +23,7 @@ use webpki::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::failure::VerifyFailure;
+use crate::failure::{VerifyFailure, library_error};
 use crate::secret_file;
 
 /// `X509_V_FLAG_CRL_CHECK`.
@@ -318,25 +319,30 @@ fn inner_value(der: &[u8]) -> &[u8] {
 type Ders = Vec<Vec<u8>>;
 
 /// The certificates and revocation lists in PEM text: (certificates, lists), as DER. Other blocks,
-/// which may be private keys, are not read.
+/// which may be private keys, are not read. A text without either is an error.
 #[pyfunction]
-pub(crate) fn pem_items(text: &[u8]) -> (Ders, Ders) {
-    let (mut certificates, mut crls) = (Ders::new(), Ders::new());
-    for block in pem::blocks(text) {
-        let items = match block.label() {
-            "CERTIFICATE" => &mut certificates,
-            "X509 CRL" => &mut crls,
-            _ => continue,
-        };
-        items.extend(block.decode().map(|der| der.to_vec()));
+pub(crate) fn pem_items(text: &[u8]) -> PyResult<(Ders, Ders)> {
+    let certificates: Ders = pem_certificates(text)
+        .filter_map(|der| Some(der.ok()?.to_vec()))
+        .collect();
+    let crls: Ders = pem::blocks(text)
+        .filter(|block| block.label() == "X509 CRL")
+        .filter_map(|block| Some(block.decode().ok()?.to_vec()))
+        .collect();
+    match certificates.is_empty() && crls.is_empty() {
+        true => Err(library_error(
+            "X509",
+            "NO_CERTIFICATE_OR_CRL_FOUND",
+            "no certificate or crl found",
+        )),
+        false => Ok((certificates, crls)),
     }
-    (certificates, crls)
 }
 
 /// What [`pem_items`] finds in a file.
 #[pyfunction]
 pub(crate) fn pem_items_of_file(path: PathBuf) -> PyResult<(Ders, Ders)> {
-    Ok(pem_items(&secret_file::read(&path)?))
+    pem_items(&secret_file::read(&path)?)
 }
 
 /// Splits concatenated DER values.

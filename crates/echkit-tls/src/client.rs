@@ -12,6 +12,7 @@ mod group_hints;
 mod log_notice;
 mod outcome;
 mod outer_name;
+mod pem_certificates;
 mod real_offer;
 mod sessions;
 mod target;
@@ -26,6 +27,7 @@ pub use echkit_proto::client::{
 };
 pub use outcome::{OfferOutcome, Rejection};
 pub use outer_name::OuterName;
+pub use pem_certificates::pem_certificates;
 pub use real_offer::InfoScope;
 pub use target::{ClientHandshake, PreparedClient, SessionUse, TlsTarget};
 pub use trust::Trust;

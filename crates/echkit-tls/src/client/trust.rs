@@ -12,8 +12,8 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls_native_certs::{ErrorKind, load_certs_from_paths};
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 
+use super::pem_certificates::pem_certificates;
 use super::trusted_leaf::TrustedLeaves;
 use crate::error::{ClientSetupError, TrustOrigin};
 
@@ -203,14 +203,7 @@ fn named_by(
     };
     let mut certificates = Vec::new();
     if let Some(path) = &file {
-        let found = load_certs_from_paths(Some(path), None);
-        if let Some(error) = found.errors.first() {
-            return Err(refused(path, error.to_string()));
-        }
-        if found.certs.is_empty() {
-            return Err(refused(path, "no certificate in it".to_owned()));
-        }
-        certificates.extend(found.certs);
+        certificates.extend(read_pem_file(path)?);
     }
     for folder in &folders {
         let found = load_certs_from_paths(None, Some(folder));
@@ -238,11 +231,13 @@ fn read_pem_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientSetu
         reason,
     };
     let text = fs::read(path).map_err(|error| refused(error.to_string()))?;
-    let certificates = CertificateDer::pem_slice_iter(&text)
+    let certificates = pem_certificates(&text)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| refused(format!("not PEM: {error}")))?;
+        .map_err(|error| refused(format!("a certificate in it is unreadable: {error}")))?;
     match certificates.is_empty() {
-        true => Err(refused("no certificate in it".to_owned())),
+        true => Err(refused(
+            "no certificate in it; give a PEM file with a CERTIFICATE block".to_owned(),
+        )),
         false => Ok(certificates),
     }
 }
@@ -298,6 +293,24 @@ mod tests {
             matches!(error, ClientSetupError::TrustAnchors { .. }),
             "{error}"
         );
+    }
+
+    #[test]
+    fn ca_files_are_read_with_a_byte_order_mark_and_under_openssls_labels() {
+        let pem = authority().pem();
+        for text in [
+            format!("\u{feff}{pem}"),
+            format!("# issued by\r\n{}", pem.replace('\n', "\r\n")),
+            pem.replace("CERTIFICATE", "X509 CERTIFICATE"),
+            pem.replace("CERTIFICATE", "TRUSTED CERTIFICATE"),
+        ] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            fs::write(file.path(), &text).unwrap();
+            let trust = Trust::ca_file(file.path()).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert!(matches!(&trust.base, Base::Certificates(found) if found.len() == 1));
+            let named = named_by(Some(file.path().into()), None).unwrap().unwrap();
+            assert_eq!(named.len(), 1, "{text}");
+        }
     }
 
     #[test]
