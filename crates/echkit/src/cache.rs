@@ -86,7 +86,8 @@ impl ConfigCache {
     /// # Errors
     ///
     /// When the file is there and cannot be read, belongs to another user, can be read or written
-    /// by others, or is not a cache of retry configs.
+    /// by others, or is not a cache of retry configs; when the folder that it would be made in is
+    /// not there. An empty file is an empty cache.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, CacheError> {
         Self::open_with_clock(path, Clock::default())
     }
@@ -340,6 +341,24 @@ mod tests {
         assert_eq!(names.len(), 1, "nothing is left beside it: {names:?}");
     }
 
+    #[test]
+    fn an_empty_file_is_an_empty_cache_and_a_missing_folder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = tempfile::NamedTempFile::new_in(dir.path()).unwrap();
+        for content in ["", "\n"] {
+            std::fs::write(file.path(), content).unwrap();
+            let cache = ConfigCache::open(file.path()).unwrap();
+            assert!(cache.entries().is_empty());
+            cache.keep(place("a.test", None), configs(), HOUR);
+            assert_eq!(ConfigCache::open(file.path()).unwrap().entries().len(), 1);
+        }
+        let error = ConfigCache::open(dir.path().join("none/cache.json")).unwrap_err();
+        assert!(matches!(error, CacheError::NoFolder { .. }), "{error}");
+        let folder = dir.path().join("none").display().to_string();
+        assert!(error.to_string().contains(&folder), "{error}");
+        assert!(ConfigCache::open("cache-of-this-test-that-is-never-made.json").is_ok());
+    }
+
     #[cfg(unix)]
     #[test]
     fn files_that_others_can_read_or_that_are_no_cache_are_refused() {
@@ -358,12 +377,7 @@ mod tests {
         // Writing replaces the file, and its permissions with it.
         cache.keep(place("b.test", None), configs(), HOUR);
         assert_eq!(mode(), 0o600);
-        for content in [
-            "",
-            "[]",
-            "{\"version\":2,\"entries\":[]}",
-            "{\"version\":1}",
-        ] {
+        for content in ["[]", "{\"version\":2,\"entries\":[]}", "{\"version\":1}"] {
             std::fs::write(&path, content).unwrap();
             let error = ConfigCache::open(&path).unwrap_err();
             assert!(matches!(error, CacheError::Content { .. }), "{content}");

@@ -17,6 +17,13 @@ pub enum CacheError {
         /// What went wrong.
         source: std::io::Error,
     },
+    /// The folder that it would be made in is not there.
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+    },
     /// Others may read it.
     Permissions {
         /// The file.
@@ -46,6 +53,12 @@ impl fmt::Display for CacheError {
                 path,
                 source,
             } => write!(f, "cannot {action} {}: {source}", path.display()),
+            Self::NoFolder { path, folder } => write!(
+                f,
+                "cannot keep retry configs in {}: the folder {} does not exist; make it first",
+                path.display(),
+                folder.display()
+            ),
             Self::Permissions { path } => write!(
                 f,
                 "{} can be read by others than its owner, and it tells which sites were visited; \
@@ -73,7 +86,10 @@ impl Error for CacheError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Io { source, .. } => source.source(),
-            Self::Permissions { .. } | Self::Owner { .. } | Self::Content { .. } => None,
+            Self::NoFolder { .. }
+            | Self::Permissions { .. }
+            | Self::Owner { .. }
+            | Self::Content { .. } => None,
         }
     }
 }

@@ -33,7 +33,7 @@ struct Entry {
     until: u64,
 }
 
-/// The entries in a file; none when there is no file.
+/// The entries in a file; none when there is no file, or an empty one.
 pub(super) fn read(path: &Path) -> Result<Vec<(Place, EchConfigList, SystemTime)>, CacheError> {
     let failed = |source| CacheError::Io {
         action: "read",
@@ -42,7 +42,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<(Place, EchConfigList, SystemTime)
     };
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return has_folder(path).map(|()| Vec::new());
+        }
         Err(error) => return Err(failed(error)),
     };
     let metadata = file.metadata().map_err(failed)?;
@@ -63,6 +65,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<(Place, EchConfigList, SystemTime)
     file.take(MAX_FILE)
         .read_to_string(&mut text)
         .map_err(failed)?;
+    // As `mktemp` makes them.
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
     let document: Document =
         serde_json::from_str(&text).map_err(|error| content(error.to_string()))?;
     if document.version != VERSION {
@@ -81,6 +87,20 @@ fn check_access(path: &Path, owner: u32, mode: u32, user: u32) -> Result<(), Cac
         false => Err(CacheError::Owner { path, owner }),
         true if mode & 0o077 != 0 => Err(CacheError::Permissions { path }),
         true => Ok(()),
+    }
+}
+
+/// A file that is not there can be made later only where its folder is.
+fn has_folder(path: &Path) -> Result<(), CacheError> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => Err(CacheError::NoFolder {
+            path: path.to_owned(),
+            folder: folder.to_owned(),
+        }),
+        _ => Ok(()),
     }
 }
 
