@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use echkit_proto::hello::HelloReader;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// Bytes kept of one connection. A hostile or chatty client cannot fill memory.
@@ -14,6 +15,9 @@ const BYTES_PER_CONNECTION: usize = 64 * 1024;
 
 /// Connections kept; the oldest are forgotten first.
 const CONNECTIONS: usize = 1024;
+
+/// The record that a client in compatibility mode sends before its second hello (RFC 8446 §D.4).
+const CHANGE_CIPHER_SPEC: &[u8] = &[0x14, 3, 3, 0, 1, 1];
 
 /// How long a connection that our side has finished with is read further: what a client still had
 /// under way belongs to the capture.
@@ -97,6 +101,19 @@ pub(crate) struct Recorded<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> 
 }
 
 impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> Recorded<IO> {
+    /// How many ClientHellos the client has sent so far: two when there was a HelloRetryRequest.
+    pub(crate) fn client_hellos(&self) -> usize {
+        let capture = lock(&self.entry);
+        let mut rest = capture.bytes.as_slice();
+        let mut hellos = 0;
+        while let Ok((taken, Some(_))) = HelloReader::default().read(rest) {
+            hellos += 1;
+            rest = &rest[taken..];
+            rest = rest.strip_prefix(CHANGE_CIPHER_SPEC).unwrap_or(rest);
+        }
+        hellos
+    }
+
     fn io(&mut self) -> io::Result<Pin<&mut IO>> {
         self.io
             .as_mut()

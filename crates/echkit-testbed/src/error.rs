@@ -8,19 +8,19 @@ use std::net::SocketAddr;
 #[non_exhaustive]
 pub enum TestbedError {
     /// A case was asked for that the table does not have.
-    #[error("no case is named `{name}`; the nearest are: {nearest}")]
+    #[error("no case is named `{name}`; {}", advice(nearest))]
     UnknownCase {
         /// The name asked for.
         name: String,
-        /// Names that look like it, or all of them.
-        nearest: String,
+        /// The few names that look most like it.
+        nearest: Vec<String>,
     },
 
     /// A port is taken, or may not be bound.
     #[error("cannot listen on {address} for {what}: {error}; choose other ports, or free ones")]
     Bind {
         /// What would have been served there.
-        what: &'static str,
+        what: String,
         /// The address.
         address: SocketAddr,
         /// What the system said.
@@ -71,4 +71,11 @@ pub enum TestbedError {
         /// What went wrong.
         reason: String,
     },
+}
+
+fn advice(nearest: &[String]) -> String {
+    match nearest.is_empty() {
+        true => "`ech testbed --list` names them all".to_owned(),
+        false => format!("did you mean {}?", nearest.join(" or ")),
+    }
 }

@@ -47,5 +47,5 @@ pub use elsewhere::{Blueprint, Identity};
 pub use error::TestbedError;
 pub use names::ZONE;
 pub use page::{Page, PageEch, PageHttp, PageTls};
-pub use testbed::{Builder, Listed, Ports, Testbed, list};
+pub use testbed::{Builder, Listed, Ports, Testbed, case_names, list};
 pub use zone::ZoneRecord;

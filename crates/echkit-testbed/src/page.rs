@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST};
@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
-use crate::case::ServerWord;
+use crate::case::{Case, Expectations, Expected, ServerWord};
 
 /// What the server says of a request and of the connection that carried it; the JSON at
 /// `?format=json`.
@@ -20,6 +20,8 @@ use crate::case::ServerWord;
 pub struct Page {
     /// The case whose server this is.
     pub case: String,
+    /// What a correct client comes to here.
+    pub expect: Expectations,
     /// What it saw of ECH.
     pub ech: PageEch,
     /// The TLS connection.
@@ -99,8 +101,28 @@ pub struct PageHttp {
 pub(crate) struct Visit {
     pub(crate) case: String,
     pub(crate) about: String,
+    pub(crate) expect: Expectations,
+    pub(crate) directory: Directory,
     pub(crate) ech: PageEch,
     pub(crate) tls: PageTls,
+}
+
+/// The names and URLs of all cases that are served, once they are known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Directory(Arc<OnceLock<Vec<(String, String)>>>);
+
+impl Directory {
+    pub(crate) fn fill(&self, cases: &[Case]) {
+        let entries = cases
+            .iter()
+            .map(|case| (case.name.clone(), case.url.clone()));
+        // Filled once, when the testbed starts.
+        let _ = self.0.set(entries.collect());
+    }
+
+    fn entries(&self) -> &[(String, String)] {
+        self.0.get().map_or(&[], Vec::as_slice)
+    }
 }
 
 /// Answers any request with the page.
@@ -124,6 +146,7 @@ pub(crate) async fn answer(
     };
     let page = Page {
         case: visit.case.clone(),
+        expect: visit.expect.clone(),
         ech: visit.ech.clone(),
         tls: visit.tls.clone(),
         http: PageHttp {
@@ -140,7 +163,10 @@ pub(crate) async fn answer(
         .is_some_and(|q| q.split('&').any(|pair| pair == "format=json"));
     let (media_type, text) = match json {
         true => ("application/json", page.to_json()),
-        false => ("text/html; charset=utf-8", page.to_html(&visit.about)),
+        false => (
+            "text/html; charset=utf-8",
+            page.to_html(&visit.about, &visit.directory),
+        ),
     };
     let length = text.len();
     let mut response = Response::new(match head.method {
@@ -161,18 +187,13 @@ impl Page {
         json
     }
 
-    fn to_html(&self, about: &str) -> String {
-        let (colour, verdict) = match self.ech.status {
-            ServerWord::Accepted => (
-                "#0a7d33",
-                "Your hello was hidden, and this server opened it.",
-            ),
-            ServerWord::Rejected => (
-                "#b45f06",
-                "You offered ECH, or GREASE; no key here opens it.",
-            ),
-            ServerWord::NotOffered => ("#a61c1c", "You did not offer ECH."),
-            ServerWord::Off => ("#a61c1c", "This server does not do ECH."),
+    fn to_html(&self, about: &str, directory: &Directory) -> String {
+        let as_expected = self.is_as_expected();
+        let verdict = match self.ech.status {
+            ServerWord::Accepted => "Your hello was hidden, and this server opened it.",
+            ServerWord::Rejected => "You offered ECH, or GREASE; no key here opens it.",
+            ServerWord::NotOffered => "You did not offer ECH.",
+            ServerWord::Off => "This server does not do ECH.",
         };
         let status = serde_json::to_value(self.ech.status).unwrap_or_default();
         let none = || "none".to_owned();
@@ -203,22 +224,92 @@ impl Page {
         let mut html = format!(
             "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width\">\n\
-             <title>{case}: what the server saw</title>\n\
-             <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;\
-             padding:0 1rem}}h1 span{{color:{colour}}}td,th{{text-align:left;padding:.2rem 1rem \
-             .2rem 0;vertical-align:top}}td{{font-family:ui-monospace,monospace;\
-             word-break:break-all}}</style>\n\
-             <h1>{case}: <span>{verdict}</span></h1>\n<p>{about}</p>\n<table>\n",
+             <title>{case}: what the server saw</title>\n<style>{STYLE}</style>\n\
+             <h1 class=\"{class}\">{case}: <span>{verdict}</span></h1>\n<p>{about}</p>\n\
+             <p><b>{judgement}</b> {expected}</p>\n<table>\n",
             case = escape(&self.case),
+            class = if as_expected { "expected" } else { "other" },
             about = escape(about),
+            judgement = match as_expected {
+                true => "As expected.",
+                false => "Not what a client that does ECH comes to here.",
+            },
+            expected = escape(&self.expectation()),
         );
         for (name, value) in rows {
             let _ = writeln!(html, "<tr><th>{name}<td>{}", escape(&value));
         }
-        html.push_str("</table>\n<p><a href=\"?format=json\">As JSON</a>\n</html>\n");
+        html.push_str("</table>\n<p><a href=\"?format=json\">As JSON</a>\n");
+        let others = directory.entries().iter();
+        let links: String = others
+            .filter(|(name, _)| *name != self.case)
+            .map(|(name, url)| format!("<a href=\"{}\">{}</a> ", escape(url), escape(name)))
+            .collect();
+        if !links.is_empty() {
+            let _ = writeln!(
+                html,
+                "<details><summary>Other cases</summary><p>{links}</details>"
+            );
+        }
+        html.push_str("</html>\n");
         html
     }
+
+    /// Whether the server saw what a correct client shows it, in one of the modes.
+    fn is_as_expected(&self) -> bool {
+        self.outcomes()
+            .any(|expected| expected.server == Some(self.ech.status))
+    }
+
+    fn outcomes(&self) -> impl Iterator<Item = &Expected> {
+        let expect = &self.expect;
+        let with_tls12 = expect.prefer_with_tls12.iter();
+        [&expect.prefer, &expect.require]
+            .into_iter()
+            .chain(with_tls12)
+    }
+
+    /// What a correct client comes to, in a sentence or two.
+    fn expectation(&self) -> String {
+        let mut out = match self.expect.prefer.server {
+            Some(ServerWord::Accepted) => "A client that does ECH is accepted here".to_owned(),
+            Some(ServerWord::Rejected) => {
+                "A client that does ECH has no usable ECHConfig for this host and sends GREASE, \
+                 which is rejected"
+                    .to_owned()
+            }
+            Some(ServerWord::NotOffered) => "A client sends no ECH here".to_owned(),
+            Some(ServerWord::Off) => "A client gets its page without ECH here".to_owned(),
+            None => "A client that does ECH gets no page here".to_owned(),
+        };
+        if self.expect.prefer.retries > 0 {
+            out.push_str(
+                ": its first connection is rejected, and it connects again with the retry_configs \
+                 that this server sends",
+            );
+        }
+        out.push('.');
+        if self.expect.require.server != self.expect.prefer.server {
+            out.push_str(match self.expect.require.server {
+                Some(_) => " One that requires ECH gets another page.",
+                None => " One that requires ECH refuses to connect.",
+            });
+        }
+        out
+    }
 }
+
+/// Words break only where a line has no room for one; narrow windows get one column.
+const STYLE: &str = ":root{color-scheme:light dark;--good:#0a7d33;--bad:#a61c1c}\
+    @media(prefers-color-scheme:dark){:root{--good:#5fd38a;--bad:#ff8a80}}\
+    body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem;\
+    overflow-wrap:break-word}\
+    .expected span{color:var(--good)}.other span{color:var(--bad)}\
+    td,th{text-align:left;padding:.2rem 1rem .2rem 0;vertical-align:top}\
+    td{font-family:ui-monospace,monospace}\
+    details a{display:inline-block;margin-right:.7rem}\
+    @media(max-width:32rem){th,td{display:block;padding:0}td{padding-bottom:.4rem;\
+    max-width:calc(100vw - 2rem)}}";
 
 fn yes_no(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()
@@ -248,6 +339,11 @@ mod tests {
     fn page() -> Page {
         Page {
             case: "nominal".into(),
+            expect: Expectations {
+                prefer: Expected::ACCEPTED,
+                require: Expected::ACCEPTED,
+                prefer_with_tls12: None,
+            },
             ech: PageEch::without(ServerWord::NotOffered, Some("nominal.ech.test".into())),
             tls: PageTls {
                 version: Some("TLSv1.3".into()),
@@ -269,7 +365,7 @@ mod tests {
 
     #[test]
     fn the_visitors_words_are_never_markup() {
-        let html = page().to_html("About.");
+        let html = page().to_html("About.", &Directory::default());
         assert!(!html.contains("<script"), "{html}");
         assert!(
             html.contains("&lt;script&gt;alert(1)&lt;/script&gt;"),
@@ -277,6 +373,53 @@ mod tests {
         );
         assert!(html.contains("/&quot;&#39;&amp;"), "{html}");
         assert!(html.contains("You did not offer ECH."), "{html}");
+    }
+
+    fn html(page: &Page) -> String {
+        page.to_html("About.", &Directory::default())
+    }
+
+    #[test]
+    fn the_page_says_what_the_case_expects_and_whether_it_came() {
+        let mut page = page();
+        assert!(html(&page).contains("Not what a client that does ECH comes to here."));
+        page.ech.status = ServerWord::Accepted;
+        assert!(html(&page).contains("As expected."));
+        page.expect.prefer = Expected::RETRIED;
+        page.expect.require = Expected::RETRIED;
+        assert!(html(&page).contains("connects again with the retry_configs"));
+        // A host without a usable record: GREASE is rejected, and that is right.
+        page.expect.prefer = Expected::GREASE;
+        page.expect.require = Expected::REFUSED;
+        page.ech.status = ServerWord::Rejected;
+        let html = html(&page);
+        assert!(
+            html.contains("As expected.") && html.contains("sends GREASE"),
+            "{html}"
+        );
+        assert!(html.contains("refuses to connect"), "{html}");
+    }
+
+    #[test]
+    fn the_page_has_a_dark_mode_and_breaks_no_words_that_fit() {
+        let html = html(&page());
+        assert!(html.contains("color-scheme:light dark"));
+        assert!(html.contains("overflow-wrap:break-word") && !html.contains("break-all"));
+    }
+
+    #[test]
+    fn the_page_leads_to_the_other_cases() {
+        let directory = Directory::default();
+        let _ = directory.0.set(vec![
+            ("nominal".into(), "https://nominal.ech.test:1/".into()),
+            ("stale".into(), "https://stale.ech.test:2/".into()),
+        ]);
+        let html = page().to_html("About.", &directory);
+        assert!(
+            html.contains("<a href=\"https://stale.ech.test:2/\">stale</a>"),
+            "{html}"
+        );
+        assert!(!html.contains("https://nominal.ech.test:1/"), "{html}");
     }
 
     #[test]

@@ -20,10 +20,7 @@ const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// Listens for TCP.
-pub(crate) async fn tcp(
-    port: u16,
-    what: &'static str,
-) -> Result<(TcpListener, SocketAddr), TestbedError> {
+pub(crate) async fn tcp(port: u16, what: &str) -> Result<(TcpListener, SocketAddr), TestbedError> {
     let address = SocketAddr::new(V4, port);
     let bound = async {
         let listener = TcpListener::bind(address).await?;
@@ -31,7 +28,7 @@ pub(crate) async fn tcp(
         Ok((listener, address))
     };
     bound.await.map_err(|source| TestbedError::Bind {
-        what,
+        what: what.to_owned(),
         address,
         error: source,
     })
@@ -42,7 +39,7 @@ pub(crate) async fn tcp(
 pub(crate) async fn tcp_dual(
     port: u16,
     ipv6: Ipv6,
-    what: &'static str,
+    what: &str,
 ) -> Result<(Vec<TcpListener>, u16), TestbedError> {
     for tries_left in (0..TRIES).rev() {
         let (v4, address) = tcp(port, what).await?;
@@ -61,7 +58,7 @@ pub(crate) async fn tcp_dual(
             Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
                 if port != 0 || tries_left == 0 {
                     return Err(TestbedError::Bind {
-                        what,
+                        what: what.to_owned(),
                         address,
                         error: e,
                     });
@@ -77,7 +74,7 @@ pub(crate) async fn tcp_dual(
 /// UDP and TCP at the same port.
 pub(crate) async fn udp_and_tcp(
     port: u16,
-    what: &'static str,
+    what: &str,
 ) -> Result<(UdpSocket, TcpListener, SocketAddr), TestbedError> {
     for tries_left in (0..TRIES).rev() {
         let (tcp, address) = tcp(port, what).await?;
@@ -86,7 +83,7 @@ pub(crate) async fn udp_and_tcp(
             Err(e) if port == 0 && tries_left > 0 && e.kind() == io::ErrorKind::AddrInUse => {}
             Err(source) => {
                 return Err(TestbedError::Bind {
-                    what,
+                    what: what.to_owned(),
                     address,
                     error: source,
                 });
@@ -100,7 +97,7 @@ pub(crate) async fn udp_and_tcp(
 pub(crate) fn quic(
     port: u16,
     tls: Arc<rustls::ServerConfig>,
-    what: &'static str,
+    what: &str,
 ) -> Result<(Endpoint, SocketAddr), TestbedError> {
     let address = SocketAddr::new(V4, port);
     let bound = || {
@@ -110,7 +107,7 @@ pub(crate) fn quic(
         Ok((endpoint, address))
     };
     bound().map_err(|source| TestbedError::Bind {
-        what,
+        what: what.to_owned(),
         address,
         error: source,
     })
@@ -125,7 +122,7 @@ pub(crate) struct BlackHole {
 /// Fills the queue of a listener from which nothing is accepted.
 pub(crate) async fn fill(listener: TcpListener) -> Result<BlackHole, TestbedError> {
     let error = |source, address| TestbedError::Bind {
-        what: "a black hole",
+        what: "a server that never answers".to_owned(),
         address,
         error: source,
     };
@@ -154,7 +151,7 @@ pub(crate) fn closed(port: u16) -> Result<(TcpSocket, u16), TestbedError> {
         Ok((socket, port))
     };
     bound().map_err(|source| TestbedError::Bind {
-        what: "nothing",
+        what: "a port where connections are refused".to_owned(),
         address,
         error: source,
     })
@@ -185,6 +182,13 @@ mod tests {
             error.contains(&address.to_string()) && error.contains("another"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_says_what_it_was_wanted_for() {
+        let (_listener, address) = tcp(0, "one").await.unwrap();
+        let error = closed(address.port()).unwrap_err().to_string();
+        assert!(error.contains("where connections are refused"), "{error}");
     }
 
     #[tokio::test]

@@ -24,7 +24,7 @@ use crate::configs::{self, KeySpec, Keys};
 use crate::elsewhere::{Blueprint, relay};
 use crate::error::TestbedError;
 use crate::names::{PUBLIC, in_zone};
-use crate::page::{self, PageEch, PageTls, Visit};
+use crate::page::{self, Directory, PageEch, PageTls, Visit};
 use crate::sessions::Tickets;
 
 /// A server, configured and not yet listening.
@@ -35,6 +35,7 @@ pub(crate) struct CaseServer {
     certificates: Arc<ByName>,
     sessions: Arc<dyn StoresServerSessions>,
     recorder: Recorder,
+    directory: Directory,
 }
 
 /// What meets the ClientHello.
@@ -55,6 +56,7 @@ impl CaseServer {
         authorities: &Authorities,
         recorder: Recorder,
         tickets: &Tickets,
+        directory: Directory,
     ) -> Result<Self, TestbedError> {
         let provider = provider(spec.server.ech, spec.server.groups);
         let certificates = Arc::new(certificates(spec, authorities, &provider)?);
@@ -69,6 +71,7 @@ impl CaseServer {
             certificates,
             sessions,
             recorder,
+            directory,
         })
     }
 
@@ -160,7 +163,10 @@ impl CaseServer {
         }
         match front.accept(io).await {
             Ok((stream, ech)) => {
-                let visit = Arc::new(self.visit(ech, stream.get_ref().1));
+                let (recorded, tls) = stream.get_ref();
+                // rustls says of a resumption nothing but that it is one.
+                let hello_retry = recorded.client_hellos() > 1;
+                let visit = Arc::new(self.visit(ech, tls, hello_retry));
                 let service = service_fn(move |request| page::answer(request, visit.clone()));
                 // The peer may leave whenever it likes.
                 let _ = auto::Builder::new(TokioExecutor::new())
@@ -172,11 +178,12 @@ impl CaseServer {
         }
     }
 
-    fn visit(&self, ech: PageEch, tls: &ServerConnection) -> Visit {
-        let kind = tls.handshake_kind();
+    fn visit(&self, ech: PageEch, tls: &ServerConnection, hello_retry: bool) -> Visit {
         Visit {
             case: self.spec.name.to_owned(),
             about: self.spec.about.to_owned(),
+            expect: self.spec.expect.clone(),
+            directory: self.directory.clone(),
             ech,
             tls: PageTls {
                 version: tls.protocol_version().map(|v| match v {
@@ -193,8 +200,8 @@ impl CaseServer {
                 alpn: tls
                     .alpn_protocol()
                     .map(|id| String::from_utf8_lossy(id).into_owned()),
-                hello_retry: kind == Some(HandshakeKind::FullWithHelloRetryRequest),
-                resumed: kind == Some(HandshakeKind::Resumed),
+                hello_retry,
+                resumed: tls.handshake_kind() == Some(HandshakeKind::Resumed),
             },
         }
     }

@@ -20,6 +20,7 @@ use crate::dns::{Authority, Faults};
 use crate::elsewhere::Blueprint;
 use crate::error::TestbedError;
 use crate::names::{DOH_PATH, PUBLIC, in_zone};
+use crate::page::Directory;
 use crate::ports;
 use crate::server::CaseServer;
 use crate::sessions::Tickets;
@@ -81,6 +82,7 @@ impl Builder {
         let authorities = Authorities::generate()?;
         let recorder = Recorder::default();
         let tickets = Tickets::default();
+        let directory = Directory::default();
         let mut tasks = JoinSet::new();
 
         let (closed, closed_port) = ports::closed(self.port(2)?)?;
@@ -90,8 +92,8 @@ impl Builder {
         let mut black_holes = Vec::new();
         for (index, spec) in chosen {
             let port = self.port(index + usize::from(FIRST_SERVER))?;
-            let (mut listeners, port) =
-                ports::tcp_dual(port, spec.server.ipv6, "a case's server").await?;
+            let what = format!("the server of case {}", spec.name);
+            let (mut listeners, port) = ports::tcp_dual(port, spec.server.ipv6, &what).await?;
             let keys = Keys::generate(spec.name, &spec.keys)?;
             let case = resolve(&spec, &keys, port, closed_port, listeners.len() > 1)?;
             if spec.server.ipv6 == Ipv6::BlackHole {
@@ -99,7 +101,14 @@ impl Builder {
                     black_holes.push(ports::fill(listener).await?);
                 }
             }
-            let server = CaseServer::new(&spec, &keys, &authorities, recorder.clone(), &tickets)?;
+            let server = CaseServer::new(
+                &spec,
+                &keys,
+                &authorities,
+                recorder.clone(),
+                &tickets,
+                directory.clone(),
+            )?;
             for listener in listeners {
                 tasks.spawn(server.clone().serve(listener));
             }
@@ -141,6 +150,7 @@ impl Builder {
         let (endpoint, doh3) = ports::quic(self.port(5)?, tls, "DNS over HTTP/3")?;
         tasks.spawn(doh3::serve(endpoint, authority));
 
+        directory.fill(&cases);
         Ok(Testbed {
             cases,
             ca_pem: authorities.trusted.pem(),
@@ -171,16 +181,7 @@ impl Builder {
             .iter()
             .find(|n| !table.iter().any(|spec| spec.name == **n))
         {
-            let names = || table.iter().map(|spec| spec.name);
-            let like = |known: &&str| known.contains(name.as_str()) || name.contains(known);
-            let mut nearest: Vec<&str> = names().filter(like).collect();
-            if nearest.is_empty() {
-                nearest = names().collect();
-            }
-            return Err(TestbedError::UnknownCase {
-                name: name.clone(),
-                nearest: nearest.join(", "),
-            });
+            return Err(unknown_case(name, table.iter().map(|spec| spec.name)));
         }
         let wanted = |(_, spec): &(usize, Spec)| only.iter().any(|name| name == spec.name);
         Ok(table.into_iter().enumerate().filter(wanted).collect())
@@ -358,15 +359,7 @@ impl Testbed {
 
     fn server(&self, name: &str) -> Result<&CaseServer, TestbedError> {
         let server = self.servers.iter().find(|server| server.name() == name);
-        server.ok_or_else(|| TestbedError::UnknownCase {
-            name: name.to_owned(),
-            nearest: self
-                .servers
-                .iter()
-                .map(CaseServer::name)
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
+        server.ok_or_else(|| unknown_case(name, self.servers.iter().map(CaseServer::name)))
     }
 
     /// What clients have sent to the cases' servers, oldest first: up to 64 KiB of each of the
@@ -419,6 +412,35 @@ pub struct Listed {
     pub about: String,
     /// What a correct client comes to.
     pub expect: Expectations,
+}
+
+/// The names of all cases, in the order of the table.
+pub fn case_names() -> Vec<&'static str> {
+    table().iter().map(|spec| spec.name).collect()
+}
+
+/// How many names an error suggests.
+const SUGGESTIONS: usize = 3;
+/// From which likeness on a name is suggested; 1 is equality.
+const LIKENESS: f64 = 0.75;
+
+/// The error about a name that no case has, with the few that look most like it.
+fn unknown_case<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> TestbedError {
+    let likeness = |known: &str| match known.contains(name) && !name.is_empty() {
+        true => 1.0,
+        false => strsim::jaro_winkler(known, name),
+    };
+    let mut nearest: Vec<(f64, &str)> = known.map(|known| (likeness(known), known)).collect();
+    nearest.retain(|(likeness, _)| *likeness >= LIKENESS);
+    nearest.sort_by(|a, b| b.0.total_cmp(&a.0));
+    TestbedError::UnknownCase {
+        name: name.to_owned(),
+        nearest: nearest
+            .into_iter()
+            .take(SUGGESTIONS)
+            .map(|(_, known)| known.to_owned())
+            .collect(),
+    }
 }
 
 /// Every case that there is.
@@ -506,5 +528,34 @@ impl std::fmt::Debug for Testbed {
             .field("doh3", &self.doh3)
             .field("cases", &self.cases.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    async fn error(name: &str) -> String {
+        match Testbed::builder().only([name]).start().await {
+            Ok(_) => panic!("{name} was started"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unknown_case_is_told_of_the_nearest_few_and_no_more() {
+        for (name, nearest) in [
+            ("nominall", "nominal"),
+            ("stal", "stale"),
+            ("no-ehc", "no-ech"),
+        ] {
+            let message = error(name).await;
+            assert!(message.contains(&format!("`{name}`")), "{message}");
+            assert!(message.contains(nearest), "{message}");
+            assert!(message.matches(" or ").count() < SUGGESTIONS, "{message}");
+        }
+        let message = error("zzzzzz").await;
+        assert!(message.contains("--list"), "{message}");
     }
 }
