@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use echkit::dns::DiscoverEncrypted;
 use echkit::policy::EchMode;
 use echkit_proto::hpke::{Kem, SymmetricSuite};
@@ -43,8 +44,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
-    /// Print the manual page (roff)
-    Man,
+    /// Print the manual page, or write one page per command into a directory
+    Man(ManArgs),
 }
 
 impl Command {
@@ -58,7 +59,7 @@ impl Command {
             Self::Keygen(args) => args.json,
             Self::Testbed(args) => args.json,
             Self::Demo(args) => args.json,
-            Self::Completions(_) | Self::Man => false,
+            Self::Completions(_) | Self::Man(_) => false,
         }
     }
 }
@@ -76,7 +77,15 @@ pub(crate) struct NetworkArgs {
     /// Ask system, udp:// and tcp:// resolvers for their encrypted form (RFC 9462), and use that.
     /// off: do not ask; try: go on in the clear where there is none that can be verified;
     /// require: fail there
-    #[arg(long, value_name = "MODE", env = "ECHKIT_DDR", default_value = "off")]
+    #[arg(
+        long,
+        value_name = "MODE",
+        env = "ECHKIT_DDR",
+        default_value = "off",
+        hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(["off", "try", "require"])
+            .try_map(|mode| mode.parse::<DiscoverEncrypted>())
+    )]
     pub(crate) ddr: DiscoverEncrypted,
 
     /// Trust the certificates in this PEM file, and no others
@@ -95,15 +104,23 @@ pub(crate) struct GetArgs {
 
     /// off: no ECH; grease: a look-alike only; prefer: ECH where it is published, else a
     /// look-alike; require: ECH accepted by the server, or an error before the name is shown
-    #[arg(long, value_name = "MODE", default_value = "prefer")]
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "prefer",
+        hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(["off", "grease", "prefer", "require"])
+            .try_map(|mode| mode.parse::<EchMode>())
+    )]
     pub(crate) ech: EchMode,
 
-    /// Offer this ECHConfigList instead of the record's: base64, hex or PEM, or @FILE
-    #[arg(long, value_name = "LIST")]
+    /// Offer this ECHConfigList instead of the record's: base64, hex, PEM, an `ech=` parameter or
+    /// an HTTPS record, or @FILE with one of these or binary
+    #[arg(long, value_name = "LIST", value_hint = ValueHint::Other)]
     pub(crate) ech_config: Option<String>,
 
     /// Show NAME in the outer hello instead of the config's public_name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Hostname)]
     pub(crate) outer_sni: Option<String>,
 
     /// Ask a server without ECHConfig in DNS for its own; this shows the name once, as a look-alike
@@ -258,10 +275,19 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// Look up HTTPS records and the ECHConfigs in them
+///
+/// Exits with 0 when the look-up worked, whatever it found; with 1 when the records are malformed,
+/// so that clients ignore them; with 6 when the look-up failed; and, with --require-ech, with 101
+/// when clients find no ECHConfig that they can use.
 #[derive(Debug, Args)]
 pub(crate) struct LookupArgs {
-    /// A URL, or a host
+    /// A host, HOST:PORT or a URL
+    #[arg(value_hint = ValueHint::Url)]
     pub(crate) url: String,
+
+    /// Exit with 101 when clients find no usable ECHConfig, for monitors
+    #[arg(long)]
+    pub(crate) require_ech: bool,
 
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
@@ -286,8 +312,9 @@ pub(crate) enum DecodeKind {
 
 /// Decode an ECHConfigList, an HTTPS record or a ClientHello
 ///
-/// ECHConfigList: base64, hex, PEM or binary. HTTPS record: presentation form ("1 . ech=…") or
-/// RFC 3597 ("\# 10 0001…"). ClientHello: hex, base64 or binary, with or without its TLS record.
+/// ECHConfigList: base64, hex, PEM, an `ech=` parameter or binary, with or without the list's
+/// length. HTTPS records: presentation form ("1 . ech=…"), RFC 3597 ("\# 10 0001…"), or the output
+/// of dig, kdig, drill, delv and others, several at once too. ClientHello: hex, base64 or binary, with or without its TLS record.
 #[derive(Debug, Args)]
 pub(crate) struct DecodeArgs {
     /// The value; @FILE reads a file, - (the default) standard input
@@ -322,7 +349,14 @@ pub(crate) struct KeygenArgs {
 
     /// x25519, p256, p384, p521 or x-wing. The last three cost a server much more work for every hello
     /// that names the key, before it knows anything about the client
-    #[arg(long, value_name = "KEM", default_value = "x25519")]
+    #[arg(
+        long,
+        value_name = "KEM",
+        default_value = "x25519",
+        hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(["x25519", "p256", "p384", "p521", "x-wing"])
+            .try_map(|kem| kem.parse::<Kem>())
+    )]
     pub(crate) kem: Kem,
 
     /// KDF,AEAD such as hkdf-sha256,aes-128-gcm (the default); may be given more than once,
@@ -351,7 +385,13 @@ pub(crate) struct TestbedArgs {
     pub(crate) list: bool,
 
     /// Serve only these cases
-    #[arg(long, value_name = "CASE", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "CASE",
+        value_delimiter = ',',
+        hide_possible_values = true,
+        value_parser = CaseName
+    )]
     pub(crate) only: Vec<String>,
 
     /// Use the same ports every time, from this one on: DNS at PORT, DNS over HTTPS at PORT + 1
@@ -375,9 +415,43 @@ pub(crate) struct DemoArgs {
     pub(crate) json: bool,
 }
 
+/// Where manual pages go.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Write ech.1, ech-get.1 and so on into DIR; without it, ech(1) goes to stdout
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
 /// The shell to complete for.
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
     /// bash, zsh, fish, elvish or powershell
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// The name of a testbed case. Shells complete it; the testbed says which names are near to one that
+/// it does not know.
+#[derive(Clone, Debug)]
+pub(crate) struct CaseName;
+
+impl TypedValueParser for CaseName {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<String, clap::Error> {
+        clap::builder::StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(
+            echkit_testbed::case_names()
+                .into_iter()
+                .map(PossibleValue::new),
+        ))
+    }
 }

@@ -66,6 +66,6 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Testbed(args) => commands::testbed::run(args).await,
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Completions(args) => commands::generate::completions(args),
-        Command::Man => commands::generate::man(),
+        Command::Man(args) => commands::generate::man(args),
     }
 }

@@ -141,6 +141,84 @@ fn every_form_is_decoded() {
     );
 }
 
+/// A list in every form in which people have it, with the file name's ending for those in files.
+fn forms_of_a_list() -> (String, Vec<Vec<u8>>) {
+    let list = json(&ech(&["keygen", "public.example", "--json"]))["ech"].clone();
+    let base64 = list.as_str().unwrap().to_owned();
+    let bytes = data_encoding::BASE64.decode(base64.as_bytes()).unwrap();
+    let hex = data_encoding::HEXLOWER.encode(&bytes);
+    let colons: Vec<&str> = (0..hex.len())
+        .step_by(2)
+        .map(|at| &hex[at..at + 2])
+        .collect();
+    let texts = [
+        base64
+            .trim_end_matches('=')
+            .replace('+', "-")
+            .replace('/', "_"),
+        format!("\u{feff}\"{base64}\"\n"),
+        format!("ecl:{base64}"),
+        format!("ech=\"{base64}\""),
+        format!("0x{hex}"),
+        colons.join(":"),
+        format!("example.com 300 IN HTTPS (\n 1 . ech={base64} ) ; comment"),
+    ];
+    let mut forms: Vec<Vec<u8>> = texts.map(String::into_bytes).to_vec();
+    // The list in binary, and its one config without the list's length.
+    forms.extend([bytes.clone(), bytes[2..].to_vec()]);
+    (base64, forms)
+}
+
+#[test]
+fn a_list_is_read_in_every_form_and_the_form_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.bin");
+    let argument = format!("@{}", file.display());
+    let (base64, forms) = forms_of_a_list();
+    for form in forms {
+        std::fs::write(&file, &form).unwrap();
+        let shown = String::from_utf8_lossy(&form).into_owned();
+        let config = json(&ech(&["decode", "--kind", "config", "--json", &argument]));
+        assert_eq!(config["ech"], base64, "{shown}");
+        let auto = ech(&["decode", "--json", &argument]);
+        assert!(auto.status.success(), "{shown}");
+        // A host without a resolver: the list was taken before anything was asked.
+        let url = "https://127.0.0.1:1/";
+        let (code, line) = failure(&ech(&["get", url, "--ech-config", &argument]));
+        assert_eq!(code, 7, "{shown}: {line}");
+    }
+    let raw = data_encoding::BASE64.decode(base64.as_bytes()).unwrap();
+    std::fs::write(&file, &raw[2..]).unwrap();
+    let decoded = json(&ech(&["decode", "--json", &argument]));
+    assert_eq!(decoded["form"]["name"], "configs");
+    assert_eq!(decoded["form"]["encoding"], "binary");
+    let text = String::from_utf8(ech(&["decode", &argument]).stdout).unwrap();
+    assert!(
+        text.contains("an ECHConfig without a list's length, in binary"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_dns_tools_print_is_decoded_record_by_record() {
+    let printed = ";; ANSWER SECTION:\n\
+        a.example.\t300\tIN\tHTTPS\t1 . alpn=\"h2\"\n\
+        a.example.\t300\tIN\tHTTPS\t2 HTTPS.example.com. alpn=h3\n\n;; Query time: 1 msec\n";
+    let decoded = json(&with_stdin(&["decode", "--json"], printed.as_bytes()));
+    assert_eq!(decoded["kind"], "https_records");
+    assert_eq!(decoded["records"][0]["owner"], "a.example.");
+    assert_eq!(decoded["records"][1]["target"], "HTTPS.example.com");
+    let one = json(&ech(&["decode", "--json", "1 HTTPS.example.com. alpn=h2"]));
+    assert_eq!(one["target"], "HTTPS.example.com");
+    let rdata = json(&ech(&["decode", "--json", "0001 00 0001 0003 02 6832"]));
+    assert_eq!(rdata["presentation"], "1 . alpn=h2");
+    let (code, line) = failure(&with_stdin(&["decode"], b";; nothing\n"));
+    assert_eq!(code, 61);
+    assert!(line.contains("no HTTPS record"), "{line}");
+    let (_, line) = failure(&with_stdin(&["decode"], b"1 .\n2 a..b\n"));
+    assert!(line.contains("line 2"), "{line}");
+}
+
 #[test]
 fn what_cannot_be_decoded_is_named() {
     for (arguments, code, part) in [
@@ -193,9 +271,54 @@ fn json_is_printed_on_failure_too() {
 }
 
 #[test]
-fn completions_and_the_manual_page_name_the_commands() {
-    let bash = String::from_utf8(ech(&["completions", "bash"]).stdout).unwrap();
-    assert!(bash.contains("keygen") && bash.contains("--outer-sni"));
+fn completions_know_commands_modes_and_cases() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = String::from_utf8(ech(&["completions", shell]).stdout).unwrap();
+        for word in ["keygen", "outer-sni", "grease", "x-wing", "stale-retry"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    // What completes does not crowd the help.
+    let help = String::from_utf8(ech(&["testbed", "--help"]).stdout).unwrap();
+    assert!(!help.contains("stale-retry"), "{help}");
+}
+
+#[test]
+fn every_command_has_a_manual_page_of_its_own() {
     let man = String::from_utf8(ech(&["man"]).stdout).unwrap();
-    assert!(man.contains("keygen") && man.contains(".TH"));
+    assert!(man.contains("keygen") && man.matches(".TH").count() == 1);
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man1");
+    assert!(ech(&["man", pages.to_str().unwrap()]).status.success());
+    let page = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
+    assert!(page("ech.1").contains("ech\\-get(1)"), "{}", page("ech.1"));
+    for command in [
+        "get",
+        "lookup",
+        "decode",
+        "cache",
+        "keygen",
+        "testbed",
+        "demo",
+        "completions",
+        "man",
+    ] {
+        let text = page(&format!("ech-{command}.1"));
+        assert!(text.contains(&format!(".TH ech-{command} 1")), "{text}");
+        assert!(text.contains(&format!("ech\\-{command} \\-")), "{text}");
+    }
+    let get = page("ech-get.1");
+    assert!(
+        get.contains("MODE") && get.contains("HOST:PORT:ADDRESS"),
+        "{get}"
+    );
+}
+
+#[test]
+fn an_unknown_case_is_told_of_the_nearest() {
+    let (code, line) = failure(&ech(&["testbed", "--only", "stale-retri"]));
+    assert_eq!(code, 2);
+    assert!(line.contains("did you mean stale-retry"), "{line}");
+    let (_, line) = failure(&ech(&["testbed", "--only", "zzzzzz"]));
+    assert!(line.contains("--list") && line.len() < 120, "{line}");
 }

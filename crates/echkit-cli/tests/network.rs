@@ -172,6 +172,90 @@ async fn lookup_shows_records_and_configs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_monitor_reads_the_state_of_records_from_the_exit_code_of_lookup() {
+    let cases = ["nominal", "no-ech", "malformed-order"];
+    let bed = Bed::start(&cases).await;
+    for (case, code, required) in [
+        ("nominal", 0, 0),
+        ("no-ech", 0, 101),
+        ("malformed-order", 1, 1),
+    ] {
+        let url = bed.url(case);
+        for (more, code) in [(None, code), (Some("--require-ech"), required)] {
+            let mut arguments = vec!["lookup", url.as_str()];
+            arguments.extend(more);
+            let ended = bed.ech(&arguments).await;
+            assert_eq!(ended.code, code, "{case} {more:?}: {}", ended.stderr);
+            // What was found is printed all the same.
+            assert!(String::from_utf8_lossy(&ended.stdout).contains("resolver"));
+            assert_eq!(ended.stderr.is_empty(), code == 0, "{case}");
+            arguments.push("--json");
+            let document = bed.ech(&arguments).await.json();
+            assert!(document["dns"].is_object(), "{document}");
+            assert_eq!(
+                document["error"]["exit_code"].as_i64().unwrap_or(0),
+                i64::from(code)
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lookup_takes_a_host_a_host_and_port_and_a_url_alike() {
+    let bed = Bed::start(&["nominal"]).await;
+    let url = bed.url("nominal");
+    let host_and_port = url.strip_prefix("https://").unwrap().trim_end_matches('/');
+    let page = format!("{url}page.html?x=1#top");
+    let expected = bed.ech(&["lookup", &url, "--json"]).await.json();
+    for text in [host_and_port, &page] {
+        let document = bed.ech(&["lookup", text, "--json"]).await.json();
+        assert_eq!(document["origin"], expected["origin"], "{text}");
+        assert_eq!(document["endpoints"], expected["endpoints"], "{text}");
+    }
+    let host = host_and_port.split(':').next().unwrap();
+    let document = bed.ech(&["lookup", host, "--json"]).await.json();
+    assert_eq!(document["dns"]["query_name"], host);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_file_may_be_empty_and_its_folder_must_be_there() {
+    let bed = Bed::start(&["stale"]).await;
+    let url = bed.url("stale");
+    let empty = tempfile::NamedTempFile::new_in(bed.dir.path()).unwrap();
+    let path = empty.path().to_str().unwrap();
+    let ended = bed.ech(&["get", &url, "--ech-cache", path]).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let shown = run(&["cache", "show", "--json", "--ech-cache", path]).await;
+    assert_eq!(shown.json()["entries"].as_array().unwrap().len(), 1);
+    let nowhere = bed.path("none/cache.json");
+    let ended = bed
+        .ech(&["get", &url, "--ech-cache", nowhere.to_str().unwrap()])
+        .await;
+    assert_eq!(ended.code, 26, "{}", ended.stderr);
+    assert!(ended.stderr.contains("does not exist"), "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_file_may_have_a_byte_order_mark_and_any_of_openssls_labels() {
+    let bed = Bed::start(&["nominal"]).await;
+    let pem = bed.testbed.ca_pem().to_owned();
+    let url = bed.url("nominal");
+    for text in [
+        format!("\u{feff}{pem}"),
+        pem.replace("CERTIFICATE", "X509 CERTIFICATE"),
+        pem.replace("CERTIFICATE", "TRUSTED CERTIFICATE"),
+    ] {
+        std::fs::write(bed.path("ca.pem"), &text).unwrap();
+        let ended = bed.ech(&["get", &url, "--ech", "require"]).await;
+        assert_eq!(ended.code, 0, "{text}: {}", ended.stderr);
+    }
+    std::fs::write(bed.path("ca.pem"), "\u{feff}nothing\n").unwrap();
+    let ended = bed.ech(&["get", &url]).await;
+    assert_eq!(ended.code, 77);
+    assert!(ended.stderr.contains("no certificate"), "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_failure_is_one_line_and_its_code() {
     let bed = Bed::start(&["nominal", "no-ech"]).await;
     let closed = {

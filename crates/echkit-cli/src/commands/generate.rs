@@ -1,8 +1,8 @@
-//! Shell completions and the manual page, made from the definition of the command line.
+//! Shell completions and the manual pages, made from the definition of the command line.
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, CompletionsArgs};
+use crate::cli::{Cli, CompletionsArgs, ManArgs};
 use crate::failure::Failure;
 use crate::output;
 
@@ -13,19 +13,21 @@ pub(crate) fn completions(args: CompletionsArgs) -> Result<(), Failure> {
     output::stdout(&out)
 }
 
-/// `ech man`: one page for the command and all its subcommands.
-pub(crate) fn man() -> Result<(), Failure> {
-    let mut out = Vec::new();
-    let failed = |error| Failure::write(format!("cannot write the manual page: {error}"));
-    let command = Cli::command();
-    clap_mangen::Man::new(command.clone())
-        .render(&mut out)
-        .map_err(failed)?;
-    for subcommand in command.get_subcommands().filter(|c| !c.is_hide_set()) {
-        clap_mangen::Man::new(subcommand.clone())
-            .title(format!("ech-{}", subcommand.get_name()))
+/// `ech man`: the page of the command on stdout, or one page a command in a directory.
+pub(crate) fn man(args: ManArgs) -> Result<(), Failure> {
+    let Some(dir) = args.dir else {
+        let mut out = Vec::new();
+        let mut command = Cli::command().disable_help_subcommand(true);
+        command.build();
+        clap_mangen::Man::new(command)
             .render(&mut out)
-            .map_err(failed)?;
-    }
-    output::stdout(&out)
+            .map_err(|error| Failure::write(format!("cannot write the manual page: {error}")))?;
+        return output::stdout(&out);
+    };
+    let shown = dir.display();
+    let failed = |error: std::io::Error| {
+        Failure::write(format!("cannot write manual pages into {shown}: {error}"))
+    };
+    std::fs::create_dir_all(&dir).map_err(failed)?;
+    clap_mangen::generate_to(Cli::command(), &dir).map_err(failed)
 }

@@ -1,6 +1,6 @@
 //! `ech lookup`: the HTTPS records of an origin, and what a client makes of them.
 
-use echkit::discover::{Discovery, DnsReport, Endpoint, RecordReport};
+use echkit::discover::{Discovery, DnsReport, Endpoint, HttpsAnswer, RecordReport};
 use echkit::error::ErrorKind;
 use serde_json::{Value, json};
 
@@ -17,9 +17,35 @@ pub(crate) async fn run(args: LookupArgs) -> Result<(), Failure> {
     if let Some(error) = &discovery.error {
         return Err(Failure::of_kind(ErrorKind::Name, error.to_string()).with_document(document));
     }
-    match args.json {
-        true => output::json(&document),
-        false => output::stdout(text(&discovery).as_bytes()),
+    if !args.json {
+        output::stdout(text(&discovery).as_bytes())?;
+    }
+    match problem(&discovery, args.require_ech) {
+        Some(failure) => Err(failure.with_document(document)),
+        None if args.json => output::json(&document),
+        None => Ok(()),
+    }
+}
+
+/// What a monitor is to be told by the exit code.
+fn problem(discovery: &Discovery, require_ech: bool) -> Option<Failure> {
+    let origin = &discovery.origin;
+    match &discovery.https {
+        HttpsAnswer::Malformed(error) => Some(Failure::check(format!(
+            "{origin}: its HTTPS records are malformed, and clients ignore them: {error}"
+        ))),
+        HttpsAnswer::Failed(error) => Some(Failure::of_kind(
+            ErrorKind::Name,
+            format!("{origin}: its HTTPS records could not be looked up: {error}"),
+        )),
+        _ if require_ech && !discovery.hides_host() => Some(Failure::of_kind(
+            ErrorKind::EchRequired,
+            format!(
+                "{origin}: clients find no usable ECHConfig: {}",
+                discovery.why_no_ech()
+            ),
+        )),
+        _ => None,
     }
 }
 

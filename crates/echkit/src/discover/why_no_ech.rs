@@ -6,8 +6,19 @@ use echkit_proto::svcb::EchOfRecord;
 use super::{Discovery, EndpointKind, HttpsAnswer, RecordVerdict, exposed};
 
 impl Discovery {
-    /// Why there is no ECHConfig to offer: the records, and the reason for each config.
-    pub(crate) fn why_no_ech(&self) -> String {
+    /// Whether an endpoint has an ECHConfig that hides the host: what a client that requires ECH
+    /// needs.
+    pub fn hides_host(&self) -> bool {
+        let host = self.origin.host.to_string();
+        let lists = self.endpoints.iter().filter_map(|e| e.ech.as_ref());
+        lists
+            .filter_map(EchOfRecord::chosen)
+            .any(|chosen| chosen.hides(&host))
+    }
+
+    /// Why there is no ECHConfig to offer: the records, and the reason for each config. For a
+    /// discovery without one; see [`hides_host`](Self::hides_host).
+    pub fn why_no_ech(&self) -> String {
         if self.endpoints.iter().any(|e| e.kind == EndpointKind::Fixed) {
             return "the endpoint was given without an ECHConfigList".to_owned();
         }
