@@ -30,6 +30,7 @@ lint: prepare ## formatting, clippy, documentation, licences, leftovers
 	python3 scripts/leftovers.py
 	python3 scripts/circles.py
 	python3 scripts/names.py
+	@scripts/package
 	python3 scripts/crates.py
 
 features: prepare ## compile each choice of features that makes sense, on its own

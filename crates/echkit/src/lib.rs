@@ -121,3 +121,8 @@ pub use origin::Origin;
 pub use policy::EchMode;
 #[cfg(feature = "client")]
 pub use report::Report;
+
+/// The README is compiled as it stands.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../README.md")]
+mod readme {}
