@@ -7,8 +7,8 @@
 
 mod connection;
 mod delegated_verifier;
+mod ech_sessions;
 mod grease;
-mod group_hints;
 mod log_notice;
 mod outcome;
 mod outer_name;

@@ -10,7 +10,11 @@ use echkit_tls::client::{
     TlsTarget,
 };
 use echkit_tls::server::EchOutcome;
-use rustls::client::{ClientConnection, ClientSessionMemoryCache};
+use rustls::NamedGroup;
+use rustls::client::{
+    ClientConnection, ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue,
+    Tls13ClientSessionValue,
+};
 use rustls_pki_types::ServerName;
 
 use echkit_test::contains;
@@ -177,6 +181,45 @@ fn the_group_that_a_hidden_site_asked_for_is_in_no_later_hello() {
         }
         assert_eq!(shares[0], shares[1]);
         assert_eq!(shares[0], shares[2]);
+    }
+}
+
+/// RFC 9849 §6.1: a hello with an ECH extension names no session of TLS 1.2. One without may.
+#[test]
+fn no_session_of_tls12_is_looked_for_with_ech_or_grease() {
+    #[derive(Debug, Default)]
+    struct Asked(std::sync::atomic::AtomicBool);
+    impl ClientSessionStore for Asked {
+        fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+        fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+            None
+        }
+        fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+        fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+            None
+        }
+        fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+        fn insert_tls13_ticket(&self, _: ServerName<'static>, _: Tls13ClientSessionValue) {}
+        fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+            None
+        }
+    }
+    let tls = Pki::new(&[HIDDEN, PUBLIC]).client().build().unwrap();
+    let key = key_with(0);
+    let offers = [
+        (EchOffer::real(chosen(&key)), false),
+        (EchOffer::Grease, false),
+        (EchOffer::None, true),
+    ];
+    for (offer, expected) in offers {
+        let store = Arc::new(Asked::default());
+        let mut target = target(&key, None);
+        target.offer = offer;
+        target.sessions = SessionUse::Store(store.clone());
+        tls.handshake(&target).unwrap();
+        let asked = store.0.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(asked, expected, "{:?}", target.offer);
     }
 }
 

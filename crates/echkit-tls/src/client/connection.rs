@@ -17,8 +17,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, KeyLog, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, EchConfigListBytes, PrivateKeyDer};
 
+use super::ech_sessions::EchSessions;
 use super::grease::grease;
-use super::group_hints::WithoutGroupHints;
 use super::outer_name::Verifiers;
 use super::real_offer::{InfoScope, RustlsOffer, is_encapsulation_error};
 use super::sessions::{Scope, Sessions};
@@ -229,9 +229,12 @@ impl ClientTls {
                 ech: real,
             }),
         };
-        Some(match real {
-            true => Arc::new(WithoutGroupHints(store)),
-            false => store,
+        Some(match &target.offer {
+            EchOffer::None => store,
+            _ => Arc::new(EchSessions {
+                store,
+                is_real: real,
+            }),
         })
     }
 
