@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint features rustls-range bench bench-latency bench-limits fuzz interop peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python
+.PHONY: help demo test lint features rustls-range bench bench-latency bench-limits fuzz interop bogo bogo-forced peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -76,9 +76,15 @@ soak-python: wheel ## SOAK (100000) handshakes and aborted connections in Python
 interop: peers ## the matrix against OpenSSL 4 and Go, both directions, cell by cell
 	cargo test --locked --package echkit-interop -- --nocapture
 
-peers: prepare-peers ## build OpenSSL 4 and the Go peer into the cache, once (ECHKIT_INTEROP=skip leaves them out)
+bogo: peers ## BoringSSL's tests of ECH against our server and client, with the numbers
+	cargo test --locked --workspace --test bogo
+
+bogo-forced: peers ## every TLS 1.3 server test of BoringSSL's with ECH accepted and rejected (minutes)
+	cargo test --locked --workspace --test bogo -- --ignored
+
+peers: prepare-peers ## build OpenSSL 4, the Go peer and BoringSSL's test runner, once (ECHKIT_INTEROP=skip: none)
 ifeq ($(ECHKIT_INTEROP),skip)
-	@echo "peers: ECHKIT_INTEROP=skip, so the interop matrix will not run"
+	@echo "peers: ECHKIT_INTEROP=skip, so neither the interop matrix nor BoringSSL's tests will run"
 else
 	@interop/peers/build
 endif

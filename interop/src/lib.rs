@@ -15,7 +15,7 @@ mod server;
 pub use client::{ClientWord, Offer, PeerClient};
 pub use keys::PeerKey;
 pub use page::{EchWord, Page};
-pub use peers::{Missing, Peer, Peers};
+pub use peers::{Missing, Peer, Peers, bogo_runner};
 pub use pki::{PUBLIC_NAME, Pki, SECRET_NAME, Sites};
 pub use process::{Finished, Process, ProcessError};
 pub use server::{PeerServer, Running};

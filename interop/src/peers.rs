@@ -62,6 +62,15 @@ impl Peers {
     }
 }
 
+/// Finds BoringSSL's test runner in the same folder.
+pub fn bogo_runner() -> Result<PathBuf, Missing> {
+    let program = cache_folder().join("bogo-5.4.0/bin/runner");
+    match program.is_file() {
+        true => Ok(program),
+        false => Err(Missing(program)),
+    }
+}
+
 /// The same rule as in `interop/peers/build`.
 fn cache_folder() -> PathBuf {
     let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
