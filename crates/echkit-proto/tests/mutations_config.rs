@@ -107,7 +107,7 @@ fn key_files_survive() {
         };
         if let Ok(file) = EchKeyFile::from_pem(&text) {
             read += 1;
-            let again = EchKeyFile::from_pem(&file.to_pem().unwrap()).unwrap();
+            let again = EchKeyFile::from_pem(file.to_pem().unwrap()).unwrap();
             assert_eq!(again.list(), file.list(), "input {i}");
         }
     }

@@ -84,7 +84,7 @@ fn files_of_openssl_and_go_load_and_are_written_back_the_same_key() {
                 !text.contains("PRIVATE KEY"),
                 "{name}"
             );
-            let again = EchKeyFile::from_pem(&file.to_pem().unwrap()).unwrap();
+            let again = EchKeyFile::from_pem(file.to_pem().unwrap()).unwrap();
             assert_eq!(again.list(), file.list(), "{name}");
             for (a, b) in again.keys().iter().zip(file.keys()) {
                 assert_eq!(a.private_key_bytes(), b.private_key_bytes(), "{name}");
@@ -97,7 +97,7 @@ fn files_of_openssl_and_go_load_and_are_written_back_the_same_key() {
 
 #[test]
 fn a_key_of_openssl_with_a_kem_that_we_lack_says_so() {
-    let error = EchKeyFile::from_pem(&testdata("openssl/x448.pem"))
+    let error = EchKeyFile::from_pem(testdata("openssl/x448.pem"))
         .unwrap_err()
         .to_string();
     assert!(error.starts_with("its private key is of a kind"), "{error}");
@@ -151,11 +151,11 @@ fn an_x_wing_key_of_go_loads() {
 
 #[test]
 fn lists_of_go_and_of_a_public_deployment_are_usable() {
-    let go = EchConfigList::from_bytes_or_text(&testdata("go/three-configs.b64")).unwrap();
+    let go = EchConfigList::from_bytes_or_text(testdata("go/three-configs.b64")).unwrap();
     assert_eq!(go.configs().len(), 3);
     assert!(go.select().verdicts.iter().all(|v| v.why_not.is_none()));
     let public =
-        EchConfigList::from_bytes_or_text(&testdata("public/cloudflare-ech.com.b64")).unwrap();
+        EchConfigList::from_bytes_or_text(testdata("public/cloudflare-ech.com.b64")).unwrap();
     let chosen = public.select().chosen.unwrap();
     assert_eq!(
         chosen.contents().public_name.as_str(),

@@ -47,7 +47,7 @@ async fn blueprints_hold_the_keys_that_the_server_has() {
     let [key] = &stale.keys[..] else {
         panic!("the lost key is not among them: {stale:?}");
     };
-    EchKeyFile::from_pem(&key.to_pem().unwrap()).unwrap();
+    EchKeyFile::from_pem(key.to_pem().unwrap()).unwrap();
     assert_eq!(
         key.contents().public_name.as_str(),
         Some(&stale.public_name[..])

@@ -24,7 +24,7 @@ fn every_kem_generates_seals_opens_and_survives_its_file() {
         assert_eq!(key.config_id(), 7);
         assert_eq!(key.contents().maximum_name_length, 64);
 
-        let read = EchKeyFile::from_pem(&key.to_pem().unwrap()).unwrap();
+        let read = EchKeyFile::from_pem(key.to_pem().unwrap()).unwrap();
         let read = &read.keys()[0];
         assert_eq!(read.config(), key.config());
         assert_eq!(read.private_key_bytes(), key.private_key_bytes());
