@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint features rustls-range bench bench-latency bench-limits fuzz interop bogo bogo-forced peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python
+.PHONY: help demo test lint features rustls-range outside bench bench-latency bench-limits fuzz interop bogo bogo-forced peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -38,6 +38,9 @@ features: prepare ## compile each choice of features that makes sense, on its ow
 
 rustls-range: prepare ## the assumption tests with the lowest and the newest rustls that the range allows
 	@scripts/rustls-range
+
+outside: prepare ## a project outside the workspace, with rustls' default features: two handshakes, and its log searched
+	@scripts/outside
 
 bench: prepare ## benchmarks, with their ratio to stock rustls in the same run
 	cargo bench --locked --workspace --bench '*'
