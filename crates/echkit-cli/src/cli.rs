@@ -12,10 +12,10 @@ use echkit_proto::hpke::{Kem, SymmetricSuite};
 /// Encrypted Client Hello: fetch, look up, decode, make keys, and try it on loopback.
 ///
 /// Exit codes are curl's where curl has one: 0 it worked, 1 a check failed, 2 usage, 3 bad URL,
-/// 6 name not resolved, 7 no connection, 23 and 26 files not written or read, 28 time-out,
-/// 35 TLS failed, 47 too many redirects, 56 HTTP failed, 60 certificate not trusted, 61 input or a
+/// 5 proxy not resolved, 6 name not resolved, 7 no connection, 23 and 26 files not written or read, 28 time-out,
+/// 35 TLS failed, 47 too many redirects, 56 HTTP or CONNECT failed, 60 certificate not trusted, 61 input or a
 /// compressed body is not what it should be, 63 body too long for --json, 77 CA file not usable,
-/// 97 ECH required and a proxy set, 101 ECH required and not had.
+/// 97 SOCKS5 failed, or the proxy would learn a name that ECH may hide, 101 ECH required and not had.
 #[derive(Debug, Parser)]
 #[command(name = "ech", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -214,10 +214,24 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2")]
     pub(crate) connect_to: Vec<String>,
 
-    /// Hosts for which proxy variables do not count (https_proxy, HTTPS_PROXY, all_proxy, ALL_PROXY,
-    /// and http_proxy for http://), in place of NO_PROXY; * is all. Proxies are not supported: with
-    /// such a variable set, the connection is made directly, with a warning, and with --ech require
-    /// it is an error
+    /// Connect through this proxy: [SCHEME://][USER:PASSWORD@]HOST[:PORT], by http (the default),
+    /// https, socks5, or socks5h (the proxy looks names up). It takes the place of the one in
+    /// https_proxy, HTTPS_PROXY, all_proxy, ALL_PROXY or, for http://, http_proxy; "" connects
+    /// directly. Proxies are told addresses, not names, and queries to --dns do not go through them
+    #[arg(short = 'x', long, value_name = "URL")]
+    pub(crate) proxy: Option<String>,
+
+    /// The user and password for the proxy, in place of those in its URL
+    #[arg(short = 'U', long, value_name = "USER:PASSWORD", requires = "proxy")]
+    pub(crate) proxy_user: Option<String>,
+
+    /// The proxy may know the names of hosts, those that ECH hides included: it looks them up, and
+    /// --dns is asked for HTTPS records alone
+    #[arg(long)]
+    pub(crate) proxy_resolves: bool,
+
+    /// Hosts that are connected to without a proxy, with all names below them, in place of those in
+    /// NO_PROXY; * is all
     #[arg(long, value_name = "HOST[,HOST]")]
     pub(crate) noproxy: Option<String>,
 

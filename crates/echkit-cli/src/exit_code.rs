@@ -8,6 +8,8 @@ pub fn exit_code(kind: ErrorKind) -> u8 {
         ErrorKind::Usage => 2,
         // CURLE_URL_MALFORMAT
         ErrorKind::Url => 3,
+        // CURLE_COULDNT_RESOLVE_PROXY
+        ErrorKind::ProxyName => 5,
         // CURLE_COULDNT_RESOLVE_HOST
         ErrorKind::Name => 6,
         // CURLE_COULDNT_CONNECT
@@ -21,7 +23,7 @@ pub fn exit_code(kind: ErrorKind) -> u8 {
         // CURLE_TOO_MANY_REDIRECTS
         ErrorKind::Redirect => 47,
         // CURLE_RECV_ERROR
-        ErrorKind::Http => 56,
+        ErrorKind::Http | ErrorKind::ProxyTunnel => 56,
         // CURLE_PEER_FAILED_VERIFICATION
         ErrorKind::Certificate => 60,
         // CURLE_BAD_CONTENT_ENCODING

@@ -1,13 +1,17 @@
-//! Proxies that the environment names, with the real binary against the testbed.
+//! Proxies of flags and environment, with the real binary against the testbed.
 #![allow(clippy::unwrap_used)]
 
 use std::process::{Command, Stdio};
 
+use echkit_test::proxy::{ProxyHabit, TestProxy};
 use echkit_testbed::Testbed;
 use serde_json::Value;
 
-/// The value of a variable: nobody listens there, and it has a password that nobody may read.
-const PROXY: &str = "http://user:hunter2@127.0.0.1:9";
+/// The host of the page, which ECH hides.
+const HIDDEN: &str = "nominal.ech.test";
+
+/// Nobody listens there, and it has a password that nobody may read.
+const NOWHERE: &str = "http://user:hunter2@127.0.0.1:9";
 
 const VARIABLES: [&str; 8] = [
     "http_proxy",
@@ -73,77 +77,146 @@ impl Ended {
         document["report"].clone()
     }
 
-    /// What the report says about proxies.
-    fn warnings(&self) -> Vec<String> {
-        let report = self.report();
-        let warnings = report["ech"]["warnings"].as_array().unwrap();
-        let texts = warnings.iter().map(|text| text.as_str().unwrap());
-        let about = texts.filter(|text| text.contains("names a proxy"));
-        about.map(str::to_owned).collect()
+    /// The body of the response.
+    fn page(&self) -> Value {
+        let document: Value = serde_json::from_str(&self.stdout).unwrap();
+        document["http"]["body"].clone()
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_is_not_used_is_a_warning_on_stderr_and_in_the_report() {
+async fn each_variable_and_the_flag_lead_through_the_proxy_which_reads_no_hidden_name() {
     let bed = Bed::start().await;
-    for variable in ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
-        let ended = bed.get(&[(variable, PROXY)], &["--json"]).await;
-        assert_eq!(ended.code, 0, "{ended:?}");
-        assert_eq!(ended.report()["ech"]["status"], "accepted");
-        let [warning] = &ended.warnings()[..] else {
-            panic!("{ended:?}");
+    let direct = bed.get(&[], &["--json", "--ech", "require"]).await.page();
+    assert!(direct.is_string());
+    for scheme in ["http", "socks5"] {
+        let proxy = TestProxy::start(ProxyHabit::Credentials).await;
+        let uri = proxy.uri_with_credentials(scheme);
+        let mut ways = vec![(vec![("https_proxy", NOWHERE)], vec!["-x", &*uri])];
+        for variable in ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+            ways.push((vec![(variable, &*uri)], vec![]));
+        }
+        for (set, arguments) in ways {
+            let more = ["--json", "--ech", "require", "-v"];
+            let ended = bed.get(&set, &[&arguments[..], &more].concat()).await;
+            assert_eq!(ended.code, 0, "{ended:?}");
+            let report = ended.report();
+            assert_eq!(report["ech"]["status"], "accepted");
+            assert_eq!(report["proxy"], proxy.uri(scheme));
+            assert!(
+                ended.stderr.contains(&format!("* proxy     {scheme}://")),
+                "{ended:?}"
+            );
+            assert_eq!(ended.page(), direct);
+        }
+        assert!(proxy.read() > 5000 && !proxy.shows(HIDDEN), "{scheme}");
+        for place in proxy.asked() {
+            assert!(place.parse::<std::net::SocketAddr>().is_ok(), "{place}");
+        }
+        // Without ECH the same search finds the name.
+        let off = bed.get(&[("https_proxy", &uri)], &["--ech", "off"]).await;
+        assert_eq!(off.code, 0, "{off:?}");
+        assert!(proxy.shows(HIDDEN), "{scheme}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_of_proxies_end_with_curls_exit_codes_and_name_the_proxy() {
+    use ProxyHabit::*;
+    let bed = Bed::start().await;
+    for (scheme, habit, code, said) in [
+        ("http", Refuses(407), 56, "credentials"),
+        ("http", Refuses(403), 56, "status 403"),
+        ("http", ClosesAtOnce, 56, "before it answered"),
+        ("http", Silent, 28, "timed out"),
+        ("http", Says(b"nonsense\r\n"), 56, "not one to CONNECT"),
+        ("https", Says(b"nonsense\r\n"), 35, "TLS with the proxy"),
+        ("socks5", Credentials, 97, "does not accept the credentials"),
+        ("socks5", Refuses(5), 97, "refused"),
+        ("socks5", ClosesAtOnce, 97, "before it answered"),
+        ("socks5", Silent, 28, "timed out"),
+        ("socks5h", Good, 97, "--proxy-resolves"),
+    ] {
+        let proxy = TestProxy::start(habit).await;
+        let uri = format!("{scheme}://user:hunter2x@{}", proxy.address);
+        let limit = match code {
+            28 => "1",
+            _ => "60",
         };
-        assert!(warning.starts_with(variable), "{warning}");
+        let arguments = ["-x", &uri, "--connect-timeout", limit];
+        let ended = bed.get(&[], &arguments).await;
+        assert_eq!(ended.code, code, "{scheme} {habit:?} {ended:?}");
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
-        for part in [variable, "nominal.ech.test", "not used", "--noproxy"] {
+        for part in [said, HIDDEN, &*proxy.uri(scheme)] {
             assert!(ended.stderr.contains(part), "{part}: {ended:?}");
         }
+        assert!(!proxy.shows(HIDDEN), "{scheme} {habit:?}");
     }
-    let set = [("HTTPS_PROXY", PROXY)];
-    let silent = bed.get(&set, &["--json", "-s"]).await;
-    assert_eq!((silent.code, silent.stderr.as_str()), (0, ""));
-    assert_eq!(silent.warnings().len(), 1);
-    // With -v it is said once, with the rest of the story.
-    let told = bed.get(&set, &["--json", "-v"]).await;
-    assert_eq!(told.stderr.matches("names a proxy").count(), 1, "{told:?}");
+    let strange = echkit_test::lab::Pki::new();
+    let strange = TestProxy::start_tls(ProxyHabit::Good, strange.server(&["127.0.0.1"])).await;
+    for (uri, code, said) in [
+        ("http://nowhere.example:3128", 5, "does not resolve"),
+        (NOWHERE, 7, "cannot connect to the proxy"),
+        (&strange.uri("https"), 60, "TLS with the proxy failed"),
+        (
+            "socks4://user:hunter2@127.0.0.1",
+            2,
+            "-x: the proxy's scheme",
+        ),
+    ] {
+        let ended = bed.get(&[], &["-x", uri]).await;
+        assert_eq!(ended.code, code, "{uri} {ended:?}");
+        assert!(ended.stderr.contains(said), "{ended:?}");
+    }
+    let odd = bed
+        .get(&[("https_proxy", "gopher://user:hunter2@127.0.0.1")], &[])
+        .await;
+    assert_eq!(odd.code, 2, "{odd:?}");
+    assert!(odd.stderr.contains("https_proxy"), "{odd:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_ech_required_a_proxy_is_an_error_before_anything_is_sent() {
+async fn a_proxy_that_may_know_names_is_told_them() {
     let bed = Bed::start().await;
-    for variable in ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
-        let set = [(variable, PROXY)];
-        let ended = bed.get(&set, &["--json", "--ech", "require"]).await;
-        assert_eq!(ended.code, 97, "{ended:?}");
-        let document: Value = serde_json::from_str(&ended.stdout).unwrap();
-        assert_eq!(document["error"]["kind"], "proxy");
-        let report = &document["report"];
-        assert_eq!(report["dns"], Value::Null, "no query: {report}");
-        assert_eq!(report["attempts"], serde_json::json!([]));
-        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
-        for part in [&format!("unset {variable}"), "NO_PROXY", "--noproxy '*'"] {
-            assert!(ended.stderr.contains(part), "{part}: {ended:?}");
-        }
-    }
+    let proxy = TestProxy::start(ProxyHabit::Good).await;
+    let arguments = ["-x", &proxy.uri("socks5h"), "--proxy-resolves"];
+    let ended = bed.get(&[], &[&arguments[..], &["--json"]].concat()).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(ended.report()["ech"]["status"], "accepted");
+    assert!(proxy.asked()[0].starts_with("nominal.ech.test:"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hosts_without_a_proxy_are_fetched_in_silence() {
+async fn the_user_of_a_proxy_can_be_given_by_a_flag_of_its_own() {
     let bed = Bed::start().await;
-    let set = ("https_proxy", PROXY);
+    let proxy = TestProxy::start(ProxyHabit::Credentials).await;
+    let uri = proxy.uri("http");
+    let ended = bed.get(&[], &["-x", &uri, "-U", "user:hunter2"]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let ended = bed.get(&[], &["-x", &uri, "-U", "user"]).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_without_a_proxy_are_fetched_directly() {
+    let bed = Bed::start().await;
+    let set = ("https_proxy", NOWHERE);
     for (variables, arguments) in [
         (vec![set], &["--noproxy", "*"][..]),
         (vec![set], &["--noproxy", "other.test,ech.test"]),
+        (vec![set], &["-x", ""]),
+        (vec![], &["-x", NOWHERE, "--noproxy", "*"]),
+        (vec![("NO_PROXY", "ech.test")], &["-x", NOWHERE]),
         (vec![set, ("NO_PROXY", "ech.test")], &[]),
         (vec![set, ("no_proxy", ".ech.test")], &[]),
         (vec![set, ("NO_PROXY", "other.test")], &["--noproxy", "*"]),
-        (vec![("http_proxy", PROXY), ("HTTP_PROXY", PROXY)], &[]),
+        (vec![("http_proxy", NOWHERE), ("HTTP_PROXY", NOWHERE)], &[]),
         (vec![("https_proxy", ""), ("ALL_PROXY", "")], &[]),
     ] {
         let more = ["--json", "--ech", "require"];
         let ended = bed.get(&variables, &[arguments, &more].concat()).await;
         assert_eq!(ended.code, 0, "{variables:?} {ended:?}");
         assert_eq!(ended.stderr, "", "{variables:?}");
-        assert_eq!(ended.warnings(), [""; 0], "{variables:?}");
+        assert_eq!(ended.report()["proxy"], Value::Null, "{variables:?}");
     }
 }

@@ -27,9 +27,12 @@ mod linger;
 mod meter;
 mod origin_retry_configs;
 mod overrides;
+mod proxy_route;
+mod proxy_tunnel;
 mod race_driver;
 mod stream;
 mod tls_report;
+mod wire;
 
 pub use connection::Connection;
 pub(crate) use connection_request::ConnectionRequest;

@@ -15,6 +15,7 @@ use echkit_tls::client::ClientSetupError;
 pub use echkit_tls::client::TrustOrigin;
 
 use crate::discover::DiscoverError;
+use crate::proxy::ProxyFault;
 use crate::report::Report;
 
 /// A result of this crate's client.
@@ -203,12 +204,14 @@ pub enum Cause {
         source: Box<rustls::Error>,
     },
 
-    /// The environment names a proxy, which cannot be used, and ECH is required: nothing was sent.
+    /// A proxy cannot be used, or did not connect to the host.
     Proxy {
-        /// The origin.
-        origin: String,
-        /// The variable that names the proxy.
-        variable: &'static str,
+        /// The host.
+        host: String,
+        /// The proxy, without credentials.
+        proxy: String,
+        /// What went wrong.
+        fault: ProxyFault,
     },
 
     /// ECH is required and cannot be had. Nothing that names the origin was sent over TLS.
@@ -320,12 +323,9 @@ impl fmt::Display for Cause {
                 f,
                 "the certificate that {host} showed is not trusted for {name}: {source}"
             ),
-            Self::Proxy { origin, variable } => write!(
-                f,
-                "{variable} names a proxy for {origin}, and proxies are not supported. With ECH \
-                 required nothing is sent past a proxy: unset {variable}, or list the host in \
-                 NO_PROXY"
-            ),
+            Self::Proxy { host, proxy, fault } => {
+                write!(f, "{host} through proxy {proxy}: {fault}")
+            }
             Self::EchRequired { origin, reason } => {
                 write!(
                     f,
@@ -368,6 +368,7 @@ impl std::error::Error for Cause {
             Self::Certificate { source, .. } => source.source(),
             Self::Guard { source, .. } => source.source(),
             Self::Tls { source, .. } => source.as_ref()?.source(),
+            Self::Proxy { fault, .. } => fault.source(),
             Self::Name { discovery, .. } => discovery.as_ref()?.source(),
             // `Http` has all of the chain in its words.
             _ => None,
@@ -396,7 +397,18 @@ impl Cause {
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Tls { .. } | Self::Guard { .. } => ErrorKind::Tls,
             Self::Certificate { .. } => ErrorKind::Certificate,
-            Self::Proxy { .. } => ErrorKind::Proxy,
+            Self::Proxy { fault, .. } => match fault {
+                ProxyFault::Unresolved { .. } => ErrorKind::ProxyName,
+                ProxyFault::Unreachable { .. } => ErrorKind::Connect,
+                ProxyFault::Timeout { .. } => ErrorKind::Timeout,
+                fault if fault.is_about_certificate() => ErrorKind::Certificate,
+                ProxyFault::Tls { .. } => ErrorKind::Tls,
+                ProxyFault::Credentials { .. }
+                | ProxyFault::Refused { .. }
+                | ProxyFault::Broken { .. }
+                | ProxyFault::Malformed { .. } => ErrorKind::ProxyTunnel,
+                ProxyFault::WouldLearnName | ProxyFault::Socks { .. } => ErrorKind::Proxy,
+            },
             Self::EchRequired { .. } => ErrorKind::EchRequired,
             Self::EchRejected { .. } => ErrorKind::EchRejected,
             Self::Http { .. } => ErrorKind::Http,
@@ -455,8 +467,12 @@ pub enum ErrorKind {
     Tls,
     /// The certificate is not trusted.
     Certificate,
-    /// A proxy is named and cannot be used.
+    /// A proxy would learn a name that ECH may hide, or did not connect by SOCKS5.
     Proxy,
+    /// The name of a proxy does not resolve.
+    ProxyName,
+    /// A proxy did not connect by HTTP CONNECT.
+    ProxyTunnel,
     /// ECH is required and cannot be had.
     EchRequired,
     /// ECH was rejected for good.
@@ -492,6 +508,8 @@ impl ErrorKind {
         Self::BodyTooLarge,
         Self::Decode,
         Self::Proxy,
+        Self::ProxyName,
+        Self::ProxyTunnel,
     ];
 
     /// The name used in JSON.
@@ -506,6 +524,8 @@ impl ErrorKind {
             Self::Tls => "tls",
             Self::Certificate => "certificate",
             Self::Proxy => "proxy",
+            Self::ProxyName => "proxy_name",
+            Self::ProxyTunnel => "proxy_tunnel",
             Self::EchRequired => "ech_required",
             Self::EchRejected => "ech_rejected",
             Self::Http => "http",

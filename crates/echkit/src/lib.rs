@@ -39,7 +39,7 @@
 //! - [`server`]: accept connections with ECH, on stock rustls.
 //! - [`policy`], [`report`], [`error`](mod@error): what is wanted, what happened, what went wrong.
 //! - [`cache`]: retry configs that serve later connections.
-//! - [`proxy`]: proxies that the environment names; none is used, and it is said.
+//! - [`proxy`]: HTTP CONNECT and SOCKS5, which learn no hidden name.
 //! - [`config`], [`key`], [`hpke`], [`svcb`]: ECHConfigs, ECH keys, their algorithms, and HTTPS
 //!   records, as the crate `echkit-proto` has them.
 //!
@@ -54,6 +54,7 @@
 //! | `http` | yes | the HTTP client, and resolvers over HTTPS |
 //! | `dns-https` | with `http` | resolvers over HTTPS alone |
 //! | `dns-quic` | no | resolvers over QUIC and HTTP/3 |
+//! | `socks` | yes | SOCKS5 proxies |
 //! | `server` | no | the TLS acceptor |
 //! | `axum` | no | `server`, below `axum::serve` |
 //! | `x-wing` | yes | the post-quantum KEM X-Wing for ECH |

@@ -88,7 +88,7 @@ pub struct Timeouts {
     pub connect: Option<Duration>,
     /// All DNS queries of one connection together.
     pub dns: Option<Duration>,
-    /// One TCP connection to one address.
+    /// One TCP connection to one address, or the way to it through a proxy.
     pub tcp: Option<Duration>,
     /// One TLS handshake, on a TCP connection that is already there. A server that sends nothing
     /// in answer to a hello with GREASE gets another without it after three seconds, or after half

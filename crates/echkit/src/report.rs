@@ -25,6 +25,8 @@ pub struct Report {
     pub origin: String,
     /// The URL asked for, if there was one.
     pub url: Option<String>,
+    /// The proxy that the connection goes through, as a URI without credentials.
+    pub proxy: Option<String>,
     /// What DNS said; `None` where it was not asked (a literal address, a fixed endpoint).
     pub dns: Option<DnsReport>,
     /// Encrypted Client Hello.
@@ -38,7 +40,8 @@ pub struct Report {
     pub tls: Option<TlsReport>,
     /// Durations.
     pub timings_ms: Timings,
-    /// Bytes on the wire, of all attempts together; on a reused connection, since the request.
+    /// Bytes on the wire, of all attempts together, inside the tunnel where there is a proxy; on a
+    /// reused connection, since the request.
     pub bytes: Bytes,
     /// What went wrong, in one line.
     pub error: Option<String>,
@@ -51,6 +54,7 @@ impl Report {
             version: REPORT_VERSION,
             origin: origin.into(),
             url: None,
+            proxy: None,
             dns: None,
             ech: EchReport::new(mode),
             reused: false,
@@ -207,7 +211,8 @@ impl std::fmt::Display for EchSource {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct AttemptReport {
-    /// Address and port.
+    /// Address and port, behind the proxy where there is one; the name and the port where the proxy
+    /// looks it up.
     pub address: String,
     /// The application protocol that was agreed on, if it came to that.
     pub protocol: Option<String>,
@@ -343,7 +348,7 @@ fn alternative_name(name: &x509_parser::extensions::GeneralName<'_>) -> Option<S
 pub struct Timings {
     /// From the start until DNS had said enough for the first attempt, or all that it had to say.
     pub dns: Option<f64>,
-    /// TCP, of the attempt that won.
+    /// TCP, of the attempt that won, and the way through the proxy.
     pub tcp: Option<f64>,
     /// The TLS handshake, of the attempt that won.
     pub tls: Option<f64>,

@@ -4,7 +4,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use echkit::dns::{RecordType, Resolver, ResolverOptions};
-use echkit::proxy::ProxyEnvironment;
 use echkit::report::{AttemptResult, EchSource, EchStatus, Report};
 use echkit::server::EchKeys;
 use echkit::{Client, EchMode, Error, ErrorKind};
@@ -201,57 +200,6 @@ async fn so_is_that_of_a_retry_config() {
                 relay.assert_hidden(HIDDEN);
             }
         }
-    }
-}
-
-/// The page with a proxy in one variable.
-async fn fetch_past_a_proxy(
-    pki: &Pki,
-    dns: &Server,
-    mode: EchMode,
-    scheme: &str,
-    variable: &str,
-) -> Result<Report, Error> {
-    let variables = [(variable, "http://192.0.2.1:3128")];
-    let resolver = Resolver::from_uri(&dns.udp(), &ResolverOptions::default()).unwrap();
-    let client = Client::builder()
-        .tls(pki.tls())
-        .ech(mode)
-        .resolver(resolver)
-        .proxy_environment(ProxyEnvironment::from_variables(variables))
-        .build()
-        .unwrap();
-    let url = format!("{scheme}://{HIDDEN}/");
-    let response = client.get(&url).send().await?;
-    Ok(response.report())
-}
-
-#[tokio::test]
-async fn a_proxy_of_the_environment_is_warned_of_and_refused_where_ech_is_required() {
-    let pki = Pki::new();
-    for (scheme, variable, asked) in [
-        ("https", "HTTPS_PROXY", 0),
-        ("http", "http_proxy", 0),
-        // The records make it an https origin, which has a proxy.
-        ("http", "https_proxy", 1),
-    ] {
-        let (relay, site) = ech_site(&pki, &[HIDDEN, PUBLIC]).await;
-        let dns = zone(records(&[format!("1 . {site}")])).await;
-        let error = fetch_past_a_proxy(&pki, &dns, EchMode::Require, scheme, variable)
-            .await
-            .unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Proxy, "{error}");
-        let text = error.to_string();
-        assert!(text.contains(&format!("unset {variable}")), "{text}");
-        assert_eq!(dns.script.count(HIDDEN, RecordType::HTTPS), asked);
-        assert!(relay.captured().is_empty());
-
-        let report = fetch_past_a_proxy(&pki, &dns, EchMode::Prefer, scheme, variable)
-            .await
-            .unwrap();
-        assert_eq!(report.ech.status, EchStatus::Accepted);
-        let told = |warning: &&String| warning.starts_with(variable);
-        assert_eq!(report.ech.warnings.iter().filter(told).count(), 1);
     }
 }
 

@@ -13,6 +13,7 @@ use echkit::dns::QueryError;
 use echkit::error::Cause;
 use echkit::key::KeyError;
 use echkit::origin::{Host, Origin};
+use echkit::proxy::ProxyFault;
 use echkit::server::{AcceptError, EchOutcome, HandshakeError};
 use echkit::svcb::TextError;
 use echkit::tls::{ClientSetupError, GuardError};
@@ -102,6 +103,12 @@ fn a_chain_names_each_reason_once_and_ends_with_the_innermost() {
             reason: "the layer above it: the innermost reason".to_owned(),
             source: Some(deep().into()),
         }),
+        Box::new(Cause::Proxy {
+            host: "a.test".to_owned(),
+            proxy: "http://192.0.2.1:3128".to_owned(),
+            fault: ProxyFault::Unreachable { source: deep() },
+        }),
+        Box::new(ProxyFault::Tls { source: deep() }),
         Box::new(AcceptError::Io(deep())),
         Box::new(AcceptError::Finishing {
             outcome: Box::new(EchOutcome::NotOffered),

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use echkit::http::{HttpVersions, Response};
 use echkit::policy::{AddressFamily, Timeouts};
-use echkit::proxy::ProxyEnvironment;
-use echkit::{Client, EchMode, ErrorKind, Origin, Report};
+use echkit::{Client, Report};
 use echkit_proto::config::EchConfigList;
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
@@ -22,6 +21,7 @@ use request::Request;
 
 mod body;
 mod overrides;
+mod proxies;
 pub(crate) mod report;
 mod request;
 
@@ -41,13 +41,8 @@ pub(crate) async fn run(args: Box<GetArgs>) -> Result<(), Failure> {
 async fn fetch(args: &GetArgs) -> Result<(), Failure> {
     let path = destination(args)?;
     let request = Request::from_args(args)?;
-    let mut proxies = ProxyEnvironment::of_process();
-    if let Some(list) = &args.noproxy {
-        proxies = proxies.with_no_proxy(list);
-    }
-    let client = client(args, request.defaults, proxies.clone())?;
+    let client = client(args, request.defaults)?;
     let url = with_scheme(&args.url);
-    warn_of_proxy(args, &proxies, &url);
     let sent = client
         .request(request.method, &url)
         .headers(request.headers)
@@ -58,39 +53,13 @@ async fn fetch(args: &GetArgs) -> Result<(), Failure> {
         Ok(response) => finish(args, response, path.as_deref()).await,
         Err(error) => {
             let report = error.report().cloned();
-            let failure = match error.kind() {
-                kind @ ErrorKind::Proxy => Failure::of_kind(
-                    kind,
-                    format!("{error}; --noproxy '*' does so for all hosts"),
-                ),
-                _ => Failure::from(error),
-            };
             tell(args, report.as_ref())?;
-            Err(failure.with_document(json!({ "report": report, "http": null })))
+            Err(Failure::from(error).with_document(json!({ "report": report, "http": null })))
         }
     }
 }
 
-/// Says that a proxy is passed by; the report says so too, of each connection. Where ECH is required
-/// it is the error.
-fn warn_of_proxy(args: &GetArgs, proxies: &ProxyEnvironment, url: &str) {
-    let told = args.silent || args.verbose > 0 || args.ech == EchMode::Require;
-    let origin = Origin::parse(url).ok().filter(|_| !told);
-    if let Some(origin) = origin
-        && let Some(variable) = proxies.variable_for(&origin)
-    {
-        output::note(&format!(
-            "ech: warning: {variable} names a proxy for {origin}, which is not used: proxies are not \
-             supported. Unset {variable}, list the host in NO_PROXY, or give --noproxy '*'"
-        ));
-    }
-}
-
-fn client(
-    args: &GetArgs,
-    defaults: HeaderMap,
-    proxies: ProxyEnvironment,
-) -> Result<Client, Failure> {
+fn client(args: &GetArgs, defaults: HeaderMap) -> Result<Client, Failure> {
     let mut timeouts = Timeouts::default();
     if args.max_time.is_some() {
         timeouts.response = args.max_time;
@@ -116,7 +85,8 @@ fn client(
         .family(family)
         .http(versions)
         .default_headers(defaults)
-        .proxy_environment(proxies)
+        .proxy_environment(proxies::proxies(args)?)
+        .proxy_resolves(args.proxy_resolves)
         .redirects(args.location.then_some(args.max_redirs))
         .resolver(args.network.resolver()?)
         .tls(args.network.tls()?);

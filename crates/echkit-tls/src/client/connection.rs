@@ -246,8 +246,27 @@ impl ClientTls {
     ///
     /// When the provider does not support TLS 1.3.
     pub fn plain_config(&self) -> Result<Arc<ClientConfig>, ClientSetupError> {
+        self.without_ech(&[&rustls::version::TLS13]).map(Arc::new)
+    }
+
+    /// A rustls configuration for HTTP proxies over TLS: as that for resolvers, with TLS 1.2 and
+    /// HTTP/1.1.
+    ///
+    /// # Errors
+    ///
+    /// When the provider supports no version of TLS.
+    pub fn proxy_config(&self) -> Result<Arc<ClientConfig>, ClientSetupError> {
+        let mut config = self.without_ech(rustls::ALL_VERSIONS)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    fn without_ech(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Result<ClientConfig, ClientSetupError> {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&[&rustls::version::TLS13])
+            .with_protocol_versions(versions)
             .map_err(|error| ClientSetupError::Setting {
                 setting: "cryptography",
                 reason: error.to_string(),
@@ -257,7 +276,7 @@ impl ClientTls {
             .with_custom_certificate_verifier(self.verifiers.plain())
             .with_no_client_auth();
         config.key_log = Arc::clone(&self.key_log);
-        Ok(Arc::new(config))
+        Ok(config)
     }
 }
 

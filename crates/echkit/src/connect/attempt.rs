@@ -28,8 +28,10 @@ use super::handshake_words::{
     REJECTED_RESUMED, describe_fault, in_words, shown_instead, unauthenticated_rejection,
 };
 use super::origin_retry_configs::OriginRetryConfigs;
+use super::proxy_tunnel::ProxyTunnel;
 use super::stream::{Stream, TlsOverTcp};
 use super::tls_report::tls_report;
+use super::wire::Wire;
 use crate::deadline::Deadline;
 use crate::error::{Cause, Step};
 use crate::policy::{EchMode, Policy};
@@ -49,6 +51,17 @@ pub(super) struct AttemptContext<'a> {
     pub(super) deadline: Deadline,
     pub(super) retry_configs: OriginRetryConfigs,
     pub(super) log: &'a AttemptLog,
+    pub(super) proxy: Option<Arc<ProxyTunnel>>,
+}
+
+impl AttemptContext<'_> {
+    /// The address as reports show it.
+    fn place(&self, address: SocketAddr) -> String {
+        match &self.proxy {
+            Some(proxy) => proxy.target(address).to_string(),
+            None => address.to_string(),
+        }
+    }
 }
 
 /// One place to try, and what to do there.
@@ -85,7 +98,7 @@ pub(super) async fn attempt(
         reached: false,
     };
     loop {
-        let attempt = context.log.begin(address);
+        let attempt = context.log.begin(context.place(address));
         match state.connect(attempt.wire()).await {
             Ok((stream, tcp, took)) => {
                 state.keep();
@@ -109,7 +122,7 @@ pub(super) async fn attempt_plain(
     target: AttemptTarget,
     ech: EchReport,
 ) -> Result<AttemptWon, Box<AttemptFault>> {
-    let attempt = context.log.begin(target.address);
+    let attempt = context.log.begin(context.place(target.address));
     let begun = Instant::now();
     match connect(&context, target.address).await {
         Ok(tcp) => {
@@ -124,22 +137,33 @@ pub(super) async fn attempt_plain(
         }
         Err(cause) => {
             attempt.failed(&cause);
-            let reach = Reach::Unreachable;
+            let reach = reach_without_connection(&cause);
             Err(Box::new(AttemptFault { cause, reach, ech }))
         }
     }
 }
 
-async fn connect(context: &AttemptContext<'_>, address: SocketAddr) -> Result<TcpStream, Cause> {
+async fn connect(context: &AttemptContext<'_>, address: SocketAddr) -> Result<Wire, Cause> {
     let limit = context.deadline.step(context.policy.timeouts.tcp);
+    if let Some(proxy) = &context.proxy {
+        return proxy.connect(&context.host, address, limit).await;
+    }
     let work = limit.run_step(&context.host, Step::Connect, TcpStream::connect(address));
     work.await?
-        .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+        .and_then(|stream| stream.set_nodelay(true).map(|()| Wire::Tcp(stream)))
         .map_err(|source| Cause::Connect {
             host: context.host.clone(),
             address,
             source,
         })
+}
+
+/// What it says about the other endpoints that no connection to one was made.
+fn reach_without_connection(cause: &Cause) -> Reach {
+    match cause {
+        Cause::Proxy { fault, .. } if fault.is_about_proxy() => Reach::Final,
+        _ => Reach::Unreachable,
+    }
 }
 
 struct AttemptState<'a> {
@@ -323,8 +347,10 @@ impl AttemptState<'_> {
     ) -> Result<(), Box<AttemptFault>> {
         let (cause, reach) = match failure {
             // A server that was reached before, and led here, is not out of reach.
-            AttemptFailure::Tcp(cause) if self.reached => (cause, Reach::Broken),
-            AttemptFailure::Tcp(cause) => (cause, Reach::Unreachable),
+            AttemptFailure::Tcp(cause) => match reach_without_connection(&cause) {
+                Reach::Unreachable if self.reached => (cause, Reach::Broken),
+                reach => (cause, reach),
+            },
             AttemptFailure::Setting(cause) => (cause, Reach::Final),
             AttemptFailure::Tls(error) => match self.after_handshake(&error) {
                 Then::Again => {
@@ -476,7 +502,7 @@ impl AttemptState<'_> {
                         let public_name = offer.chosen.contents().public_name.to_string();
                         Cause::Certificate {
                             meaning: Some(unauthenticated_rejection(
-                                self.address,
+                                &self.context.place(self.address),
                                 source,
                                 &public_name,
                                 outer_sni,

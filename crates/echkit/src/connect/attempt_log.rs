@@ -1,7 +1,6 @@
 //! The attempts of one connection: what has to be told even where one ends early, by a time-out
 //! or because another was faster. All else in a report is returned by the stage that knows it.
 
-use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::guarded::WireLog;
@@ -35,10 +34,10 @@ impl AttemptLog {
     }
 
     /// Begins an attempt. Unless it is ended it counts as cancelled when dropped.
-    pub(super) fn begin(&self, address: SocketAddr) -> LoggedAttempt<'_> {
+    pub(super) fn begin(&self, address: String) -> LoggedAttempt<'_> {
         let mut attempts = self.lock();
         attempts.push(AttemptReport {
-            address: address.to_string(),
+            address,
             protocol: None,
             started_ms: self.meter.elapsed_ms(),
             ended_ms: None,

@@ -12,4 +12,7 @@ pub(crate) struct ConnectionRequest<'a> {
     /// Whether the ECHConfigList given by the caller is meant for this origin.
     pub(crate) manual: bool,
     pub(crate) deadline: Option<Instant>,
+    /// Whether the caller asks an HTTP proxy in absolute-form (RFC 9112 §3.2.2) where the origin is
+    /// an `http` one: there is then no tunnel.
+    pub(crate) forward: bool,
 }

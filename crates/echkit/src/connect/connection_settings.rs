@@ -21,6 +21,7 @@ pub(crate) struct ConnectionSettings {
     pub(crate) overrides: OverrideSettings,
     pub(crate) cache: ConfigCache,
     pub(crate) proxies: ProxyEnvironment,
+    pub(crate) proxy_resolves: bool,
 }
 
 /// Whom to ask, as it was said.
@@ -128,9 +129,24 @@ macro_rules! connection_setters {
             self
         }
 
-        /// The proxies that the environment names. None is used: a connection to an origin that
-        /// has one says so in its report, and in [`EchMode::Require`](crate::EchMode::Require) it
-        /// is an error. Without this call no variable is read.
+        /// The proxy for all origins, in place of those that the environment names; see
+        /// [`proxy`](crate::proxy) for what it learns. Exceptions are those of
+        /// [`proxy_environment`](Self::proxy_environment), where that is called before.
+        pub fn proxy(mut self, proxy: crate::proxy::Proxy) -> Self {
+            let proxies = std::mem::take(&mut self.$($settings).+.proxies);
+            self.$($settings).+.proxies = proxies.with_proxy(proxy);
+            self
+        }
+
+        /// Whether the proxy may know the names of hosts, hidden ones included: it then looks them
+        /// up, and the client's resolver is asked for HTTPS records alone. False by default.
+        pub fn proxy_resolves(mut self, resolves: bool) -> Self {
+            self.$($settings).+.proxy_resolves = resolves;
+            self
+        }
+
+        /// The proxies that the environment names, and the exceptions. Without this call no variable
+        /// is read.
         pub fn proxy_environment(mut self, environment: crate::proxy::ProxyEnvironment) -> Self {
             self.$($settings).+.proxies = environment;
             self

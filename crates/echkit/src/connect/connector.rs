@@ -59,8 +59,17 @@ impl Connector {
             url: None,
             manual: true,
             deadline: limit.until,
+            forward: false,
         })
         .await
+    }
+
+    /// The HTTP proxy that requests to `origin` are sent to in absolute-form (RFC 9112 §3.2.2), by
+    /// those who say that they do so ([`ConnectionRequest::forward`]).
+    #[cfg(feature = "http")]
+    pub(crate) fn forwarding_proxy(&self, origin: &Origin) -> Option<&crate::proxy::Proxy> {
+        let proxy = self.parts.proxies.proxy_for(origin).ok().flatten()?;
+        super::proxy_route::forwards(proxy, origin).then_some(proxy)
     }
 
     /// Connects, and attaches the report to an error.
@@ -149,6 +158,7 @@ impl ConnectorBuilder {
                 overrides,
                 cache: settings.cache,
                 proxies: settings.proxies,
+                proxy_resolves: settings.proxy_resolves,
             }),
         })
     }

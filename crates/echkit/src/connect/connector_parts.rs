@@ -7,10 +7,8 @@ use super::connection_request::ConnectionRequest;
 use super::overrides::Overrides;
 use crate::cache::ConfigCache;
 use crate::dns::Resolver;
-use crate::error::Cause;
-use crate::origin::Origin;
-use crate::policy::{EchMode, Policy};
-use crate::proxy::{ProxyEnvironment, UnusedProxy};
+use crate::policy::Policy;
+use crate::proxy::ProxyEnvironment;
 
 /// What all connections of a connector share.
 pub(super) struct ConnectorParts {
@@ -22,25 +20,13 @@ pub(super) struct ConnectorParts {
     pub(super) overrides: Overrides,
     pub(super) cache: ConfigCache,
     pub(super) proxies: ProxyEnvironment,
+    /// Whether a proxy may learn hidden names, and looks names up.
+    pub(super) proxy_resolves: bool,
 }
 
 impl ConnectorParts {
     /// The ECHConfigList given by the caller, where it is meant for this connection.
     pub(super) fn manual_list(&self, request: &ConnectionRequest<'_>) -> Option<&EchConfigList> {
         self.manual.as_ref().filter(|_| request.manual)
-    }
-
-    /// The proxy that a connection to `origin` passes by.
-    ///
-    /// # Errors
-    ///
-    /// Where ECH is required: the user of a proxy may not want to be seen without it.
-    pub(super) fn unused_proxy(&self, origin: &Origin) -> Result<Option<UnusedProxy>, Cause> {
-        match UnusedProxy::find(&self.proxies, origin) {
-            Some(UnusedProxy { variable, origin }) if self.policy.ech == EchMode::Require => {
-                Err(Cause::Proxy { origin, variable })
-            }
-            found => Ok(found),
-        }
     }
 }

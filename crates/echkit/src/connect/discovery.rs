@@ -25,8 +25,9 @@ impl Connector {
             url: None,
             manual: true,
             deadline: None,
+            forward: false,
         };
-        let options = discovery_options(&self.parts, &request);
+        let options = discovery_options(&self.parts, &request, None);
         let looking = discover_with(&self.parts.resolver, origin, &options);
         let timeouts = &self.parts.policy.timeouts;
         let limit = Deadline::within(timeouts.connect).step(timeouts.dns);

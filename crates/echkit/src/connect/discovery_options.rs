@@ -1,19 +1,26 @@
-//! What discovery is to know about a connection that is request.
+//! What discovery is to know about a connection that is requested.
 
 use super::connection_request::ConnectionRequest;
 use super::connector_parts::ConnectorParts;
-use crate::discover::DiscoverOptions;
+use super::proxy_route::ProxyRoute;
+use crate::discover::{DiscoverOptions, FixedAddresses};
 
 /// The caller's wishes, as discovery takes them.
 pub(super) fn discovery_options(
     parts: &ConnectorParts,
     request: &ConnectionRequest<'_>,
+    route: Option<&ProxyRoute>,
 ) -> DiscoverOptions {
+    let mut resolve = parts.overrides.addresses.clone();
+    if let Some(name) = route.and_then(ProxyRoute::named) {
+        let stand_in = ProxyRoute::stand_in(parts.policy.family);
+        resolve.push(FixedAddresses::new(name.clone(), None, [stand_in]));
+    }
     DiscoverOptions {
         alpn: request.alpn.to_vec(),
         ech: parts.policy.ech.offers(),
         family: parts.policy.family,
-        resolve: parts.overrides.addresses.clone(),
+        resolve,
         connect_to: parts.overrides.endpoint(request.origin).cloned(),
         ..DiscoverOptions::default()
     }

@@ -5,17 +5,19 @@
 
 use std::sync::Arc;
 
-use echkit_proto::race::{Family, RaceSettings};
+use echkit_proto::race::{Failure as Reach, Family, RaceSettings};
 
 use super::attempt::{AttemptContext, AttemptTarget, attempt, attempt_plain};
 use super::attempt_log::AttemptLog;
-use super::attempt_outcome::AttemptWon;
+use super::attempt_outcome::{AttemptFault, AttemptWon};
 use super::candidate::Candidate;
 use super::connection_plan::ConnectionPlan;
 use super::connection_request::ConnectionRequest;
 use super::connector_parts::ConnectorParts;
 use super::discovery_options::discovery_options;
 use super::established::{Established, RacedPlan};
+use super::proxy_route::ProxyRoute;
+use super::proxy_tunnel::ProxyTunnel;
 use super::race_driver::{DnsTimeout, RaceDriver, RaceEnd, Turn};
 use crate::deadline::Deadline;
 use crate::discover::{Search, resolver_for};
@@ -31,30 +33,57 @@ pub(super) async fn establish(
     request: &ConnectionRequest<'_>,
     log: &AttemptLog,
 ) -> Established {
-    let proxy = match parts.unused_proxy(request.origin) {
-        Ok(proxy) => proxy,
+    let mut route = match ProxyRoute::choose(parts, request.origin) {
+        Ok(route) => route,
         Err(cause) => return Established::unresolved(parts, request, cause),
     };
     let deadline =
         Deadline::within(parts.policy.timeouts.connect).or_sooner(Deadline::at(request.deadline));
     let dns_limit = deadline.step(parts.policy.timeouts.dns);
-    let mut driver = match resolve(parts, request, deadline, dns_limit).await {
+    let mut driver = match resolve(parts, request, route.as_ref(), deadline, dns_limit).await {
         Ok(driver) => driver,
-        Err(cause) => return Established::unresolved(parts, request, cause).past_proxy(proxy),
+        Err(cause) => {
+            let ended = Established::unresolved(parts, request, cause);
+            return ended.through(route.as_ref());
+        }
     };
     let plan = ConnectionPlan::new(parts, request, driver.discovery(), driver.planned());
-    // An `http` origin that DNS upgrades may have a proxy as an `https` one.
-    let proxy = match parts.unused_proxy(&plan.origin) {
-        Ok(upgraded) => proxy.or(upgraded),
-        Err(cause) => return Established::unresolved(parts, request, cause),
-    };
+    // An `http` origin that DNS upgrades may have another way as an `https` one.
+    if plan.origin != *request.origin {
+        let upgraded = match ProxyRoute::choose(parts, &plan.origin) {
+            Ok(route) => route,
+            Err(cause) => return Established::unresolved(parts, request, cause),
+        };
+        let named =
+            |route: &Option<ProxyRoute>| route.as_ref().and_then(ProxyRoute::named).cloned();
+        // The names to look up are others: they were left to a proxy, or are now.
+        if named(&route) != named(&upgraded) {
+            let again = ConnectionRequest {
+                origin: &plan.origin,
+                deadline: deadline.until,
+                ..*request
+            };
+            return Box::pin(establish(parts, &again, log)).await;
+        }
+        route = upgraded;
+    }
     let (end, first_start) = match plan.endpoints.is_empty() {
         // Nothing will be sent. What else DNS has to say makes a better error.
         true => match driver.complete().await {
             Ok(()) => (RaceEnd::Lost(Vec::new()), None),
             Err(DnsTimeout) => (RaceEnd::DnsTimeout, None),
         },
-        false => race(&mut driver, &plan, parts, request, deadline, log).await,
+        false => match ProxyTunnel::prepare(route.as_ref(), parts, &plan, request, dns_limit).await
+        {
+            Ok(proxy) => race(&mut driver, &plan, parts, request, proxy, deadline, log).await,
+            Err(cause) => {
+                let (reach, ech) = (Reach::Final, plan.ech.clone());
+                (
+                    RaceEnd::Lost(vec![AttemptFault { cause, reach, ech }]),
+                    None,
+                )
+            }
+        },
     };
     let discovery = driver.finish();
     let raced = RacedPlan {
@@ -64,14 +93,16 @@ pub(super) async fn establish(
         dns_time: first_start.unwrap_or_else(|| log.meter().elapsed_ms()),
         dns_limit,
         deadline,
+        route,
     };
-    raced.conclude(parts, request).past_proxy(proxy)
+    raced.conclude(parts, request)
 }
 
 /// Asks DNS, until it is known what follows from the HTTPS records.
 async fn resolve<'a>(
     parts: &'a ConnectorParts,
     request: &ConnectionRequest<'_>,
+    route: Option<&ProxyRoute>,
     deadline: Deadline,
     dns_limit: Deadline,
 ) -> Result<ConnectionRace<'a>, Cause> {
@@ -79,7 +110,7 @@ async fn resolve<'a>(
         name.check_against(host.as_str())?;
     }
     let host = request.origin.host.to_string();
-    let options = discovery_options(parts, request);
+    let options = discovery_options(parts, request, route);
     let finding = resolver_for(&parts.resolver, request.origin, &options);
     let resolver = dns_limit.run_step(&host, Step::Dns, finding).await?;
     let search = Search::new(&resolver, request.origin, options);
@@ -97,6 +128,7 @@ async fn race<'a>(
     plan: &ConnectionPlan,
     parts: &'a ConnectorParts,
     request: &'a ConnectionRequest<'_>,
+    proxy: Option<Arc<ProxyTunnel>>,
     deadline: Deadline,
     log: &'a AttemptLog,
 ) -> (RaceEnd<AttemptWon>, Option<f64>) {
@@ -112,6 +144,7 @@ async fn race<'a>(
         deadline,
         retry_configs: plan.retry_configs.clone(),
         log,
+        proxy,
     });
     driver.settle(plan.endpoints.iter().cloned());
     let mut first_start = None;

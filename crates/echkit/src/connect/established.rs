@@ -6,6 +6,7 @@ use super::connection_plan::{ConnectionPlan, ech_report};
 use super::connection_request::ConnectionRequest;
 use super::connector_parts::ConnectorParts;
 use super::ech_findings::why_no_ech;
+use super::proxy_route::ProxyRoute;
 use super::race_driver::RaceEnd;
 use super::stream::Stream;
 use crate::deadline::Deadline;
@@ -13,7 +14,7 @@ use crate::discover::{DiscoverError, Discovery};
 use crate::error::{Cause, Step};
 use crate::origin::{Origin, Scheme};
 use crate::policy::EchMode;
-use crate::proxy::UnusedProxy;
+use crate::proxy::ProxyFault;
 use crate::report::{DnsReport, EchReport, Report, Timings, TlsReport, milliseconds};
 
 use echkit_proto::race::Failure as Reach;
@@ -22,6 +23,7 @@ use echkit_proto::race::Failure as Reach;
 pub(super) struct Established {
     pub(super) outcome: Result<Stream, Cause>,
     pub(super) origin: Origin,
+    proxy: Option<String>,
     dns: Option<DnsReport>,
     ech: EchReport,
     tls: Option<TlsReport>,
@@ -38,6 +40,7 @@ impl Established {
         Self {
             outcome: Err(cause),
             origin: request.origin.clone(),
+            proxy: None,
             dns: None,
             ech: EchReport::new(parts.policy.ech),
             tls: None,
@@ -45,10 +48,9 @@ impl Established {
         }
     }
 
-    /// The same with a warning about a proxy that was passed by.
-    pub(super) fn past_proxy(mut self, proxy: Option<UnusedProxy>) -> Self {
-        let warning = proxy.map(|proxy| proxy.to_string());
-        self.ech.warnings.splice(0..0, warning);
+    /// The same with the proxy that the way leads through.
+    pub(super) fn through(mut self, route: Option<&ProxyRoute>) -> Self {
+        self.proxy = route.map(|route| route.proxy.to_string());
         self
     }
 
@@ -56,6 +58,7 @@ impl Established {
     pub(super) fn report(&self, url: Option<&str>, log: &AttemptLog) -> Report {
         let mut report = Report::new(self.origin.to_string(), self.ech.mode);
         report.url = url.map(str::to_owned);
+        report.proxy.clone_from(&self.proxy);
         report.dns.clone_from(&self.dns);
         report.ech = self.ech.clone();
         report.attempts = log.attempts();
@@ -77,6 +80,7 @@ pub(super) struct RacedPlan {
     pub(super) dns_time: f64,
     pub(super) dns_limit: Deadline,
     pub(super) deadline: Deadline,
+    pub(super) route: Option<ProxyRoute>,
 }
 
 impl RacedPlan {
@@ -93,6 +97,7 @@ impl RacedPlan {
             dns_time,
             dns_limit,
             deadline,
+            route,
         } = self;
         let host = request.origin.host.to_string();
         let dns: Option<DnsReport> = discovery.query_name.as_ref().map(|_| (&discovery).into());
@@ -128,7 +133,13 @@ impl RacedPlan {
                     Some((_, Reach::Broken)) => Step::Handshake,
                     _ => Step::Connect,
                 };
-                let late = deadline.exceeded(&host, step);
+                let late = match (&route, step) {
+                    (Some(route), Step::Connect) => {
+                        let after = deadline.limit;
+                        route.cause(&host, ProxyFault::Timeout { after })
+                    }
+                    _ => deadline.exceeded(&host, step),
+                };
                 match fault {
                     // A server's word says more than that time was up before the others answered.
                     Some(fault) if fault.reach > Reach::Broken => (Err(fault.cause), fault.ech),
@@ -140,6 +151,7 @@ impl RacedPlan {
         Established {
             outcome,
             origin: plan.origin,
+            proxy: route.map(|route| route.proxy.to_string()),
             dns,
             ech,
             tls,

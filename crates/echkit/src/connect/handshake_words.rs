@@ -1,7 +1,5 @@
 //! What a failed handshake says, in words.
 
-use std::net::SocketAddr;
-
 use echkit_tls::client::OfferOutcome;
 use rustls::{CertificateError, Error, PeerIncompatible};
 
@@ -32,7 +30,7 @@ pub(super) const REJECTED_RESUMED: &str = "the server rejected ECH and resumed a
 
 /// What it means that a rejection could not be authenticated (RFC 9849 §6.1.7).
 pub(super) fn unauthenticated_rejection(
-    address: SocketAddr,
+    address: &str,
     source: EchSource,
     public_name: &str,
     outer_sni: Option<&str>,

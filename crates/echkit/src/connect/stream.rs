@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 use rustls::client::ClientConnection;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::guarded::Guarded;
+use super::wire::Wire;
 
 /// A TLS stream over TCP.
-pub(super) type TlsOverTcp = TlsStream<Guarded<TcpStream>>;
+pub(super) type TlsOverTcp = TlsStream<Guarded<Wire>>;
 
 /// A stream to an origin: TLS over TCP, or TCP alone for an `http` origin without HTTPS records.
 ///
@@ -25,7 +25,7 @@ pub struct Stream(Transport);
 #[derive(Debug)]
 enum Transport {
     Tls(Box<TlsOverTcp>),
-    Plain(Box<Guarded<TcpStream>>),
+    Plain(Box<Guarded<Wire>>),
 }
 
 impl Stream {
@@ -33,7 +33,7 @@ impl Stream {
         Self(Transport::Tls(Box::new(stream)))
     }
 
-    pub(super) fn plain(stream: Guarded<TcpStream>) -> Self {
+    pub(super) fn plain(stream: Guarded<Wire>) -> Self {
         Self(Transport::Plain(Box::new(stream)))
     }
 
@@ -63,13 +63,13 @@ impl Stream {
         Some(suite.suite())
     }
 
-    /// The address that the stream is connected to.
+    /// The address that the stream is connected to: the proxy's, where there is one.
     ///
     /// # Errors
     ///
     /// When the system does not tell it.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp().peer_addr()
+        self.wire().tcp().peer_addr()
     }
 
     /// The address that the stream comes from.
@@ -78,7 +78,7 @@ impl Stream {
     ///
     /// When the system does not tell it.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp().local_addr()
+        self.wire().tcp().local_addr()
     }
 
     fn session(&self) -> Option<&ClientConnection> {
@@ -88,7 +88,7 @@ impl Stream {
         }
     }
 
-    fn tcp(&self) -> &TcpStream {
+    fn wire(&self) -> &Wire {
         match &self.0 {
             Transport::Tls(stream) => stream.get_ref().0.inner(),
             Transport::Plain(stream) => stream.inner(),

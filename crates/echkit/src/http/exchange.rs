@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{HOST, HeaderValue};
+use http::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
 use http::uri::Authority;
 use http::{HeaderMap, Request as Head, Uri, Version};
 use hyper::body::Incoming;
@@ -18,10 +18,17 @@ use super::versions::H2;
 use crate::connect::Connection;
 use crate::error::{Cause, Error};
 use crate::origin::Origin;
+use crate::proxy::Proxy;
 use crate::report::milliseconds;
 
 /// Makes a fresh connection ready for requests. `prior_knowledge` speaks HTTP/2 without ALPN.
-pub(super) async fn open(connection: Connection, prior_knowledge: bool) -> Result<Live, Error> {
+///
+/// `forward` is the HTTP proxy that it leads to, where there is no tunnel through it.
+pub(super) async fn open(
+    connection: Connection,
+    forward: Option<Proxy>,
+    prior_knowledge: bool,
+) -> Result<Live, Error> {
     let origin = connection.origin().clone();
     let http2 = match connection.alpn() {
         Some(id) => id == H2,
@@ -45,6 +52,7 @@ pub(super) async fn open(connection: Connection, prior_knowledge: bool) -> Resul
         Ok(channel) => Ok(Live {
             channel,
             origin,
+            forward,
             recorder,
         }),
         Err(source) => Err(broken(&origin, &recorder, source)),
@@ -66,7 +74,7 @@ pub(super) async fn exchange(
     recorder: &ReportRecorder,
 ) -> Result<http::Response<Incoming>, Unanswered> {
     let http2 = matches!(live.channel, Channel::Http2(..));
-    let head = head(request, &live.origin, http2).map_err(|cause| {
+    let head = head(request, &live.origin, live.forward.as_ref(), http2).map_err(|cause| {
         recorder.stop_clock();
         Unanswered {
             error: Error::from(cause).with_report(recorder.snapshot()),
@@ -110,7 +118,12 @@ fn broken(origin: &Origin, recorder: &ReportRecorder, source: hyper::Error) -> E
     Error::from(cause).with_report(recorder.snapshot())
 }
 
-fn head(request: &mut Request, origin: &Origin, http2: bool) -> Result<Head<Outgoing>, Cause> {
+fn head(
+    request: &mut Request,
+    origin: &Origin,
+    forward: Option<&Proxy>,
+    http2: bool,
+) -> Result<Head<Outgoing>, Cause> {
     let bad_url = |reason: String| Cause::Url {
         url: request.url.to_string(),
         reason,
@@ -123,8 +136,10 @@ fn head(request: &mut Request, origin: &Origin, http2: bool) -> Result<Head<Outg
         Some(query) => format!("{}?{query}", request.url.path()),
         None => request.url.path().to_owned(),
     };
-    // HTTP/2 makes `:scheme`, `:authority` and `:path` of an absolute URI (RFC 9113 §8.3.1).
-    let uri: Uri = match http2 {
+    // HTTP/2 makes `:scheme`, `:authority` and `:path` of an absolute URI (RFC 9113 §8.3.1). A proxy
+    // has to be told the server (RFC 9112 §3.2.2): its own, whatever `Host` the caller gave.
+    let uri: Uri = match http2 || forward.is_some() {
+        true if forward.is_some() => format!("{origin}{path}").parse(),
         true => format!("{}://{authority}{path}", origin.scheme.as_str()).parse(),
         false => path.parse(),
     }
@@ -144,6 +159,12 @@ fn head(request: &mut Request, origin: &Origin, http2: bool) -> Result<Head<Outg
         head.headers_mut().remove(HOST);
     } else {
         head.headers_mut().insert(HOST, host);
+    }
+    if let Some(value) = forward.and_then(Proxy::authorization) {
+        let mut value =
+            HeaderValue::from_str(&value).map_err(|error| bad_url(error.to_string()))?;
+        value.set_sensitive(true);
+        head.headers_mut().insert(PROXY_AUTHORIZATION, value);
     }
     Ok(head)
 }

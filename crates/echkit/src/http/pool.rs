@@ -18,6 +18,7 @@ use super::gate::Gate;
 use super::report_recorder::ReportRecorder;
 use crate::origin::Origin;
 use crate::policy::EchMode;
+use crate::proxy::Proxy;
 
 /// Connections over HTTP/1.1 that wait for one origin, at most.
 const MAX_IDLE_PER_ORIGIN: usize = 6;
@@ -43,6 +44,8 @@ pub(super) struct Live {
     pub(super) channel: Channel,
     /// The origin that it leads to; `https` where `http` was upgraded.
     pub(super) origin: Origin,
+    /// The HTTP proxy that it leads to, where requests are in absolute-form (RFC 9112 §3.2.2).
+    pub(super) forward: Option<Proxy>,
     /// The report about the connection.
     pub(super) recorder: Arc<ReportRecorder>,
 }
@@ -279,6 +282,7 @@ mod tests {
         Live {
             channel: Channel::Http1(sender),
             origin: Origin::parse("https://a.example").unwrap(),
+            forward: None,
             recorder: Arc::new(ReportRecorder::new(
                 Report::new("", EchMode::Prefer),
                 ConnectionMeter::start(),

@@ -146,6 +146,8 @@ impl Client {
                 url: Some(url),
                 manual: key.manual,
                 deadline: limits.head.until,
+                // HTTP/2 to a proxy is another thing than HTTP/2 to the server behind it.
+                forward: self.shared.versions != HttpVersions::Http2,
             })
             .await?;
         let only_h2 = self.shared.versions == HttpVersions::Http2;
@@ -158,7 +160,11 @@ impl Client {
             return Err(Error::from(cause).with_report(connection.report()));
         }
         let report = connection.report();
-        let opened = limits.head.run(exchange::open(connection, only_h2)).await;
+        let connector = &self.shared.connector;
+        let forward = connector.forwarding_proxy(connection.origin());
+        let forward = forward.filter(|_| !only_h2).cloned();
+        let opening = exchange::open(connection, forward, only_h2);
+        let opened = limits.head.run(opening).await;
         opened.unwrap_or_else(|| Err(limits.exceeded(&key.origin).with_report(report)))
     }
 
@@ -215,6 +221,7 @@ impl Live {
         Some(Self {
             channel: Channel::Http2(sender.clone(), Arc::clone(users)),
             origin: self.origin.clone(),
+            forward: self.forward.clone(),
             recorder: Arc::clone(&self.recorder),
         })
     }

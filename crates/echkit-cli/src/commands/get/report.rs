@@ -29,6 +29,9 @@ pub(crate) fn lines(report: &Report, style: Style) -> Vec<String> {
             line("", format!("warning: {warning}"));
         }
     }
+    if let Some(proxy) = &report.proxy {
+        line("proxy", proxy.clone());
+    }
     for attempt in &report.attempts {
         let error = attempt
             .error

@@ -1,0 +1,104 @@
+//! Which proxy the way to an origin leads through, and what the proxy may learn.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::connector_parts::ConnectorParts;
+use crate::error::Cause;
+use crate::origin::{HostName, Origin, Scheme};
+use crate::policy::AddressFamily;
+use crate::proxy::{Proxy, ProxyFault, ProxyKind};
+
+/// The way to an origin through a proxy.
+#[derive(Clone, Debug)]
+pub(super) struct ProxyRoute {
+    pub(super) proxy: Proxy,
+    /// The host that the proxy looks up; `None` where it is asked for addresses alone.
+    named: Option<HostName>,
+}
+
+impl ProxyRoute {
+    /// The way to `origin`; `None` is the direct one.
+    ///
+    /// # Errors
+    ///
+    /// Where the proxy would learn a name that ECH may hide. Whether it does is in the record, and
+    /// would be known too late: who leaves lookups to a proxy may have no resolver to ask.
+    pub(super) fn choose(parts: &ConnectorParts, origin: &Origin) -> Result<Option<Self>, Cause> {
+        let found = parts.proxies.proxy_for(origin).map_err(|error| {
+            let reason = error.to_string();
+            let setting = "proxy";
+            Cause::Setting { setting, reason }
+        })?;
+        let Some(proxy) = found.cloned() else {
+            return Ok(None);
+        };
+        let host = match parts.overrides.endpoint(origin) {
+            Some((host, _)) => host,
+            None => &origin.host,
+        };
+        let mut route = Self { proxy, named: None };
+        if parts.proxy_resolves || route.proxy.kind() == ProxyKind::Socks5h {
+            route.named = host.name().cloned();
+        }
+        if route.named.is_some() && !parts.proxy_resolves && parts.policy.ech.offers() {
+            return Err(route.cause(&origin.host.to_string(), ProxyFault::WouldLearnName));
+        }
+        Ok(Some(route))
+    }
+
+    /// The host that the proxy looks up.
+    pub(super) fn named(&self) -> Option<&HostName> {
+        self.named.as_ref()
+    }
+
+    /// What stands in for the addresses of such a host until the proxy is asked for it. It is no
+    /// address that can be connected to.
+    pub(super) fn stand_in(family: AddressFamily) -> IpAddr {
+        match family {
+            AddressFamily::V6 => Ipv6Addr::UNSPECIFIED.into(),
+            AddressFamily::Any | AddressFamily::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        }
+    }
+
+    /// The error of a connection to `host`.
+    pub(super) fn cause(&self, host: &str, fault: ProxyFault) -> Cause {
+        Cause::Proxy {
+            host: host.to_owned(),
+            proxy: self.proxy.to_string(),
+            fault,
+        }
+    }
+}
+
+/// Whether requests to `origin` may be sent to the proxy in absolute-form, without a tunnel.
+pub(super) fn forwards(proxy: &Proxy, origin: &Origin) -> bool {
+    proxy.kind().is_http() && origin.scheme == Scheme::Http
+}
+
+/// Where a proxy is asked to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ProxyTarget {
+    Address(SocketAddr),
+    Name(HostName, u16),
+}
+
+impl ProxyTarget {
+    /// The name that the proxy looks up where `address` stands in for it, else the address.
+    pub(super) fn new(route: &ProxyRoute, address: SocketAddr) -> Self {
+        match &route.named {
+            Some(name) if address.ip().is_unspecified() => Self::Name(name.clone(), address.port()),
+            _ => Self::Address(address),
+        }
+    }
+}
+
+impl fmt::Display for ProxyTarget {
+    /// As the request-target of CONNECT (RFC 9112 §3.2.3).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name, port) => write!(f, "{}:{port}", name.as_str()),
+        }
+    }
+}
