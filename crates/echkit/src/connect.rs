@@ -35,6 +35,7 @@ mod tls_report;
 mod wire;
 
 pub use connection::Connection;
+#[cfg(feature = "http")]
 pub(crate) use connection_request::ConnectionRequest;
 pub use connector::{Connector, ConnectorBuilder};
 pub use guarded::{ByteCounts, Guarded, WireLog};
