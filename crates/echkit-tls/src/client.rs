@@ -5,6 +5,7 @@
 //! before it leaves, and [`OfferOutcome`] says what became of the offer when the handshake has
 //! ended. Callers with a way of their own to make connections use [`ClientTls::prepare`].
 
+mod any_certificate;
 mod connection;
 mod delegated_verifier;
 mod ech_sessions;

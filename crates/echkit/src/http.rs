@@ -5,15 +5,22 @@
 
 mod body;
 mod client;
+#[cfg(feature = "cookies")]
+mod cookies;
 mod credentials;
+#[cfg(feature = "decompress")]
+mod decompressed;
 mod exchange;
 mod gate;
+mod observed_head;
 mod pool;
+mod raw_body;
 mod redirect;
 mod report_recorder;
 mod request;
 mod request_parts;
 mod response;
+mod response_body;
 mod send;
 mod service;
 mod versions;
@@ -26,7 +33,11 @@ pub use http_body;
 
 pub use body::Body;
 pub use client::{Client, ClientBuilder, DEFAULT_BODY_LIMIT};
+#[cfg(feature = "cookies")]
+pub use cookies::CookieJar;
+pub use observed_head::ObservedHead;
 pub use request::RequestBuilder;
-pub use response::{Response, ResponseBody};
+pub use response::Response;
+pub use response_body::ResponseBody;
 pub use service::{ConnectionReport, HttpsConnector, HttpsStream, HttpsUpgrade, HttpsUpgradeLayer};
 pub use versions::HttpVersions;

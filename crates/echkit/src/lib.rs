@@ -52,6 +52,8 @@
 //! |---|---|---|
 //! | `client` | yes | discovery in DNS (in the clear and over TLS) and TLS connections with ECH |
 //! | `http` | yes | the HTTP client, and resolvers over HTTPS |
+//! | `cookies` | no | cookies in the HTTP client |
+//! | `decompress` | no | compressed bodies in the HTTP client |
 //! | `dns-https` | with `http` | resolvers over HTTPS alone |
 //! | `dns-quic` | no | resolvers over QUIC and HTTP/3 |
 //! | `socks` | yes | SOCKS5 proxies |

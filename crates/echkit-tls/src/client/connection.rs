@@ -17,6 +17,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, KeyLog, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, EchConfigListBytes, PrivateKeyDer};
 
+use super::any_certificate::AnyCertificate;
 use super::ech_sessions::EchSessions;
 use super::grease::grease;
 use super::outer_name::Verifiers;
@@ -85,6 +86,7 @@ pub struct ClientTls {
     provider: Arc<CryptoProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
     verifiers: Verifiers,
+    any_certificate: bool,
     client_certificate: Arc<dyn ResolvesClientCert>,
     key_log: Arc<dyn KeyLog>,
     sessions: Sessions,
@@ -96,6 +98,12 @@ impl ClientTls {
     /// Starts with the platform's trust, no client certificate and no key log.
     pub fn builder() -> ClientTlsBuilder {
         ClientTlsBuilder::default()
+    }
+
+    /// Whether certificates of origins are not verified: see
+    /// [`ClientTlsBuilder::dangerous_accept_any_certificate`].
+    pub fn accepts_any_certificate(&self) -> bool {
+        self.any_certificate
     }
 
     /// Makes a connection with its first hello, and the guard that its bytes have to pass.
@@ -197,6 +205,12 @@ impl ClientTls {
             _ => builder.with_protocol_versions(&self.versions),
         }
         .map_err(refused)?;
+        if self.any_certificate && !is_exposed(chosen, &host) {
+            verifier = Arc::new(AnyCertificate {
+                inner: self.verifiers.plain(),
+                origin: target.name.clone(),
+            });
+        }
         let mut config = builder
             .dangerous()
             .with_custom_certificate_verifier(verifier)
@@ -291,6 +305,7 @@ impl fmt::Debug for ClientTls {
 #[must_use]
 pub struct ClientTlsBuilder {
     trust: Trust,
+    any_certificate: bool,
     provider: Option<Arc<CryptoProvider>>,
     versions: Option<Vec<&'static SupportedProtocolVersion>>,
     client_certificate: Option<Arc<dyn ResolvesClientCert>>,
@@ -302,6 +317,19 @@ impl ClientTlsBuilder {
     /// Which certificates to trust.
     pub fn trust(mut self, trust: Trust) -> Self {
         self.trust = trust;
+        self
+    }
+
+    /// Whether every certificate of an origin is taken without verification, as by curl's `-k`: whoever
+    /// is on the way can read and change everything. False by default.
+    ///
+    /// ECH then hides the name from those who only listen. A rejection cannot be authenticated
+    /// (RFC 9849 §6.1.7): it is a failure, its retry configs are not used, and ECH is not taken for
+    /// switched off. A config whose public_name is the origin's own name cannot tell the two cases
+    /// apart, and certificates are verified there. Sessions are not resumed. Resolvers are verified
+    /// by [`Self::trust`] all the same.
+    pub fn dangerous_accept_any_certificate(mut self, accept: bool) -> Self {
+        self.any_certificate = accept;
         self
     }
 
@@ -388,6 +416,7 @@ impl ClientTlsBuilder {
                 .versions
                 .unwrap_or_else(|| rustls::DEFAULT_VERSIONS.to_vec()),
             verifiers: Verifiers::new(verifier),
+            any_certificate: self.any_certificate,
             client_certificate: self
                 .client_certificate
                 .unwrap_or_else(|| Arc::new(NoClientCertificate)),
@@ -404,6 +433,14 @@ impl fmt::Debug for ClientTlsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientTlsBuilder").finish_non_exhaustive()
     }
+}
+
+/// Whether rustls asks its verifier for the origin's own name when this config is rejected.
+fn is_exposed(chosen: Option<&Chosen>, host: &str) -> bool {
+    chosen.is_some_and(|chosen| {
+        let public_name = chosen.contents().public_name.to_string();
+        public_name.eq_ignore_ascii_case(host)
+    })
 }
 
 /// Takes over the settings that [`ClientTlsBuilder::like`] names.

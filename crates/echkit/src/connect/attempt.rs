@@ -25,7 +25,8 @@ use super::grease_refusal::{answer_limit, refusal};
 use super::guarded::{Guarded, WireLog};
 use super::handshake::{ClientHandshakeError, HandshakeFault, HandshakeLimits, handshake};
 use super::handshake_words::{
-    REJECTED_RESUMED, describe_fault, in_words, shown_instead, unauthenticated_rejection,
+    REJECTED_RESUMED, REJECTED_UNVERIFIED, describe_fault, in_words, shown_instead,
+    unauthenticated_rejection,
 };
 use super::origin_retry_configs::OriginRetryConfigs;
 use super::proxy_tunnel::ProxyTunnel;
@@ -242,6 +243,17 @@ impl AttemptState<'_> {
         match Box::pin(work).await {
             Ok(stream) => {
                 self.note_hellos(&log.hellos());
+                tracing::debug!(
+                    address = %self.address,
+                    config_id = self.ech.config_id,
+                    suite = self.ech.suite,
+                    public_name = self.ech.public_name,
+                    "TLS handshake finished"
+                );
+                if context.tls.accepts_any_certificate() {
+                    let warning = "the server's certificate was not verified";
+                    self.ech.warnings.push(warning.to_owned());
+                }
                 self.ech.status = match &self.offer {
                     EchOffer::Real(_) => EchStatus::Accepted,
                     EchOffer::Grease | EchOffer::Learn(_) => EchStatus::Grease,
@@ -256,6 +268,12 @@ impl AttemptState<'_> {
                 }
                 self.note_hellos(&error.hellos);
                 self.ech.status = self.status_after(&error);
+                tracing::debug!(
+                    address = %self.address,
+                    ech = %self.ech.status,
+                    config_id = self.ech.config_id,
+                    "TLS handshake failed"
+                );
                 Err(AttemptFailure::Tls(error))
             }
         }
@@ -492,6 +510,15 @@ impl AttemptState<'_> {
                 let cause = match (&self.offer, &outcome, fault) {
                     (_, OfferOutcome::RejectedResumed, error) => {
                         tls(REJECTED_RESUMED.to_owned(), Some(error))
+                    }
+                    (
+                        EchOffer::Real(_),
+                        OfferOutcome::RejectedUnauthenticated,
+                        error @ rustls::Error::InvalidCertificate(
+                            rustls::CertificateError::ApplicationVerificationFailure,
+                        ),
+                    ) if self.context.tls.accepts_any_certificate() => {
+                        tls(REJECTED_UNVERIFIED.to_owned(), Some(error))
                     }
                     (
                         EchOffer::Real(offer),

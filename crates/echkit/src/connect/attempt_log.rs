@@ -35,6 +35,7 @@ impl AttemptLog {
 
     /// Begins an attempt. Unless it is ended it counts as cancelled when dropped.
     pub(super) fn begin(&self, address: String) -> LoggedAttempt<'_> {
+        tracing::debug!("attempt started");
         let mut attempts = self.lock();
         attempts.push(AttemptReport {
             address,
@@ -91,6 +92,7 @@ impl LoggedAttempt<'_> {
         attempt.result = result;
         attempt.protocol = protocol;
         attempt.error = error;
+        tracing::debug!(?result, "attempt ended");
         attempt.hellos = self.wire.hellos().iter().map(HelloReport::from).collect();
     }
 }

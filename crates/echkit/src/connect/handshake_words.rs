@@ -28,6 +28,11 @@ pub(super) fn describe_fault(error: &ClientHandshakeError) -> String {
 pub(super) const REJECTED_RESUMED: &str = "the server rejected ECH and resumed a session, which \
      does not authenticate it for the public_name (RFC 9849 §6.1.2)";
 
+/// Certificates are not verified: nothing authenticates a rejection (RFC 9849 §6.1.7).
+pub(super) const REJECTED_UNVERIFIED: &str = "the server rejected ECH, and since certificates are \
+     not verified, nothing authenticates the rejection (RFC 9849 §6.1.7); no other connection \
+     follows";
+
 /// What it means that a rejection could not be authenticated (RFC 9849 §6.1.7).
 pub(super) fn unauthenticated_rejection(
     address: &str,

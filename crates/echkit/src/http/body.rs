@@ -1,6 +1,7 @@
 //! Request bodies: none, bytes, or a stream.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -13,6 +14,15 @@ pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) type Outgoing = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The body of a request.
+///
+/// ```
+/// use echkit::http::Body;
+/// use http_body_util::Full;
+///
+/// let whole = Body::from("text or bytes");
+/// let streamed = Body::stream(Full::new("any http_body::Body".into()));
+/// let again = Body::repeatable(|| Full::new("made for each time that it is sent".into()));
+/// ```
 #[derive(Default)]
 pub struct Body(Kind);
 
@@ -22,6 +32,8 @@ enum Kind {
     Empty,
     Bytes(Bytes),
     Stream(Outgoing),
+    /// Made anew each time that it is sent.
+    Repeatable(Arc<dyn Fn() -> Outgoing + Send + Sync>, Option<u64>),
     /// A stream that was sent.
     Spent,
 }
@@ -42,12 +54,25 @@ impl Body {
         Self(Kind::Stream(body.map_err(Into::into).boxed_unsync()))
     }
 
+    /// A body that `make` makes each time that it is sent, such as a file that is read again after a
+    /// redirect.
+    pub fn repeatable<B>(make: impl Fn() -> B + Send + Sync + 'static) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let length = make().size_hint().exact();
+        let make = move || make().map_err(Into::into).boxed_unsync();
+        Self(Kind::Repeatable(Arc::new(make), length))
+    }
+
     /// The length, where it is known beforehand.
     pub(super) fn len(&self) -> Option<u64> {
         match &self.0 {
             Kind::Empty => Some(0),
             Kind::Bytes(bytes) => Some(bytes.len() as u64),
             Kind::Stream(body) => http_body::Body::size_hint(body).exact(),
+            Kind::Repeatable(_, length) => *length,
             Kind::Spent => None,
         }
     }
@@ -77,6 +102,7 @@ impl Body {
                 Kind::Stream(body) => Some(body),
                 _ => None,
             },
+            Kind::Repeatable(make, _) => Some(make()),
             Kind::Spent => None,
         }
     }

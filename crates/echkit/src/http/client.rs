@@ -7,6 +7,9 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::{ACCEPT, HeaderValue, USER_AGENT};
 
+#[cfg(feature = "cookies")]
+use super::cookies::CookieJar;
+use super::observed_head::{ObservedHead, Observer};
 use super::pool::Pool;
 use super::versions::HttpVersions;
 use crate::connect::connection_settings::connection_setters;
@@ -26,6 +29,24 @@ pub const DEFAULT_BODY_LIMIT: usize = 64 * 1024 * 1024;
 /// An HTTP client that hides names by ECH.
 ///
 /// Cheap to clone; clones share connections, TLS sessions and settings.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use echkit::policy::Timeouts;
+/// use echkit::{Client, EchMode};
+///
+/// # async fn example() -> Result<(), echkit::Error> {
+/// let client = Client::builder()
+///     .ech(EchMode::Require)
+///     .dns("https://dns.example/dns-query#192.0.2.1")
+///     .timeouts(Timeouts::default().with_total(Duration::from_secs(30)))
+///     .build()?;
+/// let mut response = client.get("https://nominal.ech.test/").send().await?;
+/// println!("{}", response.text().await?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Client {
     pub(super) shared: Arc<Shared>,
@@ -39,6 +60,11 @@ pub(super) struct Shared {
     pub(super) redirects: Option<usize>,
     pub(super) headers: HeaderMap,
     pub(super) body_limit: usize,
+    pub(super) observer: Option<Observer>,
+    #[cfg(feature = "cookies")]
+    pub(super) cookies: Option<CookieJar>,
+    #[cfg(feature = "decompress")]
+    pub(super) decompress: bool,
 }
 
 impl Client {
@@ -81,6 +107,11 @@ pub struct ClientBuilder {
     headers: HeaderMap,
     keep_alive: Option<Duration>,
     body_limit: usize,
+    observer: Option<Observer>,
+    #[cfg(feature = "cookies")]
+    cookies: Option<CookieJar>,
+    #[cfg(feature = "decompress")]
+    decompress: bool,
 }
 
 impl Default for ClientBuilder {
@@ -98,6 +129,11 @@ impl Default for ClientBuilder {
             headers,
             keep_alive: Some(DEFAULT_KEEP_ALIVE),
             body_limit: DEFAULT_BODY_LIMIT,
+            observer: None,
+            #[cfg(feature = "cookies")]
+            cookies: None,
+            #[cfg(feature = "decompress")]
+            decompress: false,
         }
     }
 }
@@ -140,6 +176,30 @@ impl ClientBuilder {
         self
     }
 
+    /// Shows the head of each request and response to `observe`, as it goes by. The header fields
+    /// hold what is sent: credentials and cookies too.
+    pub fn observe(mut self, observe: impl Fn(ObservedHead<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Observer::new(observe));
+        self
+    }
+
+    /// Keeps cookies in `jar`, and sends them (feature `cookies`). Without it `Set-Cookie` has no
+    /// effect.
+    #[cfg(feature = "cookies")]
+    pub fn cookies(mut self, jar: CookieJar) -> Self {
+        self.cookies = Some(jar);
+        self
+    }
+
+    /// Asks for compressed bodies (gzip, br, zstd, deflate), and decompresses them as they are read
+    /// (feature `decompress`); false by default. A request with an `Accept-Encoding` of its own keeps
+    /// it. [`body_limit`](Self::body_limit) counts what comes out.
+    #[cfg(feature = "decompress")]
+    pub fn decompress(mut self, decompress: bool) -> Self {
+        self.decompress = decompress;
+        self
+    }
+
     /// Reads what has to be read.
     ///
     /// # Errors
@@ -154,6 +214,11 @@ impl ClientBuilder {
                 redirects: self.redirects,
                 headers: self.headers,
                 body_limit: self.body_limit,
+                observer: self.observer,
+                #[cfg(feature = "cookies")]
+                cookies: self.cookies,
+                #[cfg(feature = "decompress")]
+                decompress: self.decompress,
             }),
         })
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderValue, PROXY_AUTHORIZATION};
 use http::uri::Authority;
 use http::{HeaderMap, Request as Head, Uri, Version};
 use hyper::body::Incoming;
@@ -11,6 +11,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::body::Outgoing;
+use super::observed_head::{ObservedHead, Observer};
 use super::pool::{Channel, Live};
 use super::report_recorder::ReportRecorder;
 use super::request_parts::Request;
@@ -72,15 +73,29 @@ pub(super) async fn exchange(
     live: &mut Live,
     request: &mut Request,
     recorder: &ReportRecorder,
+    observer: Option<&Observer>,
 ) -> Result<http::Response<Incoming>, Unanswered> {
     let http2 = matches!(live.channel, Channel::Http2(..));
-    let head = head(request, &live.origin, live.forward.as_ref(), http2).map_err(|cause| {
+    let (head, authority) = head(request, &live.origin, live.forward.as_ref(), http2).map_err(|cause| {
         recorder.stop_clock();
         Unanswered {
             error: Error::from(cause).with_report(recorder.snapshot()),
             again: false,
         }
     })?;
+    if let Some(observer) = observer {
+        observer.show(ObservedHead::Request {
+            method: head.method(),
+            target: head
+                .uri()
+                .path_and_query()
+                .map_or("/", |path| path.as_str()),
+            authority: &authority,
+            version: head.version(),
+            headers: head.headers(),
+            report: &recorder.snapshot(),
+        });
+    }
     let begun = Instant::now();
     let sent = match &mut live.channel {
         Channel::Http1(sender) => sender.try_send_request(head).await,
@@ -103,6 +118,18 @@ pub(super) async fn exchange(
             again,
         }
     })?;
+    tracing::debug!(
+        status = response.status().as_u16(),
+        version = ?response.version(),
+        "response head received"
+    );
+    if let Some(observer) = observer {
+        observer.show(ObservedHead::Response {
+            status: response.status(),
+            version: response.version(),
+            headers: response.headers(),
+        });
+    }
     recorder.edit().timings_ms.first_byte = Some(milliseconds(begun.elapsed()));
     recorder.stop_clock();
     Ok(response)
@@ -123,7 +150,7 @@ fn head(
     origin: &Origin,
     forward: Option<&Proxy>,
     http2: bool,
-) -> Result<Head<Outgoing>, Cause> {
+) -> Result<(Head<Outgoing>, String), Cause> {
     let bad_url = |reason: String| Cause::Url {
         url: request.url.to_string(),
         reason,
@@ -166,7 +193,29 @@ fn head(
         value.set_sensitive(true);
         head.headers_mut().insert(PROXY_AUTHORIZATION, value);
     }
-    Ok(head)
+    add_cookies(request.cookies.as_deref(), head.headers_mut());
+    for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
+        if let http::header::Entry::Occupied(mut values) = head.headers_mut().entry(name) {
+            values
+                .iter_mut()
+                .for_each(|value| value.set_sensitive(true));
+        }
+    }
+    Ok((head, authority))
+}
+
+/// Adds cookies to those that the caller gave: there is one `Cookie` alone (RFC 6265 §5.4).
+fn add_cookies(cookies: Option<&str>, headers: &mut HeaderMap) {
+    let Some(cookies) = cookies else { return };
+    let given = headers.get(COOKIE).map(HeaderValue::as_bytes);
+    let all = match given {
+        Some(given) => [given, b"; ", cookies.as_bytes()].concat(),
+        None => cookies.as_bytes().to_vec(),
+    };
+    // A cookie that no header can carry is not sent.
+    if let Ok(value) = HeaderValue::from_bytes(&all) {
+        headers.insert(COOKIE, value);
+    }
 }
 
 /// The `Host` that the caller gave: it goes out as `Host` or `:authority`, as the connection's
@@ -207,6 +256,31 @@ pub(super) fn in_words(error: &hyper::Error) -> String {
     if error.is_incomplete_message() {
         return "the server closed the connection without a response".to_owned();
     }
+    with_sources(error)
+}
+
+/// Why a body ended early. One without a length must end with close_notify (RFC 8446 §6.1), or else
+/// nobody knows whether it is whole.
+pub(super) fn body_in_words(error: &hyper::Error) -> String {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return match io.kind() {
+                std::io::ErrorKind::UnexpectedEof => "the connection ended without a TLS \
+                     close_notify alert, so that the body may be cut short (RFC 8446 §6.1)"
+                    .to_owned(),
+                _ => io.to_string(),
+            };
+        }
+        source = error.source();
+    }
+    match error.is_incomplete_message() {
+        true => "the connection ended before the body was complete".to_owned(),
+        false => with_sources(error),
+    }
+}
+
+fn with_sources(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {

@@ -107,6 +107,7 @@ mod tests {
             url: Url::parse(url).unwrap(),
             headers,
             body: Body::from("body"),
+            cookies: None,
             credentials: None,
             timeout: None,
         }

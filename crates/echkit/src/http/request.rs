@@ -16,6 +16,24 @@ use crate::error::{Cause, Error};
 
 /// A request that can still be changed. Made by [`Client::request`].
 ///
+/// ```no_run
+/// # async fn example(client: echkit::Client) -> Result<(), echkit::Error> {
+/// use std::time::Duration;
+///
+/// let mut response = client
+///     .post("https://nominal.ech.test/things")
+///     .query(&[("page", "2")])
+///     .basic_auth("user", Some("password"))
+///     .json(&["a", "b"])
+///     .timeout(Duration::from_secs(10))
+///     .send()
+///     .await?
+///     .error_for_status()?;
+/// let things: Vec<String> = response.json().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// What does not make sense is refused by [`RequestBuilder::send`], which tells the first such
 /// thing.
 #[derive(Debug)]
@@ -75,6 +93,7 @@ impl RequestBuilder {
                 url,
                 headers: HeaderMap::new(),
                 body: Body::empty(),
+                cookies: None,
                 timeout: None,
             })
         });

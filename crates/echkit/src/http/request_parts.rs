@@ -14,6 +14,8 @@ pub(super) struct Request {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Body,
+    /// What the client's jar has for where this goes.
+    pub(super) cookies: Option<String>,
     /// From the URL, for requests without an `Authorization` of their own.
     pub(super) credentials: Option<HeaderValue>,
     /// The limit for all of it, in place of the client's.

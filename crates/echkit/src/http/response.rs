@@ -1,29 +1,25 @@
-//! A response: its head, a body that streams, and the report about the connection.
-
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+//! A response: its head, ways to read its body, and the report about the connection.
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, Version};
-use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
-use tokio::time::Sleep;
 use url::Url;
 
-use super::exchange::in_words;
-use super::pool::Lease;
-use super::report_recorder::ReportRecorder;
-use crate::deadline::Deadline;
-use crate::error::{Cause, Error, Step};
+use super::response_body::ResponseBody;
+use crate::error::{Cause, Error};
 use crate::report::Report;
 
 /// A response whose head has arrived.
+///
+/// ```no_run
+/// # async fn example(client: echkit::Client) -> Result<(), echkit::Error> {
+/// let mut response = client.get("https://nominal.ech.test/").send().await?;
+/// println!("{} {:?}", response.status(), response.headers().get("content-type"));
+/// println!("{}", response.text().await?);
+/// println!("{:?} was read outside", response.report().ech.outer_sni);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Response {
     pub(super) url: Url,
@@ -52,7 +48,8 @@ impl Response {
         self.version
     }
 
-    /// The header fields.
+    /// The header fields, as the server sent them: where the body is decompressed, `Content-Length`
+    /// counts what it was before.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
@@ -119,7 +116,7 @@ impl Response {
         let bytes = self.bytes().await?;
         serde_json::from_slice(&bytes).map_err(|error| {
             let cause = Cause::Decode {
-                host: self.body.host.clone(),
+                host: self.body.host().to_owned(),
                 reason: format!("not the JSON that was expected: {error}"),
             };
             Error::from(cause).with_report(self.report())
@@ -145,146 +142,5 @@ impl Response {
     /// The body alone.
     pub fn into_body(self) -> ResponseBody {
         self.body
-    }
-}
-
-/// The body of a response, as it arrives.
-pub struct ResponseBody {
-    host: String,
-    incoming: Incoming,
-    recorder: Arc<ReportRecorder>,
-    /// The connection, until the body has ended.
-    lease: Option<Lease>,
-    /// When it must have ended, and the limit for which.
-    deadline: Option<(Pin<Box<Sleep>>, Duration)>,
-}
-
-impl ResponseBody {
-    pub(super) fn new(host: String, incoming: Incoming, recorder: Arc<ReportRecorder>) -> Self {
-        Self {
-            host,
-            incoming,
-            recorder,
-            lease: None,
-            deadline: None,
-        }
-    }
-
-    /// Gives the connection back when the body has ended.
-    pub(super) fn with_lease(mut self, lease: Lease) -> Self {
-        self.lease = Some(lease);
-        if self.incoming.is_end_stream() {
-            self.ended();
-        }
-        self
-    }
-
-    pub(super) fn with_deadline(mut self, deadline: Deadline) -> Self {
-        self.deadline = deadline
-            .until
-            .map(|until| (Box::pin(tokio::time::sleep_until(until)), deadline.limit));
-        self
-    }
-
-    /// Ends the connection, whose response is longer than may be held in memory.
-    fn too_large(&mut self, limit: usize) -> Error {
-        let host = self.host.clone();
-        self.failed(Cause::BodyTooLarge { host, limit })
-    }
-
-    fn ended(&mut self) {
-        self.recorder.stop_clock();
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
-        }
-    }
-
-    fn failed(&mut self, cause: Cause) -> Error {
-        self.recorder.stop_clock();
-        self.lease = None;
-        Error::from(cause).with_report(self.report())
-    }
-
-    /// The next part; `None` at the end.
-    ///
-    /// # Errors
-    ///
-    /// When the connection breaks before the end, or when the time is up.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        loop {
-            match self.frame().await {
-                None => return Ok(None),
-                Some(Err(error)) => return Err(error),
-                Some(Ok(frame)) => {
-                    // Trailers are no part of the body.
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
-            }
-        }
-    }
-
-    /// The report about the connection, as it stands.
-    pub fn report(&self) -> Report {
-        self.recorder.snapshot()
-    }
-}
-
-impl http_body::Body for ResponseBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = &mut *self;
-        let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
-            let Some((sleep, after)) = &mut this.deadline else {
-                return Poll::Pending;
-            };
-            ready!(sleep.as_mut().poll(cx));
-            let cause = Cause::Timeout {
-                host: this.host.clone(),
-                step: Step::Total,
-                after: *after,
-            };
-            return Poll::Ready(Some(Err(this.failed(cause))));
-        };
-        Poll::Ready(match frame {
-            Some(Ok(frame)) => {
-                if this.incoming.is_end_stream() {
-                    this.ended();
-                }
-                Some(Ok(frame))
-            }
-            Some(Err(source)) => {
-                let cause = Cause::Http {
-                    host: this.host.clone(),
-                    reason: format!("the response broke off: {}", in_words(&source)),
-                    source: Some(source.into()),
-                };
-                Some(Err(this.failed(cause)))
-            }
-            None => {
-                this.ended();
-                None
-            }
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
-    }
-}
-
-impl fmt::Debug for ResponseBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseBody").finish_non_exhaustive()
     }
 }

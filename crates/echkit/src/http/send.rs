@@ -10,9 +10,11 @@ use super::client::Client;
 use super::credentials;
 use super::exchange::{self, Unanswered};
 use super::pool::{Channel, Key, Lease, Live};
+use super::raw_body::RawBody;
 use super::redirect;
 use super::request_parts::Request;
-use super::response::{Response, ResponseBody};
+use super::response::Response;
+use super::response_body::ResponseBody;
 use super::versions::{H2, HttpVersions};
 use crate::connect::ConnectionRequest;
 use crate::deadline::Deadline;
@@ -30,6 +32,12 @@ impl Client {
             if !request.headers.contains_key(name) {
                 request.headers.append(name.clone(), value.clone());
             }
+        }
+        #[cfg(feature = "decompress")]
+        if self.shared.decompress {
+            let codings = http::HeaderValue::from_static(super::decompressed::ACCEPTED);
+            let entry = request.headers.entry(http::header::ACCEPT_ENCODING);
+            entry.or_insert(codings);
         }
         let limits = Limits::new(&self.shared.connector.policy().timeouts, request.timeout);
         let first_host = request.url.host_str().map(str::to_owned);
@@ -183,7 +191,12 @@ impl Client {
         };
         let mut url = request.url.clone();
         upgrade(&mut url, &live.origin);
-        let work = Box::pin(exchange::exchange(&mut live, request, &recorder));
+        #[cfg(feature = "cookies")]
+        if let Some(jar) = &self.shared.cookies {
+            request.cookies = jar.header(&url);
+        }
+        let observer = self.shared.observer.as_ref();
+        let work = Box::pin(exchange::exchange(&mut live, request, &recorder, observer));
         let response = limits.head.run(work).await.ok_or_else(|| {
             recorder.stop_clock();
             let error = limits.exceeded(&key.origin);
@@ -193,19 +206,31 @@ impl Client {
             }
         })??;
         let (head, incoming) = response.into_parts();
+        #[cfg(feature = "cookies")]
+        if let Some(jar) = &self.shared.cookies {
+            jar.store(&head.headers, &url);
+        }
         let lease = Lease {
             pool: Arc::downgrade(&self.shared.pool),
             key: key.clone(),
             live,
         };
+        let body = RawBody::new(key.origin.host.to_string(), incoming, recorder)
+            .with_lease(lease)
+            .with_deadline(limits.whole);
+        #[cfg(feature = "decompress")]
+        let body = match super::decompressed::Coding::of(&head.headers) {
+            Some(coding) if self.shared.decompress => ResponseBody::decompressed(body, coding),
+            _ => ResponseBody::new(body),
+        };
+        #[cfg(not(feature = "decompress"))]
+        let body = ResponseBody::new(body);
         Ok(Response {
             url,
             status: head.status,
             version: head.version,
             headers: head.headers,
-            body: ResponseBody::new(key.origin.host.to_string(), incoming, recorder)
-                .with_lease(lease)
-                .with_deadline(limits.whole),
+            body,
             redirects: Vec::new(),
             body_limit: self.shared.body_limit,
         })

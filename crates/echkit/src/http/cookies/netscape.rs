@@ -1,0 +1,142 @@
+//! The file that curl, wget and others keep cookies in: one a line, seven fields with tabs between.
+
+use cookie_store::{Cookie, CookieDomain, CookieExpiration, RawCookie};
+use time::OffsetDateTime;
+use url::Url;
+
+use super::{CookieJar, insert};
+use crate::error::{Cause, Error};
+
+const HTTP_ONLY: &str = "#HttpOnly_";
+
+impl CookieJar {
+    /// Reads the file that curl writes with `-c`: domain, whether hosts below it count, path, whether
+    /// it is for TLS alone, when it ends (seconds since 1970, 0 with the session), name and value.
+    ///
+    /// # Errors
+    ///
+    /// When a line is none of these; the error names the line and does not show it.
+    pub fn from_netscape(text: &str) -> Result<Self, Error> {
+        let jar = Self::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            let (http_only, line) = match line.strip_prefix(HTTP_ONLY) {
+                Some(rest) => (true, rest),
+                None => (false, line),
+            };
+            if !http_only && (line.starts_with('#') || line.trim().is_empty()) {
+                continue;
+            }
+            let (url, mut cookie) = read(line).ok_or_else(|| Cause::Setting {
+                setting: "cookies",
+                reason: format!(
+                    "line {number} is not a cookie: seven fields with tabs between are wanted"
+                ),
+            })?;
+            cookie.set_http_only(http_only);
+            insert(&mut jar.lock(), cookie, &url);
+        }
+        Ok(jar)
+    }
+
+    /// The file as curl reads it with `-b`. It holds what opens the user's accounts: keep it from
+    /// others.
+    pub fn to_netscape(&self) -> String {
+        let store = self.lock();
+        let mut lines: Vec<String> = store.iter_unexpired().filter_map(write).collect();
+        lines.sort();
+        format!("# Netscape HTTP Cookie File\n\n{}", lines.concat())
+    }
+}
+
+fn read(line: &str) -> Option<(Url, RawCookie<'static>)> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let (domain, below, path, secure, ends, name, value) = match fields[..] {
+        [domain, below, path, secure, ends, name, value] => {
+            (domain, below, path, secure, ends, name, value)
+        }
+        // An empty value, whose tab an editor has dropped.
+        [domain, below, path, secure, ends, name] => (domain, below, path, secure, ends, name, ""),
+        _ => return None,
+    };
+    let flag = |text: &str| match text.to_ascii_uppercase().as_str() {
+        "TRUE" => Some(true),
+        "FALSE" => Some(false),
+        _ => None,
+    };
+    let host = domain.trim_start_matches('.').to_owned();
+    let url = Url::parse(&format!("https://{host}/")).ok()?;
+    let mut cookie = RawCookie::new(name.to_owned(), value.to_owned());
+    cookie.set_path(path.to_owned());
+    cookie.set_secure(flag(secure)?);
+    if flag(below)? {
+        cookie.set_domain(host);
+    }
+    match ends.trim().parse::<i64>().ok()? {
+        0 => {}
+        seconds => cookie.set_expires(OffsetDateTime::from_unix_timestamp(seconds).ok()?),
+    }
+    Some((url, cookie))
+}
+
+fn write(cookie: &Cookie<'static>) -> Option<String> {
+    let (domain, below) = match &cookie.domain {
+        CookieDomain::HostOnly(host) => (host.clone(), "FALSE"),
+        CookieDomain::Suffix(domain) => (format!(".{domain}"), "TRUE"),
+        _ => return None,
+    };
+    let ends = match &cookie.expires {
+        CookieExpiration::AtUtc(time) => time.unix_timestamp(),
+        CookieExpiration::SessionEnd => 0,
+    };
+    let marker = match cookie.http_only() {
+        Some(true) => HTTP_ONLY,
+        _ => "",
+    };
+    let secure = match cookie.secure() {
+        Some(true) => "TRUE",
+        _ => "FALSE",
+    };
+    let (name, value) = cookie.name_value();
+    let path: &str = cookie.path.as_ref();
+    Some(format!(
+        "{marker}{domain}\t{below}\t{path}\t{secure}\t{ends}\t{name}\t{value}\n"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn curls_file_is_read_and_written() {
+        let file = "# Netscape HTTP Cookie File\n\n\
+            #HttpOnly_a.test\tFALSE\t/\tFALSE\t0\tone\t1\n\
+            .b.test\tTRUE\t/x\tTRUE\t4102444800\ttwo\t2\n";
+        let jar = CookieJar::from_netscape(file).unwrap();
+        assert_eq!(jar.to_netscape(), file);
+        let sent = |url: &str| jar.header(&Url::parse(url).unwrap());
+        assert_eq!(sent("http://a.test/").unwrap(), "one=1");
+        assert_eq!(sent("https://www.b.test/x/y").unwrap(), "two=2");
+        assert_eq!(sent("http://www.b.test/x/y"), None);
+        assert_eq!(sent("https://www.a.test/"), None);
+        jar.clear_session();
+        assert_eq!(sent("http://a.test/"), None);
+        assert_eq!(sent("https://b.test/x").unwrap(), "two=2");
+    }
+
+    #[test]
+    fn a_line_that_is_no_cookie_is_named_and_not_shown() {
+        for line in [
+            "s3cret",
+            "a.test\tMAYBE\t/\tFALSE\t0\tone\ts3cret",
+            "a.test\tFALSE\t/\tFALSE\tsoon\tone\ts3cret",
+            "a.test\tFALSE\t/\tFALSE\t9999999999999\tone\ts3cret",
+        ] {
+            let error = CookieJar::from_netscape(&format!("\n{line}\n")).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains("line 2"), "{shown}");
+            assert!(!shown.contains("s3cret"), "{shown}");
+        }
+    }
+}
