@@ -1,19 +1,26 @@
 //! The command line, flags documented where they are defined.
 
+pub(crate) mod curl_flags;
+pub(crate) mod not_there;
+mod seconds;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use curl_flags::CurlArgs;
 use echkit::dns::DiscoverEncrypted;
 use echkit::policy::EchMode;
 use echkit_proto::hpke::{Kem, SymmetricSuite};
+use seconds::seconds;
 
 /// Encrypted Client Hello: fetch, look up, decode, make keys, and try it on loopback.
 ///
 /// Exit codes are curl's where curl has one: 0 it worked, 1 a check failed, 2 usage, 3 bad URL,
-/// 5 proxy not resolved, 6 name not resolved, 7 no connection, 23 and 26 files not written or read, 28 time-out,
-/// 35 TLS failed, 47 too many redirects, 56 HTTP or CONNECT failed, 60 certificate not trusted, 61 input or a
+/// 5 proxy not resolved, 6 name not resolved, 7 no connection, 22 -f and an error status, 23 and 26 files
+/// not written or read, 28 time-out, 33 -C and a server that cannot go on, 35 TLS failed, 47 too many
+/// redirects, 56 HTTP or CONNECT failed, 60 certificate not trusted, 61 input or a
 /// compressed body is not what it should be, 63 body too long for --json, 77 CA file not usable,
 /// 97 SOCKS5 failed, or the proxy would learn a name that ECH may hide, 101 ECH required and not had.
 #[derive(Debug, Parser)]
@@ -145,7 +152,7 @@ pub(crate) struct GetArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Write the body to FILE
+    /// Write the body to FILE; - is stdout, also for binary bodies on a terminal
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
@@ -178,15 +185,18 @@ pub(crate) struct GetArgs {
     #[arg(short = 'H', long, value_name = "HEADER")]
     pub(crate) header: Vec<String>,
 
-    /// Send DATA (or @FILE) as the body, with POST; several are joined by &
-    #[arg(short, long, value_name = "DATA")]
-    pub(crate) data: Vec<String>,
+    #[command(flatten)]
+    pub(crate) curl: CurlArgs,
 
-    /// Send JSON (or @FILE) as the body, with POST
-    #[arg(long, value_name = "JSON", conflicts_with = "data")]
+    /// Send JSON (or @FILE, of at most 16 MiB) as the body, with POST
+    #[arg(
+        long,
+        value_name = "JSON",
+        conflicts_with_all = ["data", "data_binary", "data_raw", "data_urlencode"]
+    )]
     pub(crate) json_body: Option<String>,
 
-    /// No progress and no error line
+    /// No progress bar, no warnings and no error line
     #[arg(short, long)]
     pub(crate) silent: bool,
 
@@ -194,7 +204,8 @@ pub(crate) struct GetArgs {
     #[arg(short = 'S', long)]
     pub(crate) show_error: bool,
 
-    /// Tell on stderr what happened; twice and more: logs of the library
+    /// Tell on stderr what happened, with the heads of requests (>) and responses (<), credentials and
+    /// cookies left out; twice and more: logs of the library
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 
@@ -276,16 +287,6 @@ pub(crate) struct CacheArgs {
 pub(crate) enum CacheAction {
     Show,
     Clear,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text
-        .parse()
-        .map_err(|_| "not a number of seconds".to_owned())?;
-    match seconds > 0.0 {
-        true => Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string()),
-        false => Err("must be more than 0".to_owned()),
-    }
 }
 
 /// Look up HTTPS records and the ECHConfigs in them

@@ -25,6 +25,8 @@ mod code {
     pub(super) const USAGE: u8 = 2;
     /// Output cannot be written (CURLE_WRITE_ERROR).
     pub(super) const WRITE: u8 = 23;
+    /// The server cannot go on from the middle (CURLE_RANGE_ERROR).
+    pub(super) const RANGE: u8 = 33;
     /// Input cannot be read (CURLE_READ_ERROR).
     pub(super) const READ: u8 = 26;
     /// Input is not what it should be (CURLE_BAD_CONTENT_ENCODING is the nearest that curl has).
@@ -65,6 +67,11 @@ impl Failure {
         Self::new("write", code::WRITE, message.into())
     }
 
+    /// The server cannot go on from the middle of a body.
+    pub(crate) fn range(message: impl Into<String>) -> Self {
+        Self::new("range", code::RANGE, message.into())
+    }
+
     /// Input was read and is not what it should be.
     pub(crate) fn content(message: impl Into<String>) -> Self {
         Self::new("content", code::CONTENT, message.into())
@@ -93,6 +100,11 @@ impl Failure {
 }
 
 impl Failure {
+    /// The kind, as in JSON.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
     /// The exit code.
     pub(crate) fn code(&self) -> u8 {
         self.code

@@ -32,10 +32,16 @@ pub(crate) fn stdin() -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     io::stdin()
         .lock()
-        .take(MAX_FILE)
+        .take(MAX_FILE + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::read(format!("cannot read standard input: {error}")))?;
-    Ok(bytes)
+    match bytes.len() as u64 > MAX_FILE {
+        true => Err(Failure::read(format!(
+            "standard input is longer than {} MiB",
+            MAX_FILE >> 20
+        ))),
+        false => Ok(bytes),
+    }
 }
 
 /// `@FILE` is the file's contents, `-` and `@-` standard input, anything else itself.

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 mod cli;
 mod commands;
@@ -24,9 +24,28 @@ pub use exit_code::exit_code;
 ///
 /// Meant for a process of its own: it writes to the standard streams and starts logging.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
-    let code = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let parsed = Cli::command()
+        .try_get_matches_from(&args)
+        .and_then(|matches| {
+            let mut cli = Cli::from_arg_matches(&matches)?;
+            if let (Command::Get(args), Some((_, matches))) =
+                (&mut cli.command, matches.subcommand())
+            {
+                args.curl.order(matches);
+            }
+            Ok(cli)
+        });
+    let code = match parsed {
         Ok(cli) => run_parsed(cli),
         Err(error) => {
+            let args: Vec<String> = args
+                .iter()
+                .map(|arg| arg.to_string_lossy().into_owned())
+                .collect();
+            if let Some(line) = cli::not_there::explain(&error, &args) {
+                return output::failure(Failure::usage(line), false);
+            }
             // Help and version are "errors" as well; nobody is left to tell when this fails.
             let _ = error.print();
             u8::try_from(error.exit_code()).unwrap_or(2)

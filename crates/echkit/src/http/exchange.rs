@@ -76,13 +76,14 @@ pub(super) async fn exchange(
     observer: Option<&Observer>,
 ) -> Result<http::Response<Incoming>, Unanswered> {
     let http2 = matches!(live.channel, Channel::Http2(..));
-    let (head, authority) = head(request, &live.origin, live.forward.as_ref(), http2).map_err(|cause| {
-        recorder.stop_clock();
-        Unanswered {
-            error: Error::from(cause).with_report(recorder.snapshot()),
-            again: false,
-        }
-    })?;
+    let (head, authority) =
+        head(request, &live.origin, live.forward.as_ref(), http2).map_err(|cause| {
+            recorder.stop_clock();
+            Unanswered {
+                error: Error::from(cause).with_report(recorder.snapshot()),
+                again: false,
+            }
+        })?;
     if let Some(observer) = observer {
         observer.show(ObservedHead::Request {
             method: head.method(),

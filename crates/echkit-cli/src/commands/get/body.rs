@@ -1,58 +1,42 @@
-//! The body: to stdout, to a file or into memory, decompressed if asked for.
+//! The body: to stdout, to a file or into memory.
 
-use std::io;
-use std::path::Path;
+use std::io::IsTerminal;
 
-use async_compression::tokio::bufread::{BrotliDecoder, DeflateDecoder, GzipDecoder, ZstdDecoder};
+use bytes::Bytes;
 use echkit::ErrorKind;
 use echkit::http::{DEFAULT_BODY_LIMIT, ResponseBody};
-use http_body_util::BodyExt;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio_util::io::StreamReader;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use super::destination::Destination;
 use crate::failure::Failure;
 
-/// How much a decoder hands on at a time.
-const BUFFER: usize = 64 * 1024;
+/// How much of a body is looked at to tell whether it is text, as curl does.
+const LOOKED_AT: usize = 2000;
 
 /// The body as it arrives.
-pub(super) struct Reader<'a>(Box<dyn AsyncBufRead + Unpin + Send + 'a>);
+pub(super) struct Reader<'a> {
+    body: &'a mut ResponseBody,
+    /// Whether a progress bar may be shown.
+    progress: bool,
+    /// How long it is, where that is known.
+    length: Option<u64>,
+}
 
 impl<'a> Reader<'a> {
-    /// `coding` is how the server coded the body (RFC 9110 §8.4), where it is to be decoded; one
-    /// that is unknown is left as it is.
-    pub(super) fn new(body: &'a mut ResponseBody, coding: Option<&str>) -> Self {
-        let raw = StreamReader::new(body.map_err(io::Error::other).into_data_stream());
-        let buffer = BUFFER;
-        match coding.map(str::to_ascii_lowercase).as_deref() {
-            Some("gzip" | "x-gzip") => Self(Box::new(BufReader::with_capacity(
-                buffer,
-                GzipDecoder::new(raw),
-            ))),
-            Some("br") => Self(Box::new(BufReader::with_capacity(
-                buffer,
-                BrotliDecoder::new(raw),
-            ))),
-            Some("zstd") => Self(Box::new(BufReader::with_capacity(
-                buffer,
-                ZstdDecoder::new(raw),
-            ))),
-            Some("deflate") => Self(Box::new(BufReader::with_capacity(
-                buffer,
-                DeflateDecoder::new(raw),
-            ))),
-            _ => Self(Box::new(raw)),
+    pub(super) fn new(body: &'a mut ResponseBody, progress: bool) -> Self {
+        let length = http_body::Body::size_hint(body).exact();
+        Self {
+            body,
+            progress,
+            length,
         }
     }
 
     /// The whole body. One longer than [`DEFAULT_BODY_LIMIT`] is refused.
-    pub(super) async fn collect(mut self) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn collect(self) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
-        loop {
-            let part = self.0.fill_buf().await.map_err(failed)?;
-            if part.is_empty() {
-                return Ok(bytes);
-            }
+        while let Some(part) = self.body.chunk().await? {
             if part.len() > DEFAULT_BODY_LIMIT - bytes.len() {
                 return Err(Failure::of_kind(
                     ErrorKind::BodyTooLarge,
@@ -62,39 +46,83 @@ impl<'a> Reader<'a> {
                     ),
                 ));
             }
-            bytes.extend_from_slice(part);
-            let length = part.len();
-            self.0.consume(length);
+            bytes.extend_from_slice(&part);
         }
+        Ok(bytes)
     }
 
-    /// To `path`, or to stdout. A file is not touched before the response is there.
-    pub(super) async fn write(self, path: Option<&Path>) -> Result<(), Failure> {
-        let Some(path) = path else {
-            return self.copy(&mut stdout()?, "stdout").await;
+    /// To where it goes; `written` counts. A file is not touched before the response is there.
+    pub(super) async fn write(self, to: &Destination, written: &mut u64) -> Result<(), Failure> {
+        let Some(path) = &to.path else {
+            let guard = std::io::stdout().is_terminal() && !to.named_stdout;
+            let bar = ProgressBar::hidden();
+            return copy(self.body, &mut stdout()?, "stdout", guard, &bar, written).await;
         };
         let shown = path.display().to_string();
-        let mut file = tokio::fs::File::create(path)
+        let mut options = tokio::fs::OpenOptions::new();
+        options.create(true);
+        match to.offset {
+            0 => options.write(true).truncate(true),
+            _ => options.append(true),
+        };
+        let mut file = options
+            .open(path)
             .await
             .map_err(|error| Failure::write(format!("cannot write {shown}: {error}")))?;
-        self.copy(&mut file, &shown).await
+        let bar = self.bar(to.offset);
+        let copied = copy(self.body, &mut file, &shown, false, &bar, written).await;
+        bar.finish_and_clear();
+        copied
     }
 
-    async fn copy<W>(mut self, to: &mut W, name: &str) -> Result<(), Failure>
-    where
-        W: AsyncWrite + Unpin,
-    {
-        let unwritten = |error| Failure::write(format!("cannot write the body to {name}: {error}"));
-        loop {
-            let part = self.0.fill_buf().await.map_err(failed)?;
-            if part.is_empty() {
-                return to.shutdown().await.map_err(unwritten);
-            }
-            to.write_all(part).await.map_err(unwritten)?;
-            let length = part.len();
-            self.0.consume(length);
+    /// On a terminal alone, which indicatif finds out.
+    fn bar(&self, offset: u64) -> ProgressBar {
+        if !self.progress {
+            return ProgressBar::hidden();
         }
+        let length = self.length.map(|length| length + offset);
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+        let template = match length {
+            Some(_) => "{bytes}/{total_bytes} {wide_bar} {bytes_per_sec} {eta}",
+            None => "{bytes} {spinner} {bytes_per_sec} {elapsed}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_position(offset);
+        bar
     }
+}
+
+/// `guard` refuses what a terminal cannot show.
+async fn copy<W>(
+    body: &mut ResponseBody,
+    to: &mut W,
+    name: &str,
+    guard: bool,
+    bar: &ProgressBar,
+    written: &mut u64,
+) -> Result<(), Failure>
+where
+    W: AsyncWrite + Unpin,
+{
+    let unwritten = |error| Failure::write(format!("cannot write the body to {name}: {error}"));
+    while let Some(part) = body.chunk().await? {
+        if guard && *written == 0 && is_binary(&part) {
+            return Err(Failure::write(
+                "the body is binary and was not written to the terminal: -o - does so all the same, \
+                 -o FILE writes it to a file",
+            ));
+        }
+        to.write_all(&part).await.map_err(unwritten)?;
+        *written += part.len() as u64;
+        bar.inc(part.len() as u64);
+    }
+    to.shutdown().await.map_err(unwritten)
+}
+
+fn is_binary(start: &Bytes) -> bool {
+    start.iter().take(LOOKED_AT).any(|byte| *byte == 0)
 }
 
 /// Stdout as a file: big bodies are written without a copy in between.
@@ -103,12 +131,4 @@ fn stdout() -> Result<tokio::fs::File, Failure> {
     let file = std::io::stdout().as_fd().try_clone_to_owned();
     let file = file.map_err(|error| Failure::write(format!("cannot write to stdout: {error}")))?;
     Ok(tokio::fs::File::from_std(file.into()))
-}
-
-/// Why a body ended early: the connection's reason, or else that it is not coded as it should be.
-fn failed(error: io::Error) -> Failure {
-    match error.downcast::<echkit::Error>() {
-        Ok(error) => error.into(),
-        Err(error) => Failure::content(format!("cannot decompress the body: {error}")),
-    }
 }

@@ -6,6 +6,18 @@ use crate::output::Style;
 
 /// What happened, line by line.
 pub(crate) fn lines(report: &Report, style: Style) -> Vec<String> {
+    let mut lines = connection_lines(report, style);
+    lines.push(time_line(report));
+    lines
+}
+
+/// How long it took.
+pub(crate) fn time_line(report: &Report) -> String {
+    format!("* {:<10}{:.1} ms", "time", report.timings_ms.total)
+}
+
+/// What happened until there was a connection.
+pub(crate) fn connection_lines(report: &Report, style: Style) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = |name: &str, value: String| lines.push(format!("* {name:<10}{value}"));
     if let Some(dns) = &report.dns {
@@ -96,6 +108,5 @@ pub(crate) fn lines(report: &Report, style: Style) -> Vec<String> {
             );
         }
     }
-    line("time", format!("{:.1} ms", report.timings_ms.total));
     lines
 }

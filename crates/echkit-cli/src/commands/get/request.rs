@@ -1,25 +1,31 @@
 //! From flags to a request.
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue,
+    RANGE, REFERER, USER_AGENT,
 };
 use http::{HeaderMap, Method};
 
+use super::destination::Destination;
+use super::upload::Upload;
+use super::{cookies, form};
 use crate::cli::GetArgs;
+use crate::commands::network::with_scheme;
 use crate::failure::Failure;
 use crate::input;
 
 /// What is sent.
 pub(super) struct Request {
     pub(super) method: Method,
+    pub(super) url: String,
     pub(super) headers: HeaderMap,
     /// What is sent unless `headers` has it, redirects included.
     pub(super) defaults: HeaderMap,
-    pub(super) body: Vec<u8>,
+    pub(super) upload: Upload,
 }
 
 impl Request {
-    pub(super) fn from_args(args: &GetArgs) -> Result<Self, Failure> {
+    pub(super) fn from_args(args: &GetArgs, to: &Destination) -> Result<Self, Failure> {
         let mut headers = HeaderMap::new();
         let mut removed = Vec::new();
         for text in &args.header {
@@ -35,40 +41,69 @@ impl Request {
                 (name, None) => removed.push(name),
             }
         }
-        let (body, content_type) = body(args)?;
+        let mut url = with_scheme(&args.url);
+        let (mut upload, mut content_type) = body(args)?;
+        if args.curl.get {
+            url = with_query(&url, &std::mem::take(&mut upload).into_text()?);
+            content_type = None;
+        }
         let mut defaults = HeaderMap::new();
-        let agent = concat!("echkit/", env!("CARGO_PKG_VERSION"));
-        let codings = args.compressed.then_some("gzip, br, zstd, deflate");
-        for (name, value) in [
-            (ACCEPT, Some("*/*")),
-            (USER_AGENT, Some(agent)),
-            (ACCEPT_ENCODING, codings),
+        let own_agent = concat!("echkit/", env!("CARGO_PKG_VERSION"));
+        let agent = args.curl.user_agent.as_deref().unwrap_or(own_agent);
+        for (flag, name, value) in [
+            ("", ACCEPT, Some("*/*")),
+            (
+                "-A",
+                USER_AGENT,
+                Some(agent).filter(|agent| !agent.is_empty()),
+            ),
+            ("-e", REFERER, args.curl.referer.as_deref()),
         ] {
-            if let Some(value) = value
+            if let Some(text) = value
                 && !removed.contains(&name)
             {
-                defaults.insert(name, HeaderValue::from_static(value));
+                defaults.insert(name, value_of(flag, text)?);
             }
         }
+        if let Some(user) = &args.curl.user
+            && !headers.contains_key(AUTHORIZATION)
+            && !removed.contains(&AUTHORIZATION)
+        {
+            headers.insert(AUTHORIZATION, basic(user)?);
+        }
+        if let Some(given) = cookies::given(&args.curl) {
+            let mut value = value_of("-b", &given)?;
+            value.set_sensitive(true);
+            headers.insert(COOKIE, value);
+        }
+        if to.offset > 0 {
+            headers.insert(RANGE, value_of("-C", &format!("bytes={}-", to.offset))?);
+        }
+        let length = upload.length();
+        if content_type.is_some() && !headers.contains_key(CONTENT_LENGTH) {
+            headers.insert(CONTENT_LENGTH, length.into());
+        }
         // Not a default: it goes when a redirect takes the body away.
+        let posts = content_type.is_some();
         if let Some(kind) = content_type
             && !headers.contains_key(CONTENT_TYPE)
             && !removed.contains(&CONTENT_TYPE)
         {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            headers.insert(CONTENT_TYPE, value_of("-F", &kind)?);
         }
         let method = match &args.request {
             Some(name) => Method::from_bytes(name.as_bytes())
                 .map_err(|_| Failure::usage(format!("-X {name:?} is no HTTP method")))?,
             None if args.head => Method::HEAD,
-            None if content_type.is_some() => Method::POST,
+            None if posts => Method::POST,
             None => Method::GET,
         };
         Ok(Self {
             method,
+            url,
             headers,
             defaults,
-            body,
+            upload,
         })
     }
 }
@@ -90,14 +125,51 @@ fn header(text: &str) -> Result<(HeaderName, Option<HeaderValue>), Failure> {
 }
 
 /// The body, and its type where there is one.
-fn body(args: &GetArgs) -> Result<(Vec<u8>, Option<&'static str>), Failure> {
+fn body(args: &GetArgs) -> Result<(Upload, Option<String>), Failure> {
     if let Some(json) = &args.json_body {
-        return Ok((input::text_or_file(json)?, Some("application/json")));
+        let upload = Upload::bytes(input::text_or_file(json)?);
+        return Ok((upload, Some("application/json".to_owned())));
     }
-    if args.data.is_empty() {
-        return Ok((Vec::new(), None));
+    if !args.curl.form.is_empty() || !args.curl.form_string.is_empty() {
+        let (upload, kind) = form::form(&args.curl)?;
+        return Ok((upload, Some(kind)));
     }
-    let parts = args.data.iter().map(|data| input::text_or_file(data));
-    let parts = parts.collect::<Result<Vec<_>, _>>()?;
-    Ok((parts.join(&b'&'), Some("application/x-www-form-urlencoded")))
+    if args.curl.posted.is_empty() {
+        return Ok((Upload::default(), None));
+    }
+    let upload = Upload::data(&args.curl.posted)?;
+    Ok((upload, Some("application/x-www-form-urlencoded".to_owned())))
+}
+
+fn with_query(url: &str, data: &str) -> String {
+    let (url, fragment) = match url.split_once('#') {
+        Some((url, fragment)) => (url, format!("#{fragment}")),
+        None => (url, String::new()),
+    };
+    match (data, url.split_once('?')) {
+        ("", _) => format!("{url}{fragment}"),
+        (_, None) => format!("{url}?{data}{fragment}"),
+        (_, Some((_, ""))) => format!("{url}{data}{fragment}"),
+        (_, Some(_)) => format!("{url}&{data}{fragment}"),
+    }
+}
+
+/// The text is not shown: it may be a secret.
+fn value_of(flag: &str, text: &str) -> Result<HeaderValue, Failure> {
+    HeaderValue::from_str(text)
+        .or_else(|_| HeaderValue::from_bytes(text.as_bytes()))
+        .map_err(|_| Failure::usage(format!("{flag}: the value is not allowed in HTTP")))
+}
+
+/// Basic (RFC 7617).
+fn basic(user: &str) -> Result<HeaderValue, Failure> {
+    if !user.contains(':') {
+        return Err(Failure::usage(
+            "-u: write USER:PASSWORD; no password is asked for on the terminal",
+        ));
+    }
+    let coded = data_encoding::BASE64.encode(user.as_bytes());
+    let mut value = value_of("-u", &format!("Basic {coded}"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
