@@ -153,7 +153,7 @@ pub(crate) fn explain(error: &clap::Error, arguments: &[String]) -> Option<Strin
     if matches!(
         error.kind(),
         ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument
-    ) && !command.is_some_and(|command| command == "get")
+    ) && command.is_none_or(|command| command != "get")
     {
         // Another command, or none: `ech https://host/` and `ech -v https://host/`.
         let known = command.is_some_and(|name| !name.starts_with('-') && !is_url(name));

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 /// new file, publish its configs in DNS, and load again:
 ///
 /// ```
-/// # use echkit_proto::key::{EchKey, KeyParams};
+/// # use echkit_proto::key::{EchKey, KeyFileError, KeyParams};
 /// use echkit::server::{EchKeyHandle, load_ech_keys};
 ///
 /// # let directory = std::env::temp_dir().join(format!("echkit-doc-{}", std::process::id()));
@@ -133,7 +133,7 @@ mod tests {
 
     use std::time::{Duration, SystemTime};
 
-    use echkit_proto::key::{EchKey, KeyParams};
+    use echkit_proto::key::{EchKey, KeyFileError, KeyParams};
     use echkit_tls::server::EchKeyHandle;
     use tempfile::TempDir;
 
@@ -195,7 +195,7 @@ mod tests {
         let error = load_ech_keys(&directory).unwrap_err();
         assert_eq!(
             error.to_string(),
-            format!("{}: not a PEM file", bad.display())
+            format!("{}: {}", bad.display(), KeyFileError::NotPem)
         );
     }
 
