@@ -119,7 +119,7 @@ class Crate:
                 if path[-1] == "*":
                     target = target[:-1]
                 home = self.home(target)
-                # A module file is where its children meet; `use super::*` of it is no import.
+                # A module file is where its children meet; `use super::*` of it is not an import.
                 if home != module:
                     arrows[module].add(home)
         return arrows

@@ -136,9 +136,9 @@ def shakes(plain, hidden):
     return [
         ("`ssl`, plain", client_context(standard), plain, None),
         ("`echkit.ssl`, plain", contexts[0], plain, None),
-        ("`echkit.ssl`, plain, X25519 alone", contexts[1], plain, None),
+        ("`echkit.ssl`, plain, X25519 only", contexts[1], plain, None),
         ("`echkit.ssl`, ECH", contexts[2], hidden, success),
-        ("`echkit.ssl`, ECH, X25519 alone", contexts[3], hidden, success),
+        ("`echkit.ssl`, ECH, X25519 only", contexts[3], hidden, success),
     ]
 
 

@@ -46,7 +46,7 @@ class DiscoveringSSLSocket(ssl.SSLSocket):
     """An ``SSLSocket`` that was wrapped with what DNS says about its host."""
 
     ech_discovery: Discovery | None = None
-    """What DNS said; ``None`` where nobody was asked."""
+    """What DNS said; ``None`` where no query was sent."""
     _unwrapped = False
 
     def _real_connect(self, addr: typing.Any, connect_ex: bool) -> int | None:
@@ -69,7 +69,7 @@ class DiscoveringSSLSocket(ssl.SSLSocket):
         return code
 
     def do_handshake(self, block: bool = False) -> None:
-        """Shake hands, or go on with it."""
+        """Perform or resume the TLS handshake."""
         if self._sslobj is None and self._unwrapped:
             self._sslobj = self.context._wrap_socket(  # type: ignore[attr-defined]
                 self, False, self.server_hostname, owner=self, session=self._session
@@ -83,13 +83,13 @@ class DiscoveringSSLObject(ssl.SSLObject):
     """An ``SSLObject`` that was made with what DNS says about its host."""
 
     ech_discovery: Discovery | None = None
-    """What DNS said; ``None`` where nobody was asked."""
+    """What DNS said; ``None`` where no query was sent."""
 
 
 class DiscoveringSSLContext(ssl.SSLContext):
     """An ``SSLContext`` that looks up how to hide the name of each host that it connects to.
 
-    Made by ``echkit.create_default_context``. A list set with ``set_ech_config`` stands in for
+    Made by ``echkit.create_default_context``. A list set with ``set_ech_config`` replaces
     what DNS says.
     """
 
@@ -147,7 +147,7 @@ class DiscoveringSSLContext(ssl.SSLContext):
     def _keep(self, key: str, answer: Answer) -> Answer:
         found = answer.discovery
         now = time.monotonic()
-        # A failure is no answer that would hold.
+        # A failure is not an answer to keep.
         settled = found.https != "failed" and found.error is None
         until = now + ((found.ttl or 0) if settled else 0)
         for name in {key, _key(found.host)}:
@@ -193,7 +193,7 @@ class DiscoveringSSLContext(ssl.SSLContext):
             return hiding
         if server_hostname is None:
             if required:
-                raise _error("ECH is required, and without server_hostname nobody to ask for", None)
+                raise _error("ECH is required, and there is no server_hostname to look up", None)
             return None
         if sock is None:
             answer = self._for_memory(server_hostname)

@@ -27,7 +27,7 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """An HTTPS record, and what a client makes of it."""
+    """An HTTPS record, and how a client interprets it."""
 
     priority: int
     """SvcPriority; the lowest is preferred."""
@@ -271,7 +271,7 @@ def lookup(
     of them are passed over.
 
     What went wrong in DNS is told by the result (``https``, ``error``, ``warnings``). Raises
-    ``ValueError`` for what is no host or no resolver and ``TimeoutError`` when ``timeout`` seconds
+    ``ValueError`` for an invalid host or resolver and ``TimeoutError`` when ``timeout`` seconds
     are over.
     """
     protocols = None if alpn is None else [name.encode("ascii") for name in alpn]

@@ -191,7 +191,7 @@ class SSLContext(_std.SSLContext):
         """Load a certificate chain and its key.
 
         A password callable is asked where the key is encrypted. Where it is and there is no
-        password, ``SSLError`` is raised; nobody is asked at the terminal.
+        password, ``SSLError`` is raised; there is no prompt at the terminal.
         """
         # Not by the standard class as well: OpenSSL leaves copies of the key behind.
         chain = _os.fsdecode(certfile)
@@ -365,10 +365,10 @@ class SSLContext(_std.SSLContext):
     def set_outer_server_hostname(self, server_hostname: str | None) -> None:
         """Show this name to the network in place of the config's public_name.
 
-        It stands in the outer hello of a real offer; without one, and with GREASE, it does
+        It is the server_name of the outer hello of a real offer; without one, and with GREASE, it does
         nothing. A rejection is still authenticated for the public_name. ``None`` goes back to the
-        public_name. Raises ``ValueError`` for what is no host name, and when the connection is
-        made if it is the very name that is to be hidden.
+        public_name. Raises ``ValueError`` for an invalid host name, and when the connection is
+        made if it is the name that ECH must hide.
         """
         if server_hostname is not None:
             server_hostname = _echkit.outer_name(server_hostname)
@@ -457,7 +457,7 @@ class SSLContext(_std.SSLContext):
             "grease": grease,
         }
         identities = list(self._identities.values())
-        # Digests stand for what is secret.
+        # Secrets are compared by digest.
         secrets = [value.digest for value in (*identities, ech_keys) if value is not None]
         key = (tuple(values.values()), trust, tuple(secrets))
 
@@ -470,7 +470,7 @@ class SSLContext(_std.SSLContext):
 
         made = self._made.get(key)
         if made is None:
-            # A session can only be resumed with the very settings that it was made with.
+            # A session can only be resumed with the settings that it was made with.
             made = self._made[key] = _typing.cast(_echkit.Settings, _settings.get(key, make))
             while len(self._made) > _MAX_SETTINGS:
                 try:

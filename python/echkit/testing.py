@@ -47,7 +47,7 @@ class Case:
     zone: tuple[str, ...]
     """What the DNS says, in presentation form."""
     expect: dict[str, dict[str, typing.Any]]
-    """What a correct client comes to, by mode (``prefer``, ``require``), in the words of
+    """The outcome expected of a correct client, by mode (``prefer``, ``require``), in the words of
     ``ech testbed --list --json``."""
 
 
@@ -77,13 +77,13 @@ class Testbed:
         self.dns: str = self._running.dns()
         """The resolver's URI, for ``echkit.lookup`` and others."""
         self.doh: str = self._running.doh()
-        """The URI of the resolver over HTTPS; ``ca_file`` vouches for it."""
+        """The URI of the resolver over HTTPS; its certificate is signed by ``ca_file``."""
         self.dot: str = self._running.dot()
-        """The URI of the resolver over TLS; ``ca_file`` vouches for it."""
+        """The URI of the resolver over TLS; its certificate is signed by ``ca_file``."""
         self.doq: str = self._running.doq()
-        """The URI of the resolver over QUIC; ``ca_file`` vouches for it."""
+        """The URI of the resolver over QUIC; its certificate is signed by ``ca_file``."""
         self.doh3: str = self._running.doh3()
-        """The URI of the resolver over HTTP/3; ``ca_file`` vouches for it."""
+        """The URI of the resolver over HTTP/3; its certificate is signed by ``ca_file``."""
         self.ca_pem: str = self._running.ca_pem()
         """The root certificate of all servers."""
         file, path = tempfile.mkstemp(prefix="echkit-testbed-", suffix=".pem")

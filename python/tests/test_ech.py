@@ -171,7 +171,7 @@ def test_the_list_that_was_set_last_is_offered(folder, server):
         with pytest.raises(ssl.SSLError):
             sock.do_handshake()
         assert sock.get_ech_status() == ssl.ECH_STATUS_FAILED_ECH
-        # The same context goes on with the retry configs.
+        # The same context continues with the retry configs.
         made.set_ech_config(sock.get_ech_retry_config())
     with pytest.raises(ssl.SSLError):
         made.set_ech_config(b"\x00\x04\xfe\x0c\x00\x00")

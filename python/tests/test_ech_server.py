@@ -170,7 +170,7 @@ def test_a_folder_opens_with_every_key_and_hands_out_the_newest(folder, tmp_path
     openssl("ech", "-public_name", PUBLIC, "-out", "other.pem", cwd=tmp_path)
     other = (tmp_path / "other.pem").read_text()
     (tmp_path / "other.pem").unlink()
-    # A certificate is no ECH key, and what has another ending is not looked at.
+    # A certificate is not an ECH key, and what has another ending is not looked at.
     (tmp_path / "site.pem").write_text((folder / f"{HIDDEN}.crt").read_text())
     (tmp_path / "broken.txt").write_text("-----BEGIN ECHCONFIG-----")
     with Serving(folder, tmp_path) as server:

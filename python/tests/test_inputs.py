@@ -49,7 +49,7 @@ def test_a_list_is_taken_in_every_form(form):
         (LIST[:40], "ECHConfigList in base64"),
         (RAW.hex()[:40], "ECHConfigList in hexadecimal"),
         ("1 . alpn=h2", "without an `ech` parameter"),
-        (RAW[2:-1], "without a list's length, in binary"),
+        (RAW[2:-1], "without the length of a list, in binary"),
         ("", "empty"),
     ],
 )

@@ -116,7 +116,7 @@ def test_neither_the_rejected_connection_nor_the_next_shows_the_name(ech_testbed
     with Relay(case.port) as relay:
         with pytest.raises(ssl.ECHRejectedError) as caught:
             fetch(context, relay.port, case.host)
-        # The same context, which was rejected, goes on with what it was given.
+        # The same context, which was rejected, continues with what it was given.
         context.set_ech_config(caught.value.retry_configs)
         assert fetch(context, relay.port, case.host)["status"] == "accepted"
         assert len(relay.said) == 2

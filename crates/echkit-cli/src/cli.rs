@@ -18,11 +18,12 @@ use seconds::seconds;
 /// Encrypted Client Hello: fetch, look up, decode, make keys, and try it on loopback.
 ///
 /// Exit codes are curl's where curl has one: 0 it worked, 1 a check failed, 2 usage, 3 bad URL,
-/// 5 proxy not resolved, 6 name not resolved, 7 no connection, 22 -f and an error status, 23 and 26 files
-/// not written or read, 28 time-out, 33 -C and a server that cannot go on, 35 TLS failed, 47 too many
-/// redirects, 56 HTTP or CONNECT failed, 60 certificate not trusted, 61 input or a
-/// compressed body is not what it should be, 63 body too long for --json, 77 CA file not usable,
-/// 97 SOCKS5 failed, or the proxy would learn a name that ECH may hide, 101 ECH required and not had.
+/// 5 proxy not resolved, 6 name not resolved, 7 no connection, 22 -f and an error status, 23 and 26
+/// files not written or read, 28 time-out, 33 -C and a server that cannot resume, 35 TLS failed, 47
+/// too many redirects, 56 HTTP or CONNECT failed, 60 certificate not trusted, 61 input or a
+/// compressed body is malformed, 63 body too long for --json, 77 CA file not usable,
+/// 97 SOCKS5 failed, or the proxy would learn a name that ECH may hide, 101 ECH required and
+/// unavailable or not accepted.
 #[derive(Debug, Parser)]
 #[command(name = "ech", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -82,8 +83,8 @@ pub(crate) struct NetworkArgs {
     pub(crate) dns: String,
 
     /// Ask system, udp:// and tcp:// resolvers for their encrypted form (RFC 9462), and use that.
-    /// off: do not ask; try: go on in the clear where there is none that can be verified;
-    /// require: fail there
+    /// off: do not ask; try: use the resolver in the clear if none can be verified;
+    /// require: fail then
     #[arg(
         long,
         value_name = "MODE",
@@ -136,7 +137,7 @@ pub(crate) struct GetArgs {
     pub(crate) learn: bool,
 
     /// Keep servers' retry configs in this file, and use them while they hold; the file tells which
-    /// sites were visited, and is made for its owner alone
+    /// sites were visited, and is created readable by its owner only
     #[arg(long, value_name = "FILE", env = "ECHKIT_ECH_CACHE")]
     pub(crate) ech_cache: Option<PathBuf>,
 
@@ -204,8 +205,8 @@ pub(crate) struct GetArgs {
     #[arg(short = 'S', long)]
     pub(crate) show_error: bool,
 
-    /// Tell on stderr what happened, with the heads of requests (>) and responses (<), credentials and
-    /// cookies left out; twice and more: logs of the library
+    /// Tell on stderr what happened, with the heads of requests (>) and responses (<), credentials
+    /// and cookies left out; twice and more: logs of the library
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 
@@ -221,7 +222,7 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "HOST:PORT:ADDRESS[,ADDRESS]")]
     pub(crate) resolve: Vec<String>,
 
-    /// Connect to HOST2:PORT2 for HOST1:PORT1; silences the records of HOST1
+    /// Connect to HOST2:PORT2 for HOST1:PORT1; the HTTPS records of HOST1 are then ignored
     #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2")]
     pub(crate) connect_to: Vec<String>,
 
@@ -315,7 +316,7 @@ pub(crate) struct LookupArgs {
 /// What `ech decode` is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DecodeKind {
-    /// Find out
+    /// Detect it
     Auto,
     /// An ECHConfigList, or a PEM file with one
     Config,
@@ -329,14 +330,15 @@ pub(crate) enum DecodeKind {
 ///
 /// ECHConfigList: base64, hex, PEM, an `ech=` parameter or binary, with or without the list's
 /// length. HTTPS records: presentation form ("1 . ech=…"), RFC 3597 ("\# 10 0001…"), or the output
-/// of dig, kdig, drill, delv and others, several at once too. ClientHello: hex, base64 or binary, with or without its TLS record.
+/// of dig, kdig, drill, delv and others, several at once too. ClientHello: hex, base64 or binary,
+/// with or without its TLS record.
 #[derive(Debug, Args)]
 pub(crate) struct DecodeArgs {
     /// The value; @FILE reads a file, - (the default) standard input
     #[arg(default_value = "-", allow_hyphen_values = true)]
     pub(crate) input: String,
 
-    /// What it is
+    /// The kind of input
     #[arg(long, value_name = "KIND", default_value = "auto")]
     pub(crate) kind: DecodeKind,
 
@@ -362,8 +364,8 @@ pub(crate) struct KeygenArgs {
     #[arg(long, requires = "output")]
     pub(crate) force: bool,
 
-    /// x25519, p256, p384, p521 or x-wing. The last three cost a server much more work for every hello
-    /// that names the key, before it knows anything about the client
+    /// x25519, p256, p384, p521 or x-wing. The last three cost a server much more work for every
+    /// hello that names the key, before it knows anything about the client
     #[arg(
         long,
         value_name = "KEM",
@@ -383,7 +385,7 @@ pub(crate) struct KeygenArgs {
     #[arg(long, value_name = "0-255")]
     pub(crate) config_id: Option<u8>,
 
-    /// The longest name that clients shall pad for; 0 leaves it to them
+    /// The longest name that clients pad for (maximum_name_length); 0 leaves padding to the client
     #[arg(long, value_name = "0-255", default_value_t = 0)]
     pub(crate) max_name_length: u8,
 
@@ -395,7 +397,7 @@ pub(crate) struct KeygenArgs {
 /// Run an ECH internet on loopback: DNS, a CA, and servers, good, odd and broken
 #[derive(Debug, Args)]
 pub(crate) struct TestbedArgs {
-    /// List the cases with what a correct client must come to, and exit
+    /// List the cases, each with the outcome expected of a correct client, and exit
     #[arg(long)]
     pub(crate) list: bool,
 
@@ -445,8 +447,8 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// The name of a testbed case. Shells complete it; the testbed says which names are near to one that
-/// it does not know.
+/// The name of a testbed case. Shells complete it; the testbed says which names are near to one
+/// that it does not know.
 #[derive(Clone, Debug)]
 pub(crate) struct CaseName;
 

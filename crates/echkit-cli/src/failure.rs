@@ -25,7 +25,7 @@ mod code {
     pub(super) const USAGE: u8 = 2;
     /// Output cannot be written (CURLE_WRITE_ERROR).
     pub(super) const WRITE: u8 = 23;
-    /// The server cannot go on from the middle (CURLE_RANGE_ERROR).
+    /// The server cannot continue from the middle (CURLE_RANGE_ERROR).
     pub(super) const RANGE: u8 = 33;
     /// Input cannot be read (CURLE_READ_ERROR).
     pub(super) const READ: u8 = 26;
@@ -67,7 +67,7 @@ impl Failure {
         Self::new("write", code::WRITE, message.into())
     }
 
-    /// The server cannot go on from the middle of a body.
+    /// The server cannot continue from the middle of a body.
     pub(crate) fn range(message: impl Into<String>) -> Self {
         Self::new("range", code::RANGE, message.into())
     }

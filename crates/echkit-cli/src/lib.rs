@@ -46,7 +46,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             if let Some(line) = cli::not_there::explain(&error, &args) {
                 return output::failure(Failure::usage(line), false);
             }
-            // Help and version are "errors" as well; nobody is left to tell when this fails.
+            // Help and version are "errors" as well; when this fails there is no place left to
+            // report to.
             let _ = error.print();
             u8::try_from(error.exit_code()).unwrap_or(2)
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// Text styles, empty where the output is no terminal or `NO_COLOR` is set.
+/// Text styles, empty where the output is not a terminal or `NO_COLOR` is set.
 #[derive(Clone, Copy)]
 pub(crate) struct Style {
     on: bool,
@@ -92,7 +92,7 @@ pub(crate) fn failure(failure: Failure, as_json: bool) -> u8 {
 /// One line about what went wrong.
 fn error_line(line: &str) {
     let style = Style::stderr();
-    // There is nobody left to tell when stderr is gone.
+    // When stderr is closed there is no place left to report to.
     let _ = writeln!(io::stderr(), "{} {line}", style.bad("ech:"));
 }
 

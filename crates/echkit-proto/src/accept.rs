@@ -36,7 +36,7 @@ pub struct Unconfirmed {
 
 impl Unconfirmed {
     /// Makes place for the confirmation in a message as a server without ECH writes it. `None`
-    /// when it is no such message, or already has an ECH extension.
+    /// when it is not such a message, or already has an ECH extension.
     pub fn new(message: &[u8]) -> Option<Self> {
         if message.first() != Some(&SERVER_HELLO) {
             return None;
@@ -100,7 +100,8 @@ impl Unconfirmed {
     ///
     /// `hkdf` is that of the negotiated suite: HKDF-Extract with zeros for a salt from its first
     /// argument, then HKDF-Expand with the second, in parts, over the third; `None` when it fails.
-    /// `inner_random` is the random of the first ClientHelloInner; `transcript_hash` covers the handshake up to and with
+    /// `inner_random` is the random of the first ClientHelloInner; `transcript_hash` covers the
+    /// handshake up to and with
     /// [`bytes`](Self::bytes).
     pub fn confirm(
         mut self,

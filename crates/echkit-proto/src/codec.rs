@@ -19,8 +19,8 @@ impl<'a> Reader<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// Starts at the byte number `position` of `bytes`, counted from 0; a position beyond the end is
-    /// the end. Formats with pointers, such as DNS messages, need that.
+    /// Starts at the byte number `position` of `bytes`, counted from 0; a position beyond the end
+    /// is the end. Formats with pointers, such as DNS messages, need that.
     pub fn starting_at(bytes: &'a [u8], position: usize) -> Self {
         Self {
             bytes,
@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
 
 /// Bytes are more than their length prefix can say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} bytes do not fit behind their length")]
+#[error("{0} bytes are too long for their length field")]
 pub struct TooLong(pub usize);
 
 /// Appends `body` behind its length in two bytes.

@@ -61,7 +61,7 @@ impl EchConfigList {
     /// # Errors
     ///
     /// When the framing is wrong: the list's length does not match, a config ends beyond the list,
-    /// or there is none. A config that is unusable is no error, see [`EchConfig::why_not`].
+    /// or there is none. A config that is unusable is not an error, see [`EchConfig::why_not`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigListError> {
         let mut outer = Reader::new(bytes);
         let len = outer.u16().map_err(|_| ConfigListError::NoLength)?;
@@ -264,7 +264,7 @@ pub struct EchConfigContents {
     pub cipher_suites: Vec<SymmetricSuite>,
     /// The longest name that inner hellos are padded for; 0 leaves it to the client.
     pub maximum_name_length: u8,
-    /// The name that stands in the outer hello.
+    /// The server_name of the ClientHelloOuter.
     pub public_name: PublicName,
     /// Extensions, known or not.
     pub extensions: Vec<ConfigExtension>,
@@ -382,10 +382,13 @@ fn in_field(field: &'static str) -> impl Fn(Short) -> Malformed {
 #[non_exhaustive]
 pub enum ConfigListError {
     /// Fewer than two bytes.
-    #[error("the ECHConfigList has no length: it must begin with two bytes that give it")]
+    #[error("the ECHConfigList is truncated: it begins with a length of two bytes")]
     NoLength,
     /// The list's length says more than there is.
-    #[error("the ECHConfigList announces {announced} bytes and has {present}: it was cut short")]
+    #[error(
+        "the ECHConfigList is truncated: its length is {announced}, and {present} bytes \
+        follow"
+    )]
     Truncated {
         /// What the length says.
         announced: usize,
@@ -396,7 +399,7 @@ pub enum ConfigListError {
     #[error("{0} bytes follow the ECHConfigList")]
     TrailingBytes(usize),
     /// A config says more than the list has.
-    #[error("ECHConfig {} of the list ends beyond the list", index + 1)]
+    #[error("ECHConfig {} of the list extends past its end", index + 1)]
     ConfigTruncated {
         /// The config's place, from 0.
         index: usize,

@@ -31,7 +31,7 @@ impl fmt::Display for Encoding {
     }
 }
 
-/// What an input stands for, under one encoding.
+/// The meaning of an input, under one encoding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reading {
@@ -193,16 +193,18 @@ pub enum EncodingError {
     },
     /// Half a byte is missing.
     #[error(
-        "taken for hexadecimal, which needs an even number of digits and has {0}: one is missing \
-         or there is one too many"
+        "read as hexadecimal: {0} digits are an odd number; one is missing or there is one too many"
     )]
     HexDigits(usize),
     /// No base64 has this length.
-    #[error("taken for base64, which never has {0} characters: it was cut short or is mistyped")]
+    #[error(
+        "read as base64: {0} characters are not a valid length; the text is truncated or \
+        mistyped"
+    )]
     Base64Length(usize),
     /// The last character has bits that belong to no byte.
     #[error(
-        "taken for base64, whose last character is incomplete: it was cut short or is mistyped"
+        "read as base64: the last character is not valid there; the text is truncated or mistyped"
     )]
     Base64End,
 }

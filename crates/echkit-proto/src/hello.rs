@@ -79,7 +79,7 @@ impl ClientHello {
     ///
     /// # Errors
     ///
-    /// When it is no ClientHello, or one that breaks the presentation rules of RFC 8446 §4.1.2.
+    /// When it is not a ClientHello, or one that breaks the presentation rules of RFC 8446 §4.1.2.
     pub fn parse(message: impl Into<Vec<u8>>) -> Result<Self, HelloError> {
         let bytes = message.into();
         let mut reader = Reader::new(&bytes);
@@ -198,7 +198,7 @@ impl ClientHello {
     ///
     /// # Errors
     ///
-    /// When its body breaks the presentation rules of RFC 9849 §5. An unknown type is no error
+    /// When its body breaks the presentation rules of RFC 9849 §5. An unknown type is not an error
     /// here but [`EchExtension::Unknown`], because it has an alert of its own (§7).
     pub fn ech(&self) -> Result<Option<EchExtension<'_>>, HelloError> {
         let Some(found) = self.find(extension::ENCRYPTED_CLIENT_HELLO) else {
@@ -377,16 +377,16 @@ pub enum HelloError {
     #[error("the handshake message is not a ClientHello")]
     NotClientHello,
     /// The bytes end inside a value.
-    #[error("the ClientHello ends too early")]
+    #[error("the ClientHello is truncated")]
     Short,
     /// Bytes follow where none belong.
-    #[error("the ClientHello has bytes left over")]
+    #[error("the ClientHello has trailing bytes")]
     Trailing,
     /// A length that the named value cannot have.
-    #[error("the ClientHello has a wrong length of {0}")]
+    #[error("the ClientHello has an invalid length of {0}")]
     Length(&'static str),
     /// An extension comes twice.
-    #[error("the ClientHello has the extension {0:#06x} twice")]
+    #[error("the ClientHello has a duplicate extension {0:#06x}")]
     DuplicateExtension(u16),
 }
 

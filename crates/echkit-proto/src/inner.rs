@@ -1,6 +1,6 @@
 //! EncodedClientHelloInner to ClientHelloInner (RFC 9849 §5.1).
 //!
-//! Whoever has the public key can write what is decoded here, so every step is linear in the
+//! Anyone with the public key can write what is decoded here, so every step is linear in the
 //! input and the result is never longer than both hellos together (§10.12.4).
 
 use crate::alert::Alert;
@@ -128,31 +128,31 @@ fn copy_from_outer(
 #[non_exhaustive]
 pub enum InnerError {
     /// The hello inside is malformed, or the rebuilt one has an extension twice.
-    #[error("the inner hello is malformed: {0}")]
+    #[error("the EncodedClientHelloInner is malformed: {0}")]
     Hello(HelloError),
     /// A padding byte is not zero.
-    #[error("the padding of the inner hello is not all zeros")]
+    #[error("the padding of the EncodedClientHelloInner is not all zeros")]
     Padding,
     /// The encoded hello has a `legacy_session_id` of its own.
-    #[error("the encoded inner hello has a session id")]
+    #[error("the EncodedClientHelloInner has a legacy_session_id")]
     SessionId,
     /// `ech_outer_extensions` does not hold a list of 1 to 127 types.
-    #[error("ech_outer_extensions has a wrong length")]
+    #[error("ech_outer_extensions has an invalid length")]
     OuterExtensionsLength,
     /// A type is missing in the outer hello, referenced twice, or out of order.
     #[error("ech_outer_extensions names {0:#06x}, which is missing, out of order or repeated")]
     Reference(u16),
     /// A type that must not be referenced.
-    #[error("ech_outer_extensions names {0:#06x}, which it must not")]
+    #[error("ech_outer_extensions names {0:#06x}, which is not allowed")]
     ForbiddenReference(u16),
     /// The rebuilt hello is over the limits of a ClientHello.
-    #[error("the inner hello is too long")]
+    #[error("the ClientHelloInner is too long")]
     TooLong,
     /// No well-formed `encrypted_client_hello` of type `inner` (RFC 9849 §7.1).
-    #[error("the inner hello is not marked as one")]
+    #[error("the ClientHelloInner has no ECH extension of type inner")]
     NotMarked,
     /// The hello offers TLS 1.2 or below (RFC 9849 §7.1).
-    #[error("the inner hello offers TLS 1.2 or below")]
+    #[error("the ClientHelloInner offers TLS 1.2 or below")]
     OldVersion,
 }
 

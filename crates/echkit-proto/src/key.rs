@@ -30,7 +30,7 @@ pub(crate) use file::ECHCONFIG;
 pub use file::EchKeyFile;
 pub use file_error::KeyFileError;
 
-/// What a new key shall be like.
+/// The parameters of a new key.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KeyParams {
@@ -42,16 +42,17 @@ pub struct KeyParams {
     pub kem: Kem,
     /// KDF and AEAD pairs, preferred first. Default: HKDF-SHA256 with AES-128-GCM.
     pub suites: Vec<SymmetricSuite>,
-    /// The longest name that clients shall pad for; 0 (the default) leaves it to them.
+    /// maximum_name_length: the longest name that clients pad for; 0 (the default) leaves padding
+    /// to the client.
     pub maximum_name_length: u8,
 }
 
 impl KeyParams {
-    /// The suite that everybody has (RFC 9849 §9), a random config_id.
+    /// The mandatory suite (RFC 9849 §9), a random config_id.
     ///
     /// # Errors
     ///
-    /// When `public_name` is no host name by RFC 9849 §6.1.7.
+    /// When `public_name` is not a host name by RFC 9849 §6.1.7.
     pub fn new(public_name: &str) -> Result<Self, BadPublicName> {
         Ok(Self {
             public_name: PublicName::new(public_name)?,
@@ -268,16 +269,16 @@ pub enum KeyError {
     #[error("the KEM {0} is not implemented")]
     UnknownKem(Kem),
     /// A config without contents to match a key with.
-    #[error("the ECHConfig cannot be used{}", .0.as_ref().map(|w| format!(": {w}")).unwrap_or_default())]
+    #[error("the ECHConfig is not usable{}", .0.as_ref().map(|w| format!(": {w}")).unwrap_or_default())]
     UnusableConfig(Option<String>),
     /// The private key belongs to another public key.
-    #[error("the private key does not belong to the public key in the ECHConfig")]
+    #[error("the private key does not match the public key in the ECHConfig")]
     Mismatch,
     /// The private key is not one of its KEM, or could not be generated.
     #[error(transparent)]
     Hpke(HpkeError),
     /// The ECHConfig cannot be written.
-    #[error("the ECHConfig cannot be written: {0}")]
+    #[error("the ECHConfig cannot be encoded: {0}")]
     Contents(ContentsError),
 }
 

@@ -17,7 +17,7 @@
 //! - [`inner`]: EncodedClientHelloInner to ClientHelloInner.
 //! - [`accept`]: how a server confirms that it accepted.
 //! - [`client`]: what a client may send, and what follows a rejection.
-//! - [`server`]: what a server makes of a ClientHello.
+//! - [`server`]: how a server judges a ClientHello.
 //! - [`alert`]: the alerts that end a handshake.
 //!
 //! Features: `x-wing` adds that KEM. `count-setups` counts HPKE set-ups and `test-util` forges

@@ -103,7 +103,7 @@ impl std::fmt::Debug for Block<'_> {
 
 /// A block without an end, or with something in it that is not base64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the PEM block is broken: it has no end, or is not base64")]
+#[error("the PEM block is malformed: it has no END line, or is not base64")]
 pub struct BrokenBlock;
 
 #[cfg(test)]

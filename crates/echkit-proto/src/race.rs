@@ -169,7 +169,7 @@ impl<T: Clone> Race<T> {
     /// The HTTPS answer is settled: the endpoints that follow from it, in their order of priority.
     ///
     /// This is also to be called when there are no records, when they are malformed, or when the
-    /// question failed and the client may go on without (RFC 9460 §3); the endpoints are then
+    /// question failed and the client may continue without (RFC 9460 §3); the endpoints are then
     /// those that such a client has. Call it once.
     pub fn settle(&mut self, now: Duration, endpoints: impl IntoIterator<Item = RaceEndpoint<T>>) {
         if self.settled.is_some() || self.outcome.is_some() {
@@ -182,7 +182,7 @@ impl<T: Clone> Race<T> {
         }
     }
 
-    /// Addresses that DNS has for a target; none if it says so or if nobody can say.
+    /// Addresses that DNS has for a target; none if there are none or if they are unknown.
     ///
     /// A later call for the same target and family replaces what the earlier one said. What was
     /// started goes on.

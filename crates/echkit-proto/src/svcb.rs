@@ -3,8 +3,8 @@
 //! [`query_name`] says where to ask, [`Record::parse`] reads raw RDATA, and [`Rrset::resolve`]
 //! turns the records of one answer into what they mean for a client: an alias to follow, or
 //! endpoints in the order in which to try them, with the reason for each record passed over.
-//! [`AliasWalk`] follows aliases from answer to answer, and [`HttpsFindings::plan`] makes the places
-//! to connect to of what it found.
+//! [`AliasWalk`] follows aliases from answer to answer, and [`HttpsFindings::plan`] makes the
+//! places to connect to of what it found.
 //!
 //! Everything here is about the `https` mapping of RFC 9460 §9; the wire and text forms are the
 //! same for SVCB records.
@@ -70,7 +70,7 @@ impl Scheme {
     }
 }
 
-/// The port of the `https` URL that stands for this origin: port 80 becomes 443, others stay
+/// The port of the `https` URL that replaces this origin: port 80 becomes 443, others stay
 /// (RFC 9460 §9.5).
 pub fn https_port(scheme: Scheme, port: u16) -> u16 {
     match (scheme, port) {

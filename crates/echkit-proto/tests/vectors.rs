@@ -100,7 +100,7 @@ fn a_key_of_openssl_with_a_kem_that_we_lack_says_so() {
     let error = EchKeyFile::from_pem(testdata("openssl/x448.pem"))
         .unwrap_err()
         .to_string();
-    assert!(error.starts_with("its private key is of a kind"), "{error}");
+    assert!(error.starts_with("its private key is of a type"), "{error}");
 }
 
 #[test]

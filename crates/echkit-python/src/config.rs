@@ -179,7 +179,7 @@ impl Settings {
     }
 
     /// The server; without application protocols where the client shares none, because Python's
-    /// servers go on without (RFC 7301 §3.2 would end the handshake).
+    /// servers continue without (RFC 7301 §3.2 would end the handshake).
     pub(crate) fn server(&self, offered: Option<&[Vec<u8>]>) -> PyResult<EchServer> {
         let server = self.server.as_ref();
         let server = server.ok_or_else(|| ssl_error("NO_CONTEXT", "not a server's settings"))?;
@@ -205,7 +205,7 @@ impl Settings {
         self.ech.as_ref().map(Py::get)
     }
 
-    /// Refuses to show outside the very name that the offer is to hide.
+    /// Refuses an outer name that is the name that the offer must hide.
     pub(crate) fn check_outer_name(&self, host: Option<&str>) -> PyResult<()> {
         match (&self.ech, &self.outer_name, host) {
             (Some(_), Some(name), Some(host)) => name

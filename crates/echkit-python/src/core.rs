@@ -38,7 +38,7 @@ pub(crate) enum State {
     Accepting(Box<Acceptor>),
     /// A ClientHello was read; a configuration is to be chosen.
     Hello(Box<Accepted>),
-    /// A server with ECH keys, until rustls goes on alone.
+    /// A server with ECH keys, until rustls continues alone.
     Opening(Box<server::Handshake>),
     Running(Box<Connection>),
     /// The handshake ended before there was a connection.
@@ -151,7 +151,7 @@ impl Core {
         loop {
             match self.flush(io) {
                 // Only tickets are left, and the client may have sent all that it wanted before
-                // it closed. OpenSSL lets its servers go on as well.
+                // it closed. OpenSSL lets its servers continue as well.
                 Err(failure) if failure.is_reset() && self.has_answered() => {}
                 other => other?,
             }

@@ -40,7 +40,7 @@ struct Loaded {
 }
 
 /// The identities in use, so that equal ones are parsed once. Locked with the interpreter's lock
-/// held and never while waiting: when a process forks, nobody is inside.
+/// held and never while waiting: when a process forks, no thread is inside.
 static IN_USE: Mutex<Vec<Weak<Loaded>>> = Mutex::new(Vec::new());
 
 #[pymethods]
@@ -143,12 +143,12 @@ fn chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
         let der = block.decode().map_err(|error| error.to_string())?;
         match X509Certificate::from_der(&der) {
             Ok(([], _)) => chain.push(CertificateDer::from(der.to_vec())),
-            Ok(_) => return Err("a certificate has bytes behind it".to_owned()),
-            Err(error) => return Err(format!("a certificate does not parse: {error}")),
+            Ok(_) => return Err("trailing data after a certificate".to_owned()),
+            Err(error) => return Err(format!("invalid certificate: {error}")),
         }
     }
     match chain.is_empty() {
-        true => Err("there is no certificate".to_owned()),
+        true => Err("no certificate found".to_owned()),
         false => Ok(chain),
     }
 }
@@ -162,7 +162,7 @@ const PKCS1: &str = "RSA PRIVATE KEY";
 fn key_block(text: &[u8]) -> Result<Block<'_>, String> {
     let block = pem::blocks(text)
         .find(|block| matches!(block.label(), PKCS8 | ENCRYPTED | SEC1 | PKCS1))
-        .ok_or("there is no private key")?;
+        .ok_or("no private key found")?;
     match block.is_legacy_encrypted() {
         true => Err(
             "the key is encrypted in the legacy form of PEM, which derives its key with MD5; \
@@ -180,14 +180,15 @@ fn signing_key(
     let der = block.decode().map_err(|error| error.to_string())?;
     match block.label() {
         ENCRYPTED => {
-            let password = password.ok_or("the key is encrypted and there is no password")?;
+            let password = password.ok_or("the key is encrypted and no password was given")?;
             let plain = EncryptedPrivateKeyInfoRef::try_from(&der[..])
                 .and_then(|info| info.decrypt(&*password))
                 .map_err(|error| format!("the key cannot be decrypted: {error}"))?;
             supported(&PrivateKeyDer::Pkcs8(plain.as_bytes().into()))
         }
         SEC1 => {
-            let wrapped = sec1_in_pkcs8(&der).map_err(|error| format!("no EC key: {error}"))?;
+            let wrapped =
+                sec1_in_pkcs8(&der).map_err(|error| format!("invalid EC key: {error}"))?;
             supported(&PrivateKeyDer::Pkcs8(wrapped[..].into()))
         }
         PKCS1 => supported(&PrivateKeyDer::Pkcs1(der[..].into())),
@@ -306,8 +307,8 @@ impl ResolvesClientCert for Identities {
 }
 
 impl ResolvesServerCert for Identities {
-    /// Where no key signs as the client wants, the first, so that rustls says what is wrong: to find
-    /// nothing would mean that the name is not served.
+    /// Where no key signs as the client wants, the first, so that rustls says what is wrong: to
+    /// find nothing would mean that the name is not served.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let fitting = self.find(hello.signature_schemes());
         fitting.or_else(|| self.0.first().cloned())

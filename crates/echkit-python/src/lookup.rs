@@ -26,7 +26,7 @@ pub(crate) struct Resolver {
     /// The URI.
     #[pyo3(get)]
     uri: String,
-    /// Certificates that vouch for an encrypted resolver; without any, those of the system.
+    /// The trusted certificates for an encrypted resolver; without any, those of the system.
     roots: Vec<Vec<u8>>,
     /// With the generation that it was made in: its connections end at a fork.
     made: Mutex<(u64, dns::Resolver)>,
@@ -82,7 +82,7 @@ impl Resolver {
         let work = self.question(host, port, scheme, alpn, timeout)?;
         let task = runtime::spawn(py, async move {
             let found = work.await.map(Found);
-            // Nobody waits any more where the interpreter has ended.
+            // No caller waits once the interpreter has ended.
             Python::try_attach(|py| {
                 if let Err(error) = done.call1(py, (found,)) {
                     error.write_unraisable(py, None);

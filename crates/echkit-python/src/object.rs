@@ -54,8 +54,8 @@ pub(crate) struct SslObject {
 ///
 /// Two rules keep threads from waiting for each other. Nothing of Python's is called while one is
 /// held: it could let another thread have the interpreter, which may then wait for the mutex
-/// without giving the interpreter back. And whoever holds `core` without the interpreter neither
-/// waits for it, nor for the peer, nor for another mutex.
+/// without giving the interpreter back. And a thread that holds `core` without the interpreter
+/// neither waits for it, nor for the peer, nor for another mutex.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -125,7 +125,7 @@ impl SslObject {
         Ok(object)
     }
 
-    /// Shakes hands, or goes on with it.
+    /// Performs or resumes the TLS handshake.
     fn do_handshake(&self, py: Python<'_>) -> PyResult<()> {
         let (_, patience) = self.patience(py)?;
         self.shake_hands(py, patience, "handshake")
@@ -197,7 +197,7 @@ impl SslObject {
         Some(chain.iter().map(certificate).collect())
     }
 
-    /// The chain from the peer's certificate to the anchor that vouches for it.
+    /// The chain from the peer's certificate to the trust anchor that it ends at.
     fn get_verified_chain(&self) -> Option<Vec<Certificate>> {
         let chain = lock(&self.core).connection()?.peer_certificates()?.to_vec();
         let verified = self.verify(&chain);
@@ -262,7 +262,7 @@ impl SslObject {
         )))
     }
 
-    /// rustls has no authentication after the handshake.
+    /// rustls does not support post-handshake authentication.
     fn verify_client_post_handshake(&self) -> PyResult<()> {
         if !self.server_side {
             return Err(ssl_error("NOT_SERVER", "not server"));
@@ -272,7 +272,7 @@ impl SslObject {
         }
         Err(ssl_error(
             "EXTENSION_NOT_RECEIVED",
-            "extension not received: rustls has no authentication after the handshake",
+            "extension not received: rustls does not support post-handshake authentication",
         ))
     }
 

@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 const TICK: Duration = Duration::from_millis(50);
 
 /// Taken with the interpreter's lock held and never while waiting: when a process forks, which
-/// needs that lock too, nobody is inside.
+/// needs that lock too, no thread is inside.
 static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
 
 /// How often the process was forked on the way here.
@@ -36,8 +36,8 @@ pub(crate) fn after_fork() {
     let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
     // To drop it would wait for threads that are not there.
     std::mem::forget(runtime.take());
-    // The generator for what is no secret (identifiers, choices) does not notice a fork; should
-    // the system have no new seed for it, it goes on with the old one.
+    // The generator for what is not secret (identifiers, choices) does not notice a fork; should
+    // the system have no new seed for it, it continues with the old one.
     let _ = rand::rng().reseed();
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn block_on<T: Send + 'static>(
     let (sender, receiver) = mpsc::sync_channel(1);
     let receiver = Mutex::new(receiver);
     let task = spawn(py, async move {
-        // Nobody may be waiting any more.
+        // The caller may no longer be waiting.
         let _ = sender.send(future.await);
     })?;
     loop {

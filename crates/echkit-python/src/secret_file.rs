@@ -16,7 +16,7 @@ pub(crate) fn read(path: &Path) -> PyResult<Zeroizing<Vec<u8>>> {
     read_secret_file(path).map_err(|error| file_error(path, &error))
 }
 
-/// What stands for secrets where they are compared: of no use to anyone without this process' own
+/// A digest that identifies a secret where secrets are compared: useless without this process' own
 /// random key.
 pub(crate) type Digest = [u8; 32];
 

@@ -102,7 +102,7 @@ impl SSLSession {
         Some(Self {
             store: Arc::clone(store),
             number: resumed.map_or_else(rand::random, |s| s.number),
-            // Never before the session that it goes on from, whatever happens to the clock.
+            // Never before the session that it continues from, whatever happens to the clock.
             created: resumed.map_or(now, |s| now.max(s.created)),
             context,
         })

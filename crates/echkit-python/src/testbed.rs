@@ -173,7 +173,7 @@ impl Drop for Testbed {
             return;
         };
         if self.generation == runtime::generation() {
-            // Its tasks end with their runtime, which nobody waits for.
+            // Its tasks end with their runtime, which no caller waits for.
             let _entered = runtime.enter();
             drop(testbed);
         } else {

@@ -15,7 +15,7 @@ use crate::trust::{Question, Role, TrustStore};
 
 thread_local! {
     /// What the last verification on this thread said. rustls has no room for OpenSSL's words in
-    /// its errors, so that whoever called into rustls picks them up here.
+    /// its errors, so that the caller of rustls picks them up here.
     static LAST: RefCell<Option<VerifyFailure>> = const { RefCell::new(None) };
     /// The name inside of the offer that is being worked on: another name that rustls asks about
     /// is the public_name of a rejection.
@@ -40,7 +40,7 @@ pub(crate) struct Verifier {
     pub(crate) trust: Py<TrustStore>,
     pub(crate) provider: Arc<CryptoProvider>,
     pub(crate) flags: u64,
-    /// `CERT_NONE`: whoever the peer is.
+    /// `CERT_NONE`: any peer.
     pub(crate) anyone: bool,
     /// `CERT_REQUIRED` at a server.
     pub(crate) mandatory: bool,

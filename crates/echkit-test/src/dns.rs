@@ -41,9 +41,9 @@ pub enum Reply {
     AfterNoise(Box<Self>),
     /// The right id and question, and a record that is cut short.
     CutShort,
-    /// FORMERR to whoever uses EDNS, else this.
+    /// FORMERR to queries with EDNS, else this.
     WithoutEdns(Box<Self>),
-    /// Nothing to whoever uses EDNS, else this.
+    /// No answer to queries with EDNS, else this.
     SilentToEdns(Box<Self>),
     /// This, after so many milliseconds.
     Late(u64, Box<Self>),

@@ -182,7 +182,7 @@ mod tests {
 pub(crate) struct Authorities {
     /// The one that clients are told to trust.
     pub(crate) trusted: Ca,
-    /// One that nobody trusts.
+    /// One that is not trusted.
     pub(crate) stranger: Ca,
 }
 

@@ -28,7 +28,7 @@ pub struct Case {
     /// What the DNS says, in presentation form.
     #[serde(serialize_with = "presentation")]
     pub zone: Vec<ZoneRecord>,
-    /// What a correct client comes to in each mode.
+    /// The outcome expected of a correct client in each mode.
     pub expect: Expectations,
 }
 
@@ -179,7 +179,7 @@ impl Expected {
         ..Self::ACCEPTED
     };
 
-    /// Nothing sent, since ECH is required and cannot be had.
+    /// Nothing sent, since ECH is required and unavailable.
     pub(crate) const REFUSED: Self = Self {
         exit_code: exit::ECH_REQUIRED,
         https: ExpectedHttps::Found,
@@ -301,7 +301,7 @@ pub(crate) enum PublicCertificate {
     Good,
     /// Valid, for another name.
     OtherName,
-    /// For the public name, and signed by a root that nobody trusts.
+    /// For the public name, and signed by an untrusted root.
     OtherRoot,
     /// For the public name, and expired.
     Expired,
@@ -312,7 +312,7 @@ pub(crate) enum PublicCertificate {
 pub(crate) enum Versions {
     /// 1.3 and 1.2.
     All,
-    /// 1.2 alone, which has no ECH.
+    /// 1.2 only, which has no ECH.
     Tls12,
 }
 

@@ -46,7 +46,7 @@ fn accepting() -> Vec<Spec> {
             ipv6: Ipv6::Served,
             ..NOMINAL
         }),
-        Spec::new("minimal", "A record that says ech and nothing else.")
+        Spec::new("minimal", "A record with ech and no other parameter.")
             .key(current())
             .service(1, [CURRENT])
             .server(ServerSpec {
@@ -70,33 +70,30 @@ fn accepting() -> Vec<Spec> {
         )
         .key(current().extension())
         .service(1, [BOTH, CURRENT]),
-        Spec::new(
-            "mandatory-ech",
-            "The record marks ech as mandatory for those who use it.",
-        )
-        .key(current())
-        .service(1, [BOTH, CURRENT, Param::Mandatory(&[key::ECH])]),
+        Spec::new("mandatory-ech", "The record lists ech as mandatory.")
+            .key(current())
+            .service(1, [BOTH, CURRENT, Param::Mandatory(&[key::ECH])]),
     ]
 }
 
 fn without() -> Vec<Spec> {
     let grease_ignored = Expected::GREASE.server(ServerWord::Off);
     vec![
-        Spec::new("no-ech", "An HTTPS record without ech, and a server that knows nothing of ECH.")
+        Spec::new("no-ech", "An HTTPS record without ech, and a server without ECH.")
             .service(1, [BOTH])
             .server(OFF)
             .expect(grease_ignored, Expected::REFUSED),
-        Spec::new("no-record", "No HTTPS record at all, and a server that knows nothing of ECH.")
+        Spec::new("no-record", "No HTTPS record at all, and a server without ECH.")
             .server(OFF)
             .expect(
                 grease_ignored.https(ExpectedHttps::None),
                 Expected::REFUSED.https(ExpectedHttps::None),
             ),
-        Spec::new("unpublished", "The server does ECH and its HTTPS record does not say so.")
+        Spec::new("unpublished", "The server supports ECH, and its HTTPS record has no ech.")
             .key(current())
             .service(1, [BOTH])
             .expect(Expected::GREASE, Expected::REFUSED),
-        Spec::new("disabled", "The record has ech; the server, good for the public name, has switched it off.")
+        Spec::new("disabled", "The record has ech; the server, valid for the public name, has disabled ECH.")
             .key(stale())
             .service(1, [BOTH, STALE])
             .server(OFF)
@@ -160,12 +157,13 @@ fn stale_keys() -> Vec<Spec> {
         ),
         bad_certificate(
             "stale-wrong-name",
-            "As stale, and the server's certificate is not for the public name: retry_configs that nobody vouches for.",
+            "As stale, and the server's certificate is not for the public name: its \
+                retry_configs are not authenticated.",
             PublicCertificate::OtherName,
         ),
         bad_certificate(
             "stale-untrusted",
-            "As stale, and the public name's certificate is signed by a stranger.",
+            "As stale, and the public name's certificate is signed by an untrusted CA.",
             PublicCertificate::OtherRoot,
         ),
         bad_certificate(
@@ -197,22 +195,22 @@ fn unusable() -> Vec<Spec> {
     vec![
         unusable(
             "unknown-version",
-            "The only ECHConfig has a version that nobody knows.",
+            "The only ECHConfig has an unknown version.",
             ListSpec::Of(&[ConfigSpec::UnknownVersion]),
         ),
         unusable(
             "unknown-kem",
-            "The only ECHConfig has a KEM that nobody knows.",
+            "The only ECHConfig has an unknown KEM.",
             ListSpec::Of(&[ConfigSpec::UnknownKem("current")]),
         ),
         unusable(
             "unknown-suite",
-            "The only ECHConfig has a KDF and an AEAD that nobody knows.",
+            "The only ECHConfig has an unknown KDF and AEAD.",
             ListSpec::Of(&[ConfigSpec::UnknownSuite("current")]),
         ),
         unusable(
             "mandatory-extension",
-            "The only ECHConfig has a mandatory extension that nobody knows.",
+            "The only ECHConfig has an unknown mandatory extension.",
             ListSpec::Of(&[ConfigSpec::MandatoryExtension("current")]),
         ),
         unusable(
@@ -360,11 +358,11 @@ fn routes() -> Vec<Spec> {
             .service(2, [BOTH, CURRENT, Param::ClosedPort])
             .service(3, [BOTH, CURRENT])
             .service(4, [BOTH, STALE]),
-        Spec::new("h2-only", "The record and the server speak HTTP/2 alone.")
+        Spec::new("h2-only", "The record and the server support HTTP/2 only.")
             .key(current())
             .service(1, [Param::Alpn(&["h2"]), Param::NoDefaultAlpn, CURRENT])
             .server(ServerSpec { alpn: &["h2"], ..NOMINAL }),
-        Spec::new("http11-only", "The record and the server speak HTTP/1.1 alone.")
+        Spec::new("http11-only", "The record and the server support HTTP/1.1 only.")
             .key(current())
             .service(1, [Param::Alpn(&["http/1.1"]), CURRENT])
             .server(ServerSpec { alpn: &["http/1.1"], ..NOMINAL }),

@@ -28,7 +28,7 @@ pub(crate) struct KeySpec {
     pub(crate) maximum_name_length: u8,
     /// The server lost it, or never had it.
     pub(crate) lost: bool,
-    /// Its ECHConfig has an extension that nobody knows and that may be ignored.
+    /// Its ECHConfig has an unknown extension that may be ignored.
     pub(crate) extension: bool,
 }
 
@@ -78,15 +78,15 @@ pub(crate) enum ListSpec {
 pub(crate) enum ConfigSpec {
     /// That of a key.
     Key(&'static str),
-    /// A version that nobody knows.
+    /// An unknown version.
     UnknownVersion,
     /// The same, and no contents.
     EmptyUnknownVersion,
-    /// A KEM that nobody knows.
+    /// An unknown KEM.
     UnknownKem(&'static str),
-    /// KDFs and AEADs that nobody knows.
+    /// Unknown KDFs and AEADs.
     UnknownSuite(&'static str),
-    /// With a mandatory extension that nobody knows (RFC 9849 §4.2).
+    /// With an unknown mandatory extension (RFC 9849 §4.2).
     MandatoryExtension(&'static str),
     /// With the same extension twice (RFC 9849 §4.2).
     DuplicateExtension(&'static str),

@@ -8,10 +8,11 @@ use hickory_proto::rr::{RData, Record, RecordType};
 use crate::names::{DOH_PATH, in_zone};
 use crate::zone::{self, TTL};
 
-/// The zone that nobody owns: every resolver answers for it on its own.
+/// The zone without an owner: every resolver answers for it on its own.
 pub(crate) const ZONE: &str = "resolver.arpa";
 
-/// The encrypted forms that a resolver has, by the ALPN ids of their protocols, the preferred first.
+/// The encrypted forms that a resolver has, by the ALPN ids of their protocols, the preferred
+/// first.
 pub(crate) fn records(forms: &[(&str, SocketAddr)]) -> Result<Vec<Record>, String> {
     let record = |(place, (alpn, address)): (usize, &(&str, SocketAddr))| {
         let more = match *alpn {

@@ -162,7 +162,7 @@ fn nothing_sent(request: &Request) -> ResponseInfo {
     .into()
 }
 
-/// Hands encoded answers to whoever frames them.
+/// Hands encoded answers to the transport that frames them.
 #[derive(Clone)]
 struct Collect(mpsc::UnboundedSender<Vec<u8>>);
 
@@ -185,7 +185,7 @@ impl ResponseHandler for Collect {
         let info = response.destructive_emit(&mut encoder)?;
         self.0
             .send(bytes)
-            .map_err(|_| NetError::from("nobody waits for the answer"))?;
+            .map_err(|_| NetError::from("the answer is no longer waited for"))?;
         Ok(info)
     }
 }

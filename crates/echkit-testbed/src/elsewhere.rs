@@ -35,7 +35,7 @@ pub struct Blueprint {
     pub alpn: Vec<String>,
     /// Speaks TLS 1.2 and nothing newer.
     pub tls12: bool,
-    /// Takes part in P-384 alone, so that clients meet a HelloRetryRequest.
+    /// Takes part in P-384 only, so that clients meet a HelloRetryRequest.
     pub hello_retry: bool,
 }
 

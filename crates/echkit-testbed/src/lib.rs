@@ -1,9 +1,9 @@
 //! An Encrypted Client Hello internet in a box.
 //!
-//! [`Testbed::start`] serves the zone `ech.test` on loopback: authoritative DNS (UDP, TCP, TLS, HTTPS, QUIC,
-//! HTTP/3), a certificate authority made for the occasion, and one TLS server for each way to publish and
-//! serve ECH, well or badly. Each [`Case`] says what a correct client comes to, and each server
-//! has a page that says what it saw ([`Page`]).
+//! [`Testbed::start`] serves the zone `ech.test` on loopback: authoritative DNS (UDP, TCP, TLS,
+//! HTTPS, QUIC, HTTP/3), a certificate authority made for the occasion, and one TLS server for each
+//! way to publish and serve ECH, well or badly. Each [`Case`] says the outcome expected of a
+//! correct client, and each server has a page that says what it saw ([`Page`]).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

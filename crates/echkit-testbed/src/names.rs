@@ -3,7 +3,7 @@
 /// The zone of the testbed.
 pub const ZONE: &str = "ech.test";
 
-/// The label of the name that stands in outer hellos. It is no case's host.
+/// The label of the name in outer hellos. It is not a case's host.
 pub(crate) const PUBLIC: &str = "public";
 
 /// Where DNS over HTTPS is asked (RFC 8484).

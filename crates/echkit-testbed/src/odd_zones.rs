@@ -75,7 +75,7 @@ fn aliases() -> Vec<Spec> {
         // RFC 9460 §2.5.1: the service says that it is not there, which is advice.
         Spec::new(
             "alias-nowhere",
-            "An alias of `.`: no such service, says the zone.",
+            "An alias of `.`: the service does not exist.",
         )
         .key(current())
         .record(Owner::Origin, DataSpec::Alias(Target::Dot))
@@ -103,23 +103,20 @@ fn records() -> Vec<Spec> {
         .service(2, [BOTH, CURRENT]),
         Spec::new(
             "alpn-bogus",
-            "A protocol that nobody speaks, and by default HTTP/1.1.",
+            "An unknown protocol, and HTTP/1.1 by default.",
         )
         .key(current())
         .service(1, [Param::Alpn(&["bogus", "h9"]), CURRENT]),
-        Spec::new(
-            "alpn-bogus-only",
-            "A protocol that nobody speaks, and no default.",
-        )
-        .key(current())
-        .service(1, [Param::Alpn(&["bogus"]), Param::NoDefaultAlpn, CURRENT])
-        .expect(
-            Expected {
-                exit_code: exit::NAME,
-                ..Expected::REFUSED
-            },
-            Expected::REFUSED,
-        ),
+        Spec::new("alpn-bogus-only", "An unknown protocol, and no default.")
+            .key(current())
+            .service(1, [Param::Alpn(&["bogus"]), Param::NoDefaultAlpn, CURRENT])
+            .expect(
+                Expected {
+                    exit_code: exit::NAME,
+                    ..Expected::REFUSED
+                },
+                Expected::REFUSED,
+            ),
         Spec::new(
             "servfail",
             "The DNS server fails on questions for HTTPS records.",
@@ -135,7 +132,7 @@ fn records() -> Vec<Spec> {
 }
 
 fn malformed() -> Vec<Spec> {
-    // RFC 9460 §2.2: the client rejects the whole RRset and goes on as if there were none.
+    // RFC 9460 §2.2: the client rejects the whole RRset and continues as if there were none.
     let malformed = |name, about, rdata| {
         Spec::new(name, about)
             .key(current())
@@ -216,7 +213,7 @@ fn addresses() -> Vec<Spec> {
         ),
         Spec::new(
             "hints-wrong",
-            "The record's hints lead nowhere and the host's addresses are good.",
+            "The record's hints are unreachable, and the host's addresses work.",
         )
         .key(current())
         .service(
@@ -263,7 +260,7 @@ fn addresses() -> Vec<Spec> {
         .service(2, [BOTH, Param::Ech(P256)]),
         Spec::new(
             "alpn-long",
-            "Forty protocols that nobody speaks stand before HTTP/2 and HTTP/1.1.",
+            "Forty unknown protocols precede HTTP/2 and HTTP/1.1.",
         )
         .key(current())
         .service(1, [Param::Alpn(&LONG_ALPN), CURRENT]),

@@ -20,7 +20,7 @@ use crate::case::{Case, Expectations, Expected, ServerWord};
 pub struct Page {
     /// The case whose server this is.
     pub case: String,
-    /// What a correct client comes to here.
+    /// The outcome expected of a correct client here.
     pub expect: Expectations,
     /// What it saw of ECH.
     pub ech: PageEch,
@@ -190,10 +190,10 @@ impl Page {
     fn to_html(&self, about: &str, directory: &Directory) -> String {
         let as_expected = self.is_as_expected();
         let verdict = match self.ech.status {
-            ServerWord::Accepted => "Your hello was hidden, and this server opened it.",
-            ServerWord::Rejected => "You offered ECH, or GREASE; no key here opens it.",
+            ServerWord::Accepted => "Your ClientHello was encrypted, and this server decrypted it.",
+            ServerWord::Rejected => "You sent ECH or GREASE; no key of this server decrypts it.",
             ServerWord::NotOffered => "You did not offer ECH.",
-            ServerWord::Off => "This server does not do ECH.",
+            ServerWord::Off => "This server does not support ECH.",
         };
         let status = serde_json::to_value(self.ech.status).unwrap_or_default();
         let none = || "none".to_owned();
@@ -232,7 +232,7 @@ impl Page {
             about = escape(about),
             judgement = match as_expected {
                 true => "As expected.",
-                false => "Not what a client that does ECH comes to here.",
+                false => "Not the expected outcome for a client with ECH.",
             },
             expected = escape(&self.expectation()),
         );
@@ -269,18 +269,18 @@ impl Page {
             .chain(with_tls12)
     }
 
-    /// What a correct client comes to, in a sentence or two.
+    /// The outcome expected of a correct client, in a sentence or two.
     fn expectation(&self) -> String {
         let mut out = match self.expect.prefer.server {
-            Some(ServerWord::Accepted) => "A client that does ECH is accepted here".to_owned(),
+            Some(ServerWord::Accepted) => "A client with ECH is accepted here".to_owned(),
             Some(ServerWord::Rejected) => {
-                "A client that does ECH has no usable ECHConfig for this host and sends GREASE, \
-                 which is rejected"
+                "A client with ECH has no usable ECHConfig for this host and sends GREASE, which \
+                    is rejected"
                     .to_owned()
             }
             Some(ServerWord::NotOffered) => "A client sends no ECH here".to_owned(),
             Some(ServerWord::Off) => "A client gets its page without ECH here".to_owned(),
-            None => "A client that does ECH gets no page here".to_owned(),
+            None => "A client with ECH gets no page here".to_owned(),
         };
         if self.expect.prefer.retries > 0 {
             out.push_str(
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn the_page_says_what_the_case_expects_and_whether_it_came() {
         let mut page = page();
-        assert!(html(&page).contains("Not what a client that does ECH comes to here."));
+        assert!(html(&page).contains("Not the expected outcome for a client with ECH."));
         page.ech.status = ServerWord::Accepted;
         assert!(html(&page).contains("As expected."));
         page.expect.prefer = Expected::RETRIED;

@@ -1,4 +1,4 @@
-//! Sockets on loopback. Port 0 stands for any free port.
+//! Sockets on loopback. Port 0 means any free port.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

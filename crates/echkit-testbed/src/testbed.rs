@@ -37,9 +37,9 @@ pub enum Ports {
     /// Any that are free.
     #[default]
     Free,
-    /// The same at each start: DNS at this port, DoH at the next, DoT, DoQ and DoH over HTTP/3 from two
-    /// further, and the servers from ten further than the first on, in the order of the whole table, whichever cases are
-    /// chosen.
+    /// The same at each start: DNS at this port, DoH at the next, DoT, DoQ and DoH over HTTP/3 from
+    /// two further, and the servers from ten further than the first on, in the order of the whole
+    /// table, whichever cases are chosen.
     From(u16),
 }
 
@@ -65,7 +65,8 @@ impl Builder {
         self
     }
 
-    /// Has the resolver designate these of its encrypted forms (RFC 9462), the preferred first: `dot`,
+    /// Has the resolver designate these of its encrypted forms (RFC 9462), the preferred first:
+    /// `dot`,
     /// `doq` and `h2`, in this order without it.
     pub fn designate<S: Into<String>>(mut self, alpn: impl IntoIterator<Item = S>) -> Self {
         self.designated = Some(alpn.into_iter().map(Into::into).collect());
@@ -187,7 +188,7 @@ impl Builder {
         Ok(table.into_iter().enumerate().filter(wanted).collect())
     }
 
-    /// A port by its place; 0 stands for any.
+    /// A port by its place; 0 means any.
     fn port(&self, place: usize) -> Result<u16, TestbedError> {
         let Ports::From(first) = self.ports else {
             return Ok(0);
@@ -213,7 +214,8 @@ pub struct Testbed {
     servers: Vec<CaseServer>,
     tasks: JoinSet<()>,
     dns_server: Server<Authority>,
-    // Bound and never listening, so that connections are refused and nobody else takes the port.
+    // Bound and never listening, so that connections are refused and no other program takes the
+    // port.
     _closed: TcpSocket,
     _black_holes: Vec<ports::BlackHole>,
 }
@@ -379,7 +381,8 @@ impl Testbed {
         self.tickets.issued()
     }
 
-    /// Ends everything and waits until the ports are free again, which a drop leaves to the runtime.
+    /// Ends everything and waits until the ports are free again, which a drop leaves to the
+    /// runtime.
     pub async fn shutdown(mut self) {
         self.tasks.shutdown().await;
         // A connection that its client keeps open ends with the drop.
@@ -410,7 +413,7 @@ pub struct Listed {
     pub name: String,
     /// One sentence on what it is.
     pub about: String,
-    /// What a correct client comes to.
+    /// The outcome expected of a correct client.
     pub expect: Expectations,
 }
 

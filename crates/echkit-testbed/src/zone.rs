@@ -152,7 +152,7 @@ pub(crate) fn name(text: &str) -> Result<Name, String> {
 }
 
 impl RecordSpec {
-    /// The records that this one stands for.
+    /// The records that this one expands to.
     pub(crate) fn resolve(&self, cx: &Resolve<'_>) -> Result<Vec<ZoneRecord>, String> {
         let owner = match self.owner {
             Owner::Origin => in_zone(cx.case),

@@ -1,6 +1,6 @@
 //! What an eavesdropper sees of an ECH fetch, DNS included: over encrypted resolvers the origin's
-//! name is nowhere, in the decrypted Initials of DNS over QUIC and HTTP/3 neither; in the clear it is, and the
-//! report says so.
+//! name is nowhere, in the decrypted Initials of DNS over QUIC and HTTP/3 neither; in the clear it
+//! is, and the report says so.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use rustls::{ClientConfig, RootCertStore, Side};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-/// The label of the case's host that nobody may read. The resolver's name has another.
+/// The label of the case's host that must stay hidden. The resolver's name has another.
 const LABEL: &str = "nominal";
 
 /// What went from client to server, in pieces as they came.
@@ -160,7 +160,7 @@ fn varint(bytes: &[u8], at: &mut usize) -> usize {
     value
 }
 
-/// The TLS bytes in a client's Initials, which whoever sees them can decrypt (RFC 9001 §5.2).
+/// The TLS bytes in a client's Initials, which any observer can decrypt (RFC 9001 §5.2).
 fn crypto_in_initials(datagrams: &[Vec<u8>]) -> Vec<u8> {
     let suite = TLS13_AES_128_GCM_SHA256.tls13().unwrap();
     let mut keys = None;

@@ -31,7 +31,7 @@ pub enum ClientSetupError {
     },
 }
 
-/// The text holds that of the error below; the source goes on with what is below that one.
+/// The text holds that of the error below; the source continues with what is below that one.
 impl fmt::Display for ClientSetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

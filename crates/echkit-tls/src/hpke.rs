@@ -17,7 +17,7 @@ pub fn find(suite: Suite) -> Option<&'static dyn Hpke> {
     all().iter().copied().find(|hpke| suite_of(*hpke) == suite)
 }
 
-/// What a suite that is not implemented comes to.
+/// The error for a suite that is not implemented.
 pub(crate) fn unknown(suite: Suite) -> Error {
     other(HpkeError::UnknownSuite(suite))
 }

@@ -7,7 +7,7 @@ use rustls::internal::msgs::codec::Codec;
 use rustls::internal::msgs::handshake::EchConfigPayload;
 use rustls::{Error, PeerIncompatible};
 
-/// The retry configs in an error of rustls: `None` when it is no rejection of ECH, `Some(None)`
+/// The retry configs in an error of rustls: `None` when it is not a rejection of ECH, `Some(None)`
 /// when the server sent none.
 pub fn retry_configs(error: &Error) -> Option<Option<Vec<u8>>> {
     match error {
@@ -50,7 +50,7 @@ mod tests {
     fn configs_parsed_by_rustls_are_written_down_unchanged() {
         let key = EchKey::generate(&KeyParams::new("public.example").unwrap()).unwrap();
         let usable = EchConfigList::from(key.config().clone()).encode();
-        // One of a version that nobody knows, and an empty list.
+        // One of an unknown version, and an empty list.
         for list in [&usable[..], &[0, 6, 0xfe, 0x0a, 0, 2, 1, 2], &[0, 0]] {
             assert_eq!(
                 retry_configs(&rejection(Some(list))),

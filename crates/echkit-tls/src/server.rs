@@ -1,6 +1,6 @@
 //! The server side of ECH (RFC 9849 §7) on stock rustls.
 //!
-//! A [`Handshake`] reads the first ClientHello before rustls does, and gives rustls what it shall
+//! A [`Handshake`] reads the first ClientHello before rustls does, and gives rustls what it must
 //! see: the hello as it came, or the ClientHelloInner. rustls then negotiates as always; the few
 //! messages that ECH changes are changed through the crypto provider of [`provider()`], in the
 //! transcript and on the wire alike. Afterwards a plain [`rustls::ServerConnection`] goes on.

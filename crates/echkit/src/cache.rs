@@ -77,7 +77,7 @@ impl ConfigCache {
         Self::new(clock, None)
     }
 
-    /// A cache that is kept in a file, which its owner alone can read, for it tells which origins
+    /// A cache that is kept in a file, which only its owner can read, for it tells which origins
     /// were visited. It is made when there is something to keep.
     ///
     /// A program that runs at the same time may replace what this one wrote, and the other way

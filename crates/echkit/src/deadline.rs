@@ -1,4 +1,4 @@
-//! When something must have come to its end: one rule for every limit of time.
+//! Deadlines: one rule for every limit of time.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Deadline {
         }
     }
 
-    /// What `work` comes to; `None` where the deadline comes first.
+    /// The result of `work`; `None` when the deadline comes first.
     pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         match self.until {
             Some(until) => tokio::time::timeout_at(until, work).await.ok(),

@@ -133,7 +133,7 @@ pub async fn discover_with(
 }
 
 /// The resolver to use for an origin: the encrypted form of the given one, if that is to be found
-/// (RFC 9462). For an address nobody is asked anything.
+/// (RFC 9462). For an address no query is sent.
 pub(crate) async fn resolver_for(
     resolver: &Resolver,
     origin: &Origin,
@@ -177,7 +177,7 @@ pub struct Discovery {
     pub warnings: Vec<Warning>,
     /// Why no connection should be tried. The endpoints are then empty.
     pub error: Option<DiscoverError>,
-    /// How long the HTTPS records, or their absence, hold; `None` when nobody was asked.
+    /// How long the HTTPS records, or their absence, hold; `None` when no query was sent.
     pub https_ttl: Option<Duration>,
     /// How long all of it holds: the shortest lifetime of the answers in it.
     pub ttl: Option<Duration>,
@@ -214,9 +214,9 @@ impl Discovery {
 pub enum HttpsAnswer {
     /// There are records, well formed; see [`Discovery::records`] for which are usable.
     Found,
-    /// There are none, or nobody was asked.
+    /// There are none, or no query was sent.
     None,
-    /// Nobody could say; never to be taken for "none".
+    /// Unknown; never treated as "none".
     Failed(QueryError),
     /// There are records and one is malformed, for which all are rejected (RFC 9460 §2.2).
     Malformed(MalformedRrset),
@@ -234,7 +234,7 @@ impl HttpsAnswer {
     }
 }
 
-/// A record, and what the client makes of it.
+/// A record, and how the client interprets it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RecordVerdict {
@@ -395,11 +395,11 @@ impl fmt::Display for Warning {
                 write!(f, "HTTPS records of {name} ignored: {malformed}")
             }
             Self::Failed { name, error } => {
-                write!(f, "HTTPS records of {name} unknown: {error}")
+                write!(f, "HTTPS records of {name} could not be looked up: {error}")
             }
             Self::Alias(problem) => problem.fmt(f),
             Self::NoCompatibleRecord(name) => {
-                write!(f, "none of the HTTPS records of {name} can be used")
+                write!(f, "no HTTPS record of {name} is usable")
             }
             Self::PartialEch(name) => write!(
                 f,
@@ -407,7 +407,7 @@ impl fmt::Display for Warning {
             ),
             Self::NoUsableConfig { target, reasons } => write!(
                 f,
-                "no ECHConfig in the HTTPS record for {target} can be used: {}",
+                "no ECHConfig in the HTTPS record for {target} is usable: {}",
                 joined(reasons)
             ),
             Self::ExposingPublicName {
@@ -425,7 +425,7 @@ impl fmt::Display for Warning {
                 why_not,
                 hint,
             } => {
-                write!(f, "HTTPS record {} is of no use: ", record + 1)?;
+                write!(f, "HTTPS record {} is not usable: ", record + 1)?;
                 match hint {
                     Some(hint) => hint.fmt(f),
                     None => why_not.fmt(f),
@@ -462,9 +462,9 @@ fn joined(reasons: &[config::WhyNot]) -> String {
 /// The end of a sentence about a public_name.
 pub(crate) fn exposed(exposure: NameExposure) -> &'static str {
     match exposure {
-        NameExposure::None => "which tells nothing of the origin",
-        NameExposure::Contains => "which contains the name that ECH is to hide",
-        NameExposure::Equal => "the very name that ECH is to hide: it is sent in the clear",
+        NameExposure::None => "which does not reveal the origin",
+        NameExposure::Contains => "which contains the name that ECH must hide",
+        NameExposure::Equal => "the name that ECH must hide: it is sent in the clear",
     }
 }
 
@@ -520,13 +520,13 @@ impl fmt::Display for DiscoverError {
             }
             Self::HttpsLookup { name, error } => write!(
                 f,
-                "cannot look up the HTTPS records of {name}: {error}; ask another resolver, or \
-                 turn ECH off, with which https URLs do not need them"
+                "cannot look up the HTTPS records of {name}: {error}; use another resolver, or \
+                    turn ECH off: https URLs then need no HTTPS records"
             ),
             Self::NoCommonProtocol { host, protocols } => write!(
                 f,
-                "{host} hides its name with ECH in every HTTPS record, and only under protocols \
-                 that are not spoken here: {}",
+                "every HTTPS record of {host} has ECH, and none of their protocols is supported: \
+                    {}",
                 protocol_names(protocols)
             ),
         }

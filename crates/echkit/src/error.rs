@@ -1,8 +1,8 @@
 //! What can go wrong for a client, by what a caller would do about it.
 //!
 //! The text of an error holds that of the error that it is about; its
-//! [`source`](std::error::Error::source) goes on with what is below that one. So the text alone is
-//! complete for a user, and a chain names everything once. The error itself is in a field.
+//! [`source`](std::error::Error::source) continues with what is below that one. So the text alone
+//! is complete for a user, and a chain names everything once. The error itself is in a field.
 
 use std::fmt;
 use std::io;
@@ -200,7 +200,7 @@ pub enum Cause {
         /// What it means, where an ECH rejection could not be authenticated: that the server lacks
         /// the key, and why that may be.
         meaning: Option<String>,
-        /// The verifier's word.
+        /// The verifier's error.
         source: Box<rustls::Error>,
     },
 
@@ -214,7 +214,7 @@ pub enum Cause {
         fault: ProxyFault,
     },
 
-    /// ECH is required and cannot be had. Nothing that names the origin was sent over TLS.
+    /// ECH is required and unavailable. Nothing that names the origin was sent over TLS.
     EchRequired {
         /// The origin.
         origin: String,
@@ -321,16 +321,13 @@ impl fmt::Display for Cause {
                 host, name, source, ..
             } => write!(
                 f,
-                "the certificate that {host} showed is not trusted for {name}: {source}"
+                "the certificate of {host} is not trusted for {name}: {source}"
             ),
             Self::Proxy { host, proxy, fault } => {
                 write!(f, "{host} through proxy {proxy}: {fault}")
             }
             Self::EchRequired { origin, reason } => {
-                write!(
-                    f,
-                    "ECH is required for {origin} and cannot be had: {reason}"
-                )
+                write!(f, "ECH is required for {origin} and unavailable: {reason}")
             }
             Self::EchRejected {
                 host,
@@ -340,10 +337,9 @@ impl fmt::Display for Cause {
                 f,
                 "{host} rejected ECH, authenticated as {public_name}: {reason}"
             ),
-            Self::Guard { host, source } => write!(
-                f,
-                "stopped before {host} would have been shown in the clear: {source}"
-            ),
+            Self::Guard { host, source } => {
+                write!(f, "stopped before {host} was sent in the clear: {source}")
+            }
             Self::Http { host, reason, .. } => write!(f, "HTTP with {host} failed: {reason}"),
             Self::Redirect { from, to, reason } => {
                 write!(f, "redirect from {from} to {to} not followed: {reason}")
@@ -352,7 +348,7 @@ impl fmt::Display for Cause {
             Self::Status { url, status } => write!(f, "{url} answered with status {status}"),
             Self::BodyTooLarge { host, limit } => write!(
                 f,
-                "the response of {host} is longer than {limit} bytes: read it in parts, or allow more"
+                "the response of {host} is longer than {limit} bytes: stream it, or raise the limit"
             ),
             Self::Decode { host, reason } => {
                 write!(f, "the response of {host} could not be read: {reason}")
@@ -473,7 +469,7 @@ pub enum ErrorKind {
     ProxyName,
     /// A proxy did not connect by HTTP CONNECT.
     ProxyTunnel,
-    /// ECH is required and cannot be had.
+    /// ECH is required and unavailable.
     EchRequired,
     /// ECH was rejected for good.
     EchRejected,

@@ -42,12 +42,12 @@ impl<'a, K: PartialEq, T> KeyedFutures<'a, K, T> {
         self.list.iter().map(|(key, _)| key)
     }
 
-    /// Waits for the next that ends; for ever when there is none.
+    /// Waits for the next that ends; never returns when there is none.
     pub(crate) async fn next(&mut self) -> (K, T) {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// The next of those that have ended by now. For the last look at futures that are dropped
+    /// The next of those that have already ended. For the last look at futures that are dropped
     /// afterwards: one that goes on may not be woken any more.
     pub(crate) fn ended(&mut self) -> Option<(K, T)> {
         match self.poll_next(&mut Context::from_waker(Waker::noop())) {

@@ -2,8 +2,8 @@
 //! in DNS.
 //!
 //! TLS encrypts almost everything but the name of the site, which the first message shows to
-//! everybody on the way. Encrypted Client Hello hides it: the client seals that message under a
-//! key that the site publishes in DNS, and shows a harmless name instead.
+//! everyone on the path. Encrypted Client Hello hides it: the client seals that message under a key
+//! that the site publishes in DNS, and shows a public name instead.
 //!
 //! # Fetch a page
 //!
@@ -26,8 +26,8 @@
 //! # }
 //! ```
 //!
-//! [`EchMode`] says how much ECH is needed: `Require` sends nothing that names the site when ECH
-//! cannot be had; `Prefer`, the default, goes on without where the site has none.
+//! [`EchMode`] says how much ECH is needed: `Require` sends nothing that names the site when ECH is
+//! unavailable; `Prefer`, the default, continues without ECH where the site has none.
 //!
 //! # One module deeper
 //!
@@ -43,8 +43,8 @@
 //! - [`config`], [`key`], [`hpke`], [`svcb`]: ECHConfigs, ECH keys, their algorithms, and HTTPS
 //!   records, as the crate `echkit-proto` has them.
 //!
-//! Whatever a signature here mentions is exported here too: [`rustls`], the types of `http`, `bytes`
-//! and `url`. A program needs no version of its own of any of them.
+//! Whatever a signature here mentions is exported here too: [`rustls`], the types of `http`,
+//! `bytes` and `url`. A program needs no version of its own of any of them.
 //!
 //! # Features
 //!

@@ -75,7 +75,7 @@ impl Origin {
         }
     }
 
-    /// The `https` origin that stands for an `http` one: port 80 becomes 443 (RFC 9460 §9.5).
+    /// The `https` origin that replaces an `http` one: port 80 becomes 443 (RFC 9460 §9.5).
     pub fn to_https(&self) -> Self {
         Self {
             scheme: Scheme::Https,
@@ -251,7 +251,7 @@ pub enum OriginError {
     /// A URL without a host.
     #[error("the URL names no host")]
     NoHost,
-    /// A port that is no number up to 65535.
+    /// A port that is not a number up to 65535.
     #[error("the port in {0:?} is not a number from 0 to 65535")]
     Port(String),
     /// A host that cannot be looked up, or that no certificate can be for.

@@ -274,7 +274,7 @@ async fn a_body_cut_off_without_close_notify_is_an_error_that_says_so() {
     assert!(error.to_string().contains("close_notify"), "{error}");
 }
 
-/// A client that verifies nothing, and trusts nobody in this lab.
+/// A client that verifies nothing, and trusts no certificate of this lab.
 fn unverified(relay: &Relay, mode: EchMode, key: Option<&EchKey>) -> Client {
     let tls = ClientTls::builder().dangerous_accept_any_certificate(true);
     let mut builder = Client::builder().tls(tls).ech(mode).connect_to(

@@ -236,7 +236,7 @@ async fn a_cached_config_with_the_hidden_name_outside_is_offered_in_prefer_alone
         let client = site.builder(&dns).ech(mode).cache(cache).build().unwrap();
         let ech = fetch(&client, &format!("https://{HIDDEN}/")).await;
         assert_eq!((ech.status, ech.source), (EchStatus::Accepted, source));
-        let warned = |warning: &String| warning.contains("the very name");
+        let warned = |warning: &String| warning.contains("the name that ECH must hide");
         assert_eq!(ech.warnings.iter().any(warned), mode == EchMode::Prefer);
         assert_eq!(site.relay.shows(HIDDEN), mode == EchMode::Prefer);
     }

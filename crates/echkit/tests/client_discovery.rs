@@ -1,4 +1,4 @@
-//! From DNS to a page: what the client makes of records, and what it sends meanwhile.
+//! From DNS to a page: how the client interprets records, and what it sends until then.
 #![allow(clippy::unwrap_used)]
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -95,7 +95,7 @@ async fn require_names_what_is_wrong_with_the_records_and_sends_nothing() {
         (records(&[format!("1 . port={port} ech={odd}")]), "0xabcd"),
         (records(&[format!("1 . port={port}")]), "has no ech"),
         (Reply::NoData { soa: true }, "no HTTPS record"),
-        (Reply::Rcode(2), "unknown"),
+        (Reply::Rcode(2), "could not be looked up"),
         // A parameter twice.
         (
             Reply::Records(vec![
@@ -128,7 +128,10 @@ async fn a_host_hidden_under_protocols_that_are_not_spoken_is_not_fetched_in_the
             let url = format!("{scheme}://{HIDDEN}/");
             let error = fetch_url(&pki, &dns, mode, &url).await.unwrap_err();
             assert_eq!(error.kind(), kind, "{error}");
-            assert!(error.to_string().contains("not spoken here: h3"), "{error}");
+            assert!(
+                error.to_string().contains("protocols is supported: h3"),
+                "{error}"
+            );
         }
     }
     assert!(relay.captured().is_empty());
@@ -150,7 +153,10 @@ async fn a_public_name_that_is_the_hidden_name_is_refused_in_require_and_warned_
     let dns = zone(records(&[record])).await;
     let error = fetch(&pki, &dns, EchMode::Require).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::EchRequired, "{error}");
-    assert!(error.to_string().contains("the very name"), "{error}");
+    assert!(
+        error.to_string().contains("the name that ECH must hide"),
+        "{error}"
+    );
     assert!(error.report().unwrap().attempts.is_empty());
     assert!(relay.captured().is_empty());
 
@@ -166,12 +172,15 @@ async fn a_public_name_that_is_the_hidden_name_is_refused_in_require_and_warned_
     let url = format!("https://{HIDDEN}/");
     let error = client.get(&url).send().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::EchRequired, "{error}");
-    assert!(error.to_string().contains("the very name"), "{error}");
+    assert!(
+        error.to_string().contains("the name that ECH must hide"),
+        "{error}"
+    );
     assert!(relay.captured().is_empty());
 
     let report = fetch(&pki, &dns, EchMode::Prefer).await.unwrap();
     assert_eq!(report.ech.status, EchStatus::Accepted);
-    let warned = |warning: &String| warning.contains("the very name");
+    let warned = |warning: &String| warning.contains("the name that ECH must hide");
     assert!(report.ech.warnings.iter().any(warned), "{:?}", report.ech);
 }
 
@@ -190,13 +199,16 @@ async fn so_is_that_of_a_retry_config() {
                 assert_eq!(mode, EchMode::Prefer);
                 assert_eq!(report.ech.status, EchStatus::Accepted);
                 assert_eq!(report.ech.source, EchSource::Retry);
-                let warned = |warning: &String| warning.contains("the very name");
+                let warned = |warning: &String| warning.contains("the name that ECH must hide");
                 assert!(report.ech.warnings.iter().any(warned), "{:?}", report.ech);
             }
             Err(error) => {
                 assert_eq!(mode, EchMode::Require, "{error}");
                 assert_eq!(error.kind(), ErrorKind::EchRequired, "{error}");
-                assert!(error.to_string().contains("the very name"), "{error}");
+                assert!(
+                    error.to_string().contains("the name that ECH must hide"),
+                    "{error}"
+                );
                 relay.assert_hidden(HIDDEN);
             }
         }
@@ -241,7 +253,7 @@ async fn endpoints_with_ech_come_first_and_stand_in_for_each_other() {
 #[tokio::test]
 async fn an_endpoint_with_ech_that_answers_badly_is_no_reason_to_drop_ech() {
     let pki = Pki::new();
-    // Nobody at this endpoint can prove the public_name, nor that ECH is off.
+    // No server at this endpoint can prove the public_name, nor that ECH is off.
     let bad = Relay::to(serve(pki.server(&[HIDDEN])).await).await;
     let without = Relay::to(serve(pki.server(&[HIDDEN])).await).await;
     let ech = list(&ech_key()).to_base64();
@@ -271,7 +283,7 @@ async fn when_no_endpoint_with_ech_can_be_reached_prefer_goes_on_with_a_warning(
     .await;
     let report = fetch(&pki, &dns, EchMode::Prefer).await.unwrap();
     assert_eq!(report.ech.status, EchStatus::Grease);
-    let warned = |w: &String| w.contains("out of reach");
+    let warned = |w: &String| w.contains("no endpoint with ECH was reachable");
     assert!(report.ech.warnings.iter().any(warned));
     let error = fetch(&pki, &dns, EchMode::Require).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connect);

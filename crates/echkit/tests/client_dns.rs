@@ -74,7 +74,7 @@ async fn resolver(
     (format!("tls://dns.test:{port}#127.0.0.1"), clients)
 }
 
-/// With a certificate for whoever asks for one.
+/// With a certificate for servers that ask for one.
 fn tls(pki: &Pki) -> ClientTlsBuilder {
     let (chain, key) = pki.issue(&["client.test"]);
     pki.tls().client_certificate(chain, key).unwrap()

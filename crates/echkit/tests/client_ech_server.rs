@@ -232,7 +232,7 @@ async fn sessions_are_resumed_within_ech() {
 }
 
 /// With a ticket in store, a HelloRetryRequest that rejects makes rustls 0.23.46 show it. The
-/// client connects again without it, and no byte of the ticket's connection shows a ticket.
+/// client reconnects without it, and no byte of the ticket's connection shows a ticket.
 #[tokio::test]
 async fn a_ticket_is_not_shown_after_a_rejecting_hello_retry_request() {
     let pki = Pki::new();

@@ -100,7 +100,7 @@ fn flip(record: &mut [u8], at: usize) {
 const CONFIRMATION_END: usize = 5 + 4 + 2 + 31;
 
 /// A changed confirmation is a rejection to the client. The server, which accepted, has other keys:
-/// what it says for the public_name cannot be read, which is no rejection that counts.
+/// what it says for the public_name cannot be read, which is not a rejection that counts.
 #[tokio::test]
 async fn a_spoilt_confirmation_ends_with_bad_record_mac() {
     let (pki, key) = (Pki::new(), ech_key());

@@ -256,7 +256,10 @@ async fn without_ech_waits_for_the_last_attempt_with_it() {
     assert!(with.ended_ms.unwrap() >= with.started_ms + 800.0);
     assert_eq!(report.ech.status, EchStatus::Grease);
     let warnings = report.ech.warnings.join("\n");
-    assert!(warnings.contains("out of reach"), "{warnings}");
+    assert!(
+        warnings.contains("no endpoint with ECH was reachable"),
+        "{warnings}"
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! A server that rejects ECH and resumes a session shows no certificate. RFC 9849 §6.1.2 forbids it
-//! that; a client that takes it for authenticated lets anybody who knows a ticket's secret switch
+//! that; a client that takes it for authenticated lets anyone who knows a ticket's secret switch
 //! ECH off.
 #![allow(clippy::unwrap_used)]
 

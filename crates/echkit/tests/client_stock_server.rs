@@ -47,7 +47,7 @@ async fn prefer_goes_on_without_ech_when_an_authenticated_server_has_none() {
             .ech
             .warnings
             .iter()
-            .any(|w| w.contains("switched ECH off"))
+            .any(|w| w.contains("has disabled ECH"))
     );
     // the first connection hides the name, the second shows it on purpose
     let captured = relay.captured();
@@ -259,7 +259,7 @@ async fn errors_have_kinds_and_reports() {
             let _ = tcp.write_all(b"SSH-2.0-nobody here speaks TLS\r\n").await;
         }
     });
-    // Somebody trusted by nobody.
+    // A server with an untrusted certificate.
     let stranger = serve(Pki::new().server(&[HIDDEN])).await;
     for (address, kind) in [
         (closed, ErrorKind::Connect),

@@ -148,7 +148,7 @@ async fn unruly() -> (SocketAddr, Tries) {
             }
             held.shuffle(&mut rng);
             for (message, peer) in held.drain(..) {
-                // Whoever has gone is not there to take it.
+                // The asker may be gone.
                 let _ = udp.send_to(&message, peer).await;
             }
         }

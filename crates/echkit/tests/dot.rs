@@ -24,7 +24,7 @@ enum Manners {
     LastFirst(usize),
     /// Closes each connection after this many answers.
     Close(usize),
-    /// Sends what nobody asked for before each answer.
+    /// Sends an unsolicited message before each answer.
     Noisy,
 }
 

@@ -131,7 +131,7 @@ async fn a_truncated_record_is_answered_with_decode_error() {
             assert_eq!(got, [21, 3, 3, 0, 2, 2, 50], "cut at {len}");
         }
     }
-    // Nobody said anything that could be answered.
+    // The client sent nothing that could be answered.
     let (got, error) = after_all_of(&acceptor, &[]).await;
     assert!(matches!(error, AcceptError::Io(_)), "{error}");
     assert!(got.is_empty());
@@ -182,7 +182,7 @@ async fn the_alert_after_the_server_hello_arrives_too() {
         .write_all(&first_flight(pki.client(offer(&key))))
         .await
         .unwrap();
-    // Records that nobody sealed, and more of them than are read at once.
+    // Records of random bytes, and more of them than are read at once.
     client
         .write_all(&[&[23, 3, 3, 0, 20][..], &[0; 20]].concat().repeat(2000))
         .await
@@ -197,7 +197,7 @@ async fn the_alert_after_the_server_hello_arrives_too() {
     serve.await.unwrap();
 }
 
-/// Whoever goes on sending, or says nothing and stays, is not listened to for ever.
+/// A client that keeps sending, or stays silent, is not read for ever.
 #[tokio::test]
 async fn a_refused_client_is_not_listened_to_for_ever() {
     let (pki, key) = (Pki::new(), ech_key(7));

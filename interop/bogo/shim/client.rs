@@ -87,7 +87,7 @@ fn client_tls(options: &ConnectionOptions) -> Result<(ClientTls, Arc<Verified>),
     Ok((builder.build().map_err(Failure::failed)?, verified))
 }
 
-/// The host to ask for. An address stands for none: it is in no hello.
+/// The host to ask for. An address counts as none: it is in no hello.
 fn name(options: &ConnectionOptions) -> Result<ServerName<'static>, Failure> {
     match &options.host_name {
         Some(name) => ServerName::try_from(name.clone()).map_err(Failure::failed),
@@ -133,7 +133,7 @@ fn check(
     expected.check(connection, &seen, verified, is_resumption)
 }
 
-/// What a handshake that rustls has ended comes to.
+/// The outcome of a handshake that rustls has ended.
 fn failed(connection: &Connection, error: Error, options: &ConnectionOptions) -> Failure {
     let Connection::Client(connection) = connection else {
         return Failure::failed(error);

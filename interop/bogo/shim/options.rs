@@ -276,7 +276,7 @@ impl ConnectionOptions {
             "-expect-alpn" => expected.alpn = Some(values.text()?.to_owned()),
             "-expect-accept-early-data" => expected.early_data = Some(true),
             "-expect-reject-early-data" => expected.early_data = Some(false),
-            // The reason is BoringSSL's word; that data was taken, or not, can be checked.
+            // The reason is BoringSSL's name; that data was taken, or not, can be checked.
             "-expect-early-data-reason" => expected.early_data = Some(values.text()? == "accept"),
             "-expect-peer-signature-algorithm" => {
                 expected.peer_scheme = Some(values.number()?);

@@ -41,7 +41,7 @@ impl Run {
             .arg("-json-output")
             .arg(&results)
             .args(["-test", self.tests])
-            // A machine that is busy is no failure.
+            // A machine that is busy is not a failure.
             .args(["-allow-unimplemented", "-pipe", "-idle-timeout", "120s"]);
         if self.backend {
             command.args(["-shim-extra-flags", "-backend-server"]);

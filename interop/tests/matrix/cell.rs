@@ -18,7 +18,7 @@ pub(crate) enum Skip {
     GoSendsNoGrease,
     /// OpenSSL has no X-Wing for ECH.
     OpenSslLacksXWing,
-    /// Go's client offers TLS 1.3 alone as soon as it offers ECH.
+    /// Go's client offers TLS 1.3 only as soon as it offers ECH.
     GoOffersNoInnerTls12,
     /// Go has no way to change the outer name.
     GoHasNoOuterName,

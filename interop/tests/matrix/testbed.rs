@@ -33,7 +33,7 @@ pub(crate) fn cells() -> Vec<Cell> {
     cells
 }
 
-/// Which servers of the testbed a peer cannot stand in for.
+/// Which servers of the testbed a peer cannot replace.
 fn why_not(peer: Peer, case: &str) -> Option<Skip> {
     match (peer, case) {
         (Peer::OpenSsl, "stale-retry") => Some(Skip::OpenSslHoldsItsKeys),

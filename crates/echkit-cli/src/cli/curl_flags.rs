@@ -17,14 +17,15 @@ pub(crate) struct CurlArgs {
     #[arg(long, conflicts_with = "fail")]
     pub(crate) fail_with_body: bool,
 
-    /// Take any certificate from the origin: whoever is on the way can read and change everything. ECH
-    /// then hides the name from listeners only. A rejection of ECH cannot be authenticated: it is an
-    /// error, and no other connection follows. Resolvers are verified all the same
+    /// Accept any certificate from the origin: anyone on the path can read and change everything.
+    /// ECH then hides the name from passive observers only. A rejection of ECH cannot be
+    /// authenticated: it is an error, and no other connection follows. Resolvers are verified all
+    /// the same
     #[arg(short = 'k', long, conflicts_with = "learn")]
     pub(crate) insecure: bool,
 
-    /// Send user and password as Basic, to this origin alone. Other users of the machine may see them
-    /// on the command line
+    /// Send user and password as Basic, to this origin only. Other users of the machine may see
+    /// them on the command line
     #[arg(short, long, value_name = "USER:PASSWORD")]
     pub(crate) user: Option<String>,
 
@@ -36,12 +37,12 @@ pub(crate) struct CurlArgs {
     #[arg(short = 'e', long, value_name = "URL")]
     pub(crate) referer: Option<String>,
 
-    /// Send these cookies ("NAME=VALUE; …") to this origin, or those of a FILE in Netscape's format to
-    /// where they belong
+    /// Send these cookies ("NAME=VALUE; …") to this origin, or those of a FILE in Netscape's format
+    /// to where they belong
     #[arg(short = 'b', long, value_name = "DATA|FILE")]
     pub(crate) cookie: Vec<String>,
 
-    /// Keep cookies, and write them to FILE at the end, for its owner alone; - is stdout
+    /// Keep cookies, and write them to FILE at the end, for its owner only; - is stdout
     #[arg(short = 'c', long, value_name = "FILE")]
     pub(crate) cookie_jar: Option<PathBuf>,
 
@@ -92,8 +93,8 @@ pub(crate) struct CurlArgs {
     #[arg(short = 'C', long, value_name = "OFFSET", conflicts_with_all = ["compressed", "json"])]
     pub(crate) continue_at: Option<String>,
 
-    /// Try again up to N times after a time-out, a name that did not resolve, or status 408, 429, 500,
-    /// 502, 503 or 504: after a second, then two, four and so on, or when Retry-After says
+    /// Try again up to N times after a time-out, a name that did not resolve, or status 408, 429,
+    /// 500, 502, 503 or 504: after a second, then two, four and so on, or when Retry-After says
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) retry: u32,
 
@@ -106,8 +107,8 @@ pub(crate) struct CurlArgs {
     pub(crate) retry_max_time: Option<Duration>,
 
     /// Print FORMAT at the end: text with curl's variables such as %{http_code}, %{size_download},
-    /// %{time_total}, %{header_json} and %header{NAME}, and with %{ech_status} and %{ech_outer_sni};
-    /// @FILE reads it
+    /// %{time_total}, %{header_json} and %header{NAME}, and with %{ech_status} and
+    /// %{ech_outer_sni}; @FILE reads it
     #[arg(short, long, value_name = "FORMAT", conflicts_with = "json")]
     pub(crate) write_out: Option<String>,
 

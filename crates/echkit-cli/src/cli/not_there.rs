@@ -29,13 +29,13 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["-r", "--range"],
-        "use -H 'Range: bytes=0-99', or -C to go on with a file",
+        "use -H 'Range: bytes=0-99', or -C to resume a download",
     ),
     (&["-D", "--dump-header"], "use -i, or -w '%{header_json}'"),
     (&["-n", "--netrc", "--netrc-file"], "give -u USER:PASSWORD"),
     (
         &["-K", "--config"],
-        "there is no file of options; put them on the command line",
+        "option files are not read; put the options on the command line",
     ),
     (
         &[
@@ -50,11 +50,11 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["--http3", "--http3-only"],
-        "pages are fetched over HTTP/1.1 and HTTP/2",
+        "only HTTP/1.1 and HTTP/2 are supported",
     ),
     (
         &["--http1.0", "-0", "--http0.9"],
-        "HTTP/1.1 is the oldest version; --http1.1 asks for it",
+        "HTTP/1.1 is the oldest supported version; --http1.1 selects it",
     ),
     (
         &["--http2-prior-knowledge"],
@@ -70,8 +70,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "-1",
             "--sslv3",
         ],
-        "a hello \
-        with ECH offers TLS 1.3 alone; --ech off offers TLS 1.2 too",
+        "a ClientHello with ECH offers TLS 1.3 only; with --ech off TLS 1.2 is offered too",
     ),
     (
         &["--ciphers", "--tls13-ciphers", "--curves"],
@@ -96,16 +95,16 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["--interface", "--local-port"],
-        "the system chooses the address to connect from",
+        "the system chooses the source address",
     ),
     (
         &["--unix-socket", "--abstract-unix-socket"],
-        "addresses are given with --connect-to or --resolve",
+        "give an address with --connect-to or --resolve",
     ),
-    (&["-N", "--no-buffer"], "nothing is held back; leave it out"),
+    (&["-N", "--no-buffer"], "output is not buffered; omit it"),
     (
         &["-#", "--progress-bar"],
-        "a bar is shown where the body goes to a file and stderr is a terminal",
+        "a progress bar is shown when the body goes to a file and stderr is a terminal",
     ),
     (
         &[
@@ -114,19 +113,19 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "-J",
             "--remote-header-name",
         ],
-        "name the file with -o; a \
-        server never does",
+        "name the file with -o; file names from the server are not used",
     ),
     (
         &["--limit-rate", "-y", "-Y", "--speed-limit", "--speed-time"],
-        "there is no limit of speed; -m \
-        limits the time",
+        "speed limits are not supported; -m limits the time",
     ),
-    (&["--max-filesize"], "there is none; -m limits the time"),
+    (
+        &["--max-filesize"],
+        "size limits are not supported; -m limits the time",
+    ),
     (
         &["--retry-connrefused", "--retry-all-errors"],
-        "--retry is for time-outs, names and some \
-        statuses alone",
+        "--retry covers time-outs, names that do not resolve and some statuses",
     ),
     (
         &["--trace", "--trace-ascii", "--trace-time"],
@@ -139,11 +138,11 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["-R", "--remote-time"],
-        "files get the time at which they are written",
+        "files keep the time at which they were written",
     ),
     (
         &["-a", "--append", "-l", "-Q", "-P", "--ftp-pasv"],
-        "there is no FTP",
+        "FTP is not supported",
     ),
 ];
 
@@ -170,7 +169,7 @@ pub(crate) fn explain(error: &clap::Error, arguments: &[String]) -> Option<Strin
     };
     let name = given.split('=').next().unwrap_or(given);
     let (_, instead) = OPTIONS.iter().find(|(names, _)| names.contains(&name))?;
-    Some(format!("{name} is not there: {instead}"))
+    Some(format!("{name} is not supported: {instead}"))
 }
 
 fn is_url(text: &str) -> bool {

@@ -1,4 +1,4 @@
-//! `ech decode`: what stands in an ECHConfigList, an HTTPS record or a ClientHello.
+//! `ech decode`: the contents of an ECHConfigList, an HTTPS record or a ClientHello.
 
 use data_encoding::HEXLOWER;
 use echkit_proto::config::{
@@ -44,7 +44,10 @@ struct OwnedRecord {
 
 fn decode(bytes: &[u8], kind: DecodeKind) -> Result<Decoded, Failure> {
     if bytes.trim_ascii().is_empty() {
-        return Err(Failure::content("there is nothing to decode"));
+        return Err(Failure::content(
+            "nothing to decode: give an ECHConfigList, an HTTPS record \
+            or a ClientHello",
+        ));
     }
     match kind {
         DecodeKind::Config => config(bytes),

@@ -78,9 +78,8 @@ async fn fetch(args: &GetArgs) -> Result<(), Failure> {
     };
     if args.curl.insecure && !args.silent {
         output::note(
-            "ech: warning: -k: the server's certificate is not verified, so whoever is on the way can \
-             read and change everything. ECH hides the name from listeners only, and a rejection of \
-             ECH is an error",
+            "ech: warning: -k: the server's certificate is not verified, so anyone on the path \
+                can read and change everything. ECH hides the name from passive observers only, and a rejection of ECH is an error",
         );
     }
     let mut retry = Retry::new(&args.curl, args.silent);
@@ -201,7 +200,7 @@ impl Get<'_> {
             to.to_string()
         });
         let refused = match args.curl.fail || args.curl.fail_with_body {
-            // A file that is there as a whole is no failure.
+            // A file that is there as a whole is not a failure.
             true if self.to.offset > 0 && head.status == StatusCode::RANGE_NOT_SATISFIABLE => None,
             true if head.status.is_client_error() || head.status.is_server_error() => {
                 Some(Failure::of_kind(

@@ -51,7 +51,7 @@ pub(crate) fn run(args: KeygenArgs) -> Result<(), Failure> {
     match &args.output {
         Some(path) => {
             output::note(&format!(
-                "Wrote {} (private key: keep it to the server). Publish:",
+                "Wrote {} (private key: keep it on the server). Publish:",
                 path.display()
             ));
             output::stdout(format!("ech=\"{list}\"\n").as_bytes())
@@ -69,9 +69,8 @@ fn cost_note(kem: Kem) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "ech: note: {kem} is slow. Every hello that names the config_id, from anybody, costs the server \
-         {times} times the work of x25519 before it knows anything about the client. docs/keys.md has \
-         the figures"
+        "ech: note: {kem} is slow. Every ClientHello with this config_id costs the server \
+            {times} times the CPU of x25519 before the client is authenticated; docs/keys.md has the figures"
     ))
 }
 

@@ -1,4 +1,4 @@
-//! `ech lookup`: the HTTPS records of an origin, and what a client makes of them.
+//! `ech lookup`: the HTTPS records of an origin, and how a client interprets them.
 
 use echkit::discover::{Discovery, DnsReport, Endpoint, HttpsAnswer, RecordReport};
 use echkit::error::ErrorKind;
@@ -102,7 +102,7 @@ fn text(discovery: &Discovery) -> String {
         ));
     }
     if report.svcb_reliant {
-        out.push_str("           every record has ECH: a client stays with these\n");
+        out.push_str("           every record has ECH: a client connects to these only\n");
     }
     for warning in &report.warnings {
         out.push_str(&format!("warning    {warning}\n"));

@@ -24,7 +24,8 @@ pub(crate) async fn run(args: TestbedArgs) -> Result<(), Failure> {
         .start()
         .await
         .map_err(|error| Failure::usage(format!("cannot start the testbed: {error}")))?;
-    // Before anybody can know that it serves, so that nobody is too early to end it.
+    // Before the testbed is announced, so that a signal sent right after the announcement is
+    // handled.
     let stop = Stop::listen()?;
     let ca = CaFile::write(args.ca_file, testbed.ca_pem())?;
     match args.json {

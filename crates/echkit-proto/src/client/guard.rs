@@ -30,7 +30,7 @@ pub enum Offering {
     Hidden {
         /// The name to hide; `None` for a literal address, which is in no hello.
         name: Option<String>,
-        /// The name that stands in the outer hello.
+        /// The server_name of the ClientHelloOuter.
         outer: String,
     },
 }
@@ -58,24 +58,24 @@ pub struct SeenHello {
 #[non_exhaustive]
 pub enum GuardError {
     /// The outer hello holds the hidden name.
-    #[error("the outer hello holds the hidden name")]
+    #[error("the ClientHelloOuter contains the hidden name")]
     HiddenName,
     /// The outer hello's SNI is not the one meant.
-    #[error("the outer hello shows {shown:?} in place of {meant:?}")]
+    #[error("the ClientHelloOuter has the server_name {shown:?} instead of {meant:?}")]
     OuterSni {
-        /// What stands in it.
+        /// The name in it.
         shown: Option<String>,
         /// What should.
         meant: String,
     },
     /// The hello lacks the offer.
-    #[error("the hello has no encrypted_client_hello extension")]
+    #[error("the ClientHello has no encrypted_client_hello extension")]
     NoOffer,
     /// The second hello holds a real session ticket.
-    #[error("the hello after a HelloRetryRequest holds a session ticket outside the encryption")]
+    #[error("the second ClientHelloOuter has a session ticket in the clear")]
     Ticket,
     /// The bytes to send are not TLS as expected.
-    #[error("cannot read the outgoing hello: {0}")]
+    #[error("cannot parse the outgoing ClientHello: {0}")]
     Unreadable(String),
 }
 

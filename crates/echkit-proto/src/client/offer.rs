@@ -9,9 +9,9 @@ pub enum EchOffer {
     /// Nothing; TLS 1.2 is allowed.
     #[default]
     None,
-    /// GREASE (RFC 9849 §6.2). rustls then offers TLS 1.3 alone.
+    /// GREASE (RFC 9849 §6.2). rustls then offers TLS 1.3 only.
     Grease,
-    /// An offer under a key that nobody has, with the origin's own name as public_name: a server
+    /// An offer under a made-up key, with the origin's own name as public_name: a server
     /// of that name rejects it and sends its configs. It hides nothing.
     Learn(Box<Chosen>),
     /// A real offer (RFC 9849 §6.1).

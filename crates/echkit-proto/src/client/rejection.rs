@@ -29,26 +29,26 @@ pub enum AfterRejection {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoRetry {
-    /// They are no ECHConfigList; that is no statement about ECH.
-    #[error("its retry configs are malformed: {0}")]
+    /// They are not an ECHConfigList; that says nothing about ECH.
+    #[error("its retry_configs are malformed: {0}")]
     Malformed(ConfigListError),
     /// Configs came after a connection with retry configs.
-    #[error("it sends new configs again after its own were used; the server is misconfigured")]
+    #[error("it rejected its own retry_configs and sent others; the server is misconfigured")]
     Misconfigured,
     /// A second connection is not allowed.
-    #[error("a retry is switched off")]
+    #[error("retries are disabled")]
     RetryOff,
     /// The public_name of the config to offer is the name that ECH is to hide.
-    #[error("the public_name of its retry configs is the very name that ECH is to hide")]
+    #[error("the public_name of its retry_configs is the name that ECH must hide")]
     ExposesName,
     /// None of the configs can be used; the reason for each.
-    #[error("none of its retry configs can be used: {}", joined(.0))]
+    #[error("none of its retry_configs is usable: {}", joined(.0))]
     Unusable(Vec<WhyNot>),
     /// No configs of a supported version came: ECH is securely disabled.
-    #[error("it has switched ECH off (no retry configs)")]
+    #[error("it has disabled ECH (no retry_configs)")]
     Disabled,
     /// The same, and a second connection is not allowed.
-    #[error("it has switched ECH off, and a retry is too")]
+    #[error("it has disabled ECH, and retries are disabled")]
     DisabledRetryOff,
 }
 
@@ -58,7 +58,7 @@ fn joined(reasons: &[WhyNot]) -> String {
 }
 
 impl NoRetry {
-    /// Whether it stands in the way only because ECH is required.
+    /// Whether it prevents a retry only because ECH is required.
     pub fn is_requirement(&self) -> bool {
         matches!(self, Self::ExposesName | Self::Unusable(_) | Self::Disabled)
     }
@@ -66,15 +66,15 @@ impl NoRetry {
 
 /// Decides what follows a rejection that was authenticated for the public_name.
 ///
-/// `host` is the name that ECH is to hide. `retries` counts the connections that were made with retry configs before; `configs` is the
-/// ECHConfigList of the rejection as it was sent.
+/// `host` is the name that ECH is to hide. `retries` counts the connections that were made with
+/// retry configs before; `configs` is the ECHConfigList of the rejection as it was sent.
 pub fn after_rejection(
     policy: RejectionPolicy,
     host: &str,
     retries: u32,
     configs: Option<&[u8]>,
 ) -> AfterRejection {
-    // Framing that does not parse is no statement about ECH, and must not count as one that ECH is
+    // Framing that does not parse says nothing about ECH, and must not count as one that ECH is
     // switched off.
     let list = match configs.map(EchConfigList::parse).transpose() {
         Ok(list) => list,
@@ -130,7 +130,7 @@ mod tests {
             .clone()
     }
 
-    /// Same version, a KEM that nobody has.
+    /// Same version, an unknown KEM.
     fn unusable() -> EchConfig {
         let mut contents = usable().contents().unwrap().clone();
         contents.kem = Kem(0x7777);
@@ -141,7 +141,7 @@ mod tests {
         EchConfigList::from_configs(configs).unwrap().encode()
     }
 
-    /// A list with one config of a version that nobody knows.
+    /// A list with one config of an unknown version.
     const OTHER_VERSION: &[u8] = &[0, 6, 0xfe, 0x0a, 0, 2, 1, 2];
 
     #[test]

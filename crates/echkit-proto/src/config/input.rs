@@ -25,7 +25,7 @@ impl EchConfigList {
         ConfigListInput::read(input).map(|input| input.list)
     }
 
-    /// The list in base64, as it stands in an `ech` SvcParam of a zone file (RFC 9848 §4).
+    /// The list in base64, as in an `ech` SvcParam of a zone file (RFC 9848 §4).
     pub fn to_base64(&self) -> String {
         BASE64.encode(&self.encode())
     }
@@ -62,7 +62,10 @@ impl fmt::Display for ConfigListForm {
         match self {
             Self::List(encoding) => write!(f, "an ECHConfigList in {encoding}"),
             Self::Configs(encoding) => {
-                write!(f, "an ECHConfig without a list's length, in {encoding}")
+                write!(
+                    f,
+                    "an ECHConfig without the length of a list, in {encoding}"
+                )
             }
             Self::Rdata(encoding) => write!(f, "the RDATA of an HTTPS record in {encoding}"),
             Self::Record => f.write_str("an HTTPS record"),
@@ -194,7 +197,7 @@ pub enum ConfigInputError {
     #[error("{0}; give the ECHConfigList in base64, in hexadecimal, or as a PEM file (RFC 9934)")]
     Encoding(#[from] EncodingError),
     /// The bytes are not a list.
-    #[error("taken for an ECHConfigList in {encoding}: {source}")]
+    #[error("read as an ECHConfigList in {encoding}: {source}")]
     List {
         /// Its encoding.
         encoding: Encoding,
@@ -202,7 +205,7 @@ pub enum ConfigInputError {
         source: ConfigListError,
     },
     /// The bytes begin like an ECHConfig, and are none.
-    #[error("taken for an ECHConfig without a list's length, in {encoding}: {source}")]
+    #[error("read as an ECHConfig without the length of a list, in {encoding}: {source}")]
     Configs {
         /// Its encoding.
         encoding: Encoding,
@@ -218,13 +221,13 @@ pub enum ConfigInputError {
         what: &'static str,
     },
     /// It is a PEM file without a list that can be read.
-    #[error("taken for a PEM file: {0}")]
+    #[error("read as a PEM file: {0}")]
     Pem(#[from] KeyFileError),
     /// It is a record in presentation form, and malformed.
-    #[error("taken for HTTPS records: {0}")]
+    #[error("read as HTTPS records: {0}")]
     Record(#[from] RecordLineError),
     /// It is what a DNS tool prints, without an HTTPS record in it.
-    #[error("taken for the output of a DNS tool: there is no HTTPS record in it")]
+    #[error("read as the output of a DNS tool: it has no HTTPS record")]
     NoRecord,
     /// The HTTPS records have no `ech`.
     #[error("{} without an `ech` parameter", match .0 { 1 => "an HTTPS record".to_owned(), n => format!("{n} HTTPS records") })]
@@ -365,10 +368,10 @@ mod tests {
             (hex[..40].to_owned(), "ECHConfigList in hexadecimal"),
             (
                 hex[..41].to_owned(),
-                "hexadecimal, which needs an even number",
+                "hexadecimal: 41 digits are an odd number",
             ),
             (b64[..40].to_owned(), "ECHConfigList in base64"),
-            (format!("0x{}", &hex[..40]), "cut short"),
+            (format!("0x{}", &hex[..40]), "truncated"),
             ("AAAA".to_owned(), "ECHConfigList in base64"),
             ("garbage!".to_owned(), "'!', character 8"),
             ("1 . nonsense=1".to_owned(), "HTTPS records: line 1"),

@@ -34,12 +34,12 @@ impl PublicName {
         std::str::from_utf8(&self.0).ok()
     }
 
-    /// The bytes as they stand in the ECHConfig.
+    /// The bytes as in the ECHConfig.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// What this name, which stands in the clear, says of the host that ECH is to hide.
+    /// What this name, which is sent in the clear, reveals about the host that ECH must hide.
     pub fn exposes(&self, host: &str) -> NameExposure {
         let labels = |name: &[u8]| -> Vec<Vec<u8>> {
             let name = name.strip_suffix(b".").unwrap_or(name);
@@ -95,7 +95,7 @@ pub enum BadPublicName {
     #[error("it is longer than 253 bytes")]
     TooLong,
     /// A label is empty: two dots in a row, or a dot at either end.
-    #[error("it has an empty label (no dot may stand at an end or beside another)")]
+    #[error("it has an empty label (a leading, trailing or double dot)")]
     EmptyLabel,
     /// A label is longer than 63 bytes.
     #[error("it has a label longer than 63 bytes")]

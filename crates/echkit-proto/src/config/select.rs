@@ -178,7 +178,7 @@ pub enum WhyNot {
     #[error("its contents are malformed at {0}")]
     Malformed(&'static str),
     /// Longer than [`MAX_CONFIG_LEN`].
-    #[error("it is {0} bytes long, {MAX_CONFIG_LEN} are taken at most")]
+    #[error("it is {0} bytes long; the limit is {MAX_CONFIG_LEN}")]
     TooLong(usize),
     /// An extension that a client must know, and this one does not.
     #[error("its mandatory extension 0x{0:04x} is unknown")]
@@ -186,7 +186,7 @@ pub enum WhyNot {
     /// Two extensions of one number.
     #[error("its extension 0x{0:04x} is duplicated")]
     DuplicateExtension(u16),
-    /// The public_name is no host name.
+    /// The public_name is not a host name.
     #[error("its public_name is not valid: {0}")]
     PublicName(BadPublicName),
     /// A KEM that is not implemented.
@@ -199,6 +199,6 @@ pub enum WhyNot {
     #[error("its public key is not a valid {0} key")]
     PublicKey(Kem),
     /// Its key comes after [`MAX_KEY_CHECKS`] others.
-    #[error("it was not judged: {MAX_KEY_CHECKS} configs with a known suite come before it")]
+    #[error("it was not checked: {MAX_KEY_CHECKS} configs with a known suite precede it")]
     NotJudged,
 }

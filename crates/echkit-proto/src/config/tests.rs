@@ -188,7 +188,7 @@ fn each_reason_to_pass_over_is_named() {
             number: 1,
             data: vec![0; 9000]
         }])
-        .map(|w| w.to_string().contains("8192 are taken at most")),
+        .map(|w| w.to_string().contains("the limit is 8192")),
         Some(true)
     );
 }

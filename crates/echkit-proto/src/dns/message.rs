@@ -77,8 +77,8 @@ impl Question {
         out
     }
 
-    /// Writes a query for a stream: with its length in front (RFC 1035 §4.2.2), in one piece, for one
-    /// segment (RFC 7766 §8).
+    /// Writes a query for a stream: with its length in front (RFC 1035 §4.2.2), in one piece, for
+    /// one segment (RFC 7766 §8).
     pub fn encode_for_stream(&self, id: u16, edns: EdnsUse) -> Vec<u8> {
         let message = self.encode(id, edns);
         // A name of 255 octets and a block of padding stay below 1,000 octets.
@@ -169,7 +169,7 @@ impl DnsResponse {
                 let kind = walk.reader.u16().map_err(|Short| cut)?;
                 let class = walk.reader.u16().map_err(|Short| cut)?;
                 if name != question.name || kind != question.kind.0 || class != CLASS_IN {
-                    return Err(ResponseError::NotOurs("its question differs"));
+                    return Err(ResponseError::NotOurs("it answers another question"));
                 }
             }
             // Some servers drop the question when they refuse it.
@@ -257,7 +257,7 @@ impl<'a> Walk<'a> {
         let kind = RecordType(self.reader.u16().ok()?);
         let class = self.reader.u16().ok()?;
         let mut ttl = self.reader.u32().ok()?;
-        // RFC 2181 §8: a lifetime with the highest bit set is zero. In OPT it is no lifetime.
+        // RFC 2181 §8: a lifetime with the highest bit set is zero. In OPT it is not a lifetime.
         if ttl > i32::MAX as u32 && kind != RecordType::OPT {
             ttl = 0;
         }

@@ -107,19 +107,19 @@ impl HelloReader {
 #[non_exhaustive]
 pub enum HelloReadError {
     /// A record of another content type.
-    #[error("a record of content type {0} came where a ClientHello belongs")]
+    #[error("expected a ClientHello, got a record of content type {0}")]
     NotHandshake(u8),
     /// Another handshake message.
-    #[error("another handshake message came where a ClientHello belongs")]
+    #[error("expected a ClientHello, got another handshake message")]
     NotClientHello,
     /// A handshake record without content (RFC 8446 §5.1 forbids it).
     #[error("an empty handshake record")]
     Empty,
     /// A record longer than any may be (RFC 8446 §5.1 answers it with record_overflow).
-    #[error("a record of {0} bytes is longer than TLS allows")]
+    #[error("a record of {0} bytes exceeds the limit of TLS")]
     Overflow(usize),
     /// A message over its limit.
-    #[error("a message of {0} bytes is over the limit")]
+    #[error("a handshake message of {0} bytes exceeds the limit")]
     TooLong(usize),
     /// Bytes after the hello in its record.
     #[error("bytes follow the ClientHello in its record")]

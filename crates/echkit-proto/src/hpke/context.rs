@@ -175,7 +175,7 @@ impl Context {
         })
     }
 
-    /// `ComputeNonce(seq)`, and the sequence number to go on with. Its 64 bits end long before
+    /// `ComputeNonce(seq)`, and the sequence number to continue with. Its 64 bits end long before
     /// the 96 that RFC 9180 §5.2 allows.
     fn nonce(&self) -> Result<(Nonce, u64), HpkeError> {
         let next = self

@@ -30,13 +30,13 @@ pub enum HpkeError {
     #[error("invalid {0} encapsulated key")]
     EncapsulatedKey(Kem),
     /// The sealed bytes, their associated data or their place in the sequence were changed.
-    #[error("the sealed message does not open")]
+    #[error("HPKE decryption failed")]
     Open,
     /// The context has sealed or opened all messages that it may (RFC 9180 §5.2).
     #[error("the HPKE context has reached its message limit")]
     MessageLimit,
     /// The cryptography library failed: out of memory or randomness.
-    #[error("the cryptography library has failed")]
+    #[error("the cryptography library returned an error")]
     Library,
 }
 

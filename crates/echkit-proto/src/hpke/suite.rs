@@ -217,7 +217,7 @@ pub fn suites() -> &'static [Suite] {
     &SUITES
 }
 
-/// `x25519,hkdf-sha256,aes-128-gcm`, as it stands in reports.
+/// `x25519,hkdf-sha256,aes-128-gcm`, as in reports.
 impl fmt::Display for Suite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{},{}", self.kem, self.sym)

@@ -24,8 +24,8 @@ pub struct EchKeyFile {
 }
 
 impl EchKeyFile {
-    /// Reads the text of a file, without copies of a private key. What stands behind the ECHCONFIG block is ignored, as RFC 9934
-    /// asks for.
+    /// Reads the text of a file, without copies of a private key. What follows the ECHCONFIG block
+    /// is ignored, as RFC 9934 asks for.
     ///
     /// # Errors
     ///

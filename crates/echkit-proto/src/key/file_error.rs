@@ -15,7 +15,7 @@ pub enum KeyFileError {
     #[error("it has no ECHCONFIG block (RFC 9934); make one with `ech keygen` or `openssl ech`")]
     NoEchConfig,
     /// A block has no end, or is not base64.
-    #[error("its {0} block is broken")]
+    #[error("its {0} block is malformed")]
     BrokenBlock(&'static str),
     /// RFC 9934 files hold the private key unencrypted.
     #[error("its private key is encrypted; ECH key files hold it in plain PKCS#8 (RFC 9934)")]
@@ -24,7 +24,7 @@ pub enum KeyFileError {
     #[error("its private key {0}")]
     PrivateKey(String),
     /// The private key belongs to none of the configs.
-    #[error("its private key belongs to none of its ECHConfigs")]
+    #[error("its private key matches none of its ECHConfigs")]
     Mismatch,
     /// The ECHCONFIG block is not an ECHConfigList.
     #[error(transparent)]

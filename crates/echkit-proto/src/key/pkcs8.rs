@@ -26,12 +26,12 @@ pub(super) fn decode(der: &[u8]) -> Result<PrivateKey, KeyFileError> {
     match info.algorithm.oid {
         // RFC 8410 §7: an OCTET STRING inside the OCTET STRING.
         X25519 => <&OctetStringRef>::from_der(raw)
-            .map_err(|e| KeyFileError::PrivateKey(format!("is no X25519 key: {e}")))
+            .map_err(|e| KeyFileError::PrivateKey(format!("is not a valid X25519 key: {e}")))
             .and_then(|key| import(Kem::X25519, key.as_bytes())),
         X_WING => import(Kem::X_WING, raw),
         EC_PUBLIC_KEY => ec_key(&info.algorithm, raw),
         oid => Err(KeyFileError::PrivateKey(format!(
-            "is of a kind that ECH has no use for ({oid})"
+            "is of a type that ECH does not use ({oid})"
         ))),
     }
 }
@@ -50,7 +50,7 @@ fn ec_key(algorithm: &AlgorithmIdentifierRef<'_>, raw: &[u8]) -> Result<PrivateK
         P521 => (Kem::P521, 66),
         other => {
             return Err(KeyFileError::PrivateKey(format!(
-                "is on a curve that ECH has no use for ({other})"
+                "is on a curve that ECH does not use ({other})"
             )));
         }
     };

@@ -1,7 +1,7 @@
 //! The endpoints of a race, their addresses, and which of them is next.
 //!
 //! Each address is looked at once, and once more where an answer replaces what was known before:
-//! a cursor per endpoint and family stands behind those that were tried.
+//! a cursor per endpoint and family points past those that were tried.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, HashSet};

@@ -22,7 +22,7 @@ enum Event {
     Wake,
 }
 
-/// A network with delays and faults that nobody has meant.
+/// A network with random delays and faults.
 struct World {
     random: StdRng,
     settings: RaceSettings,
@@ -123,7 +123,7 @@ impl World {
         assert!(!self.refused.contains(&start.value), "it has refused");
         assert!(
             self.usable(start.value).contains(&start.address),
-            "an address that nobody gave"
+            "an address that was not given"
         );
         if !endpoint.ech {
             assert!(!self.ech_may_succeed(), "ECH may still succeed");

@@ -58,8 +58,9 @@ impl EchKeys {
     ///
     /// # Errors
     ///
-    /// When too many share a config_id, or when no retry_configs are there: a server with keys sends
-    /// some (RFC 9849 §7.1), or is told not to by [`with_retry_configs`](Self::with_retry_configs).
+    /// When too many share a config_id, or when no retry_configs are there: a server with keys
+    /// sends some (RFC 9849 §7.1), or is told not to by
+    /// [`with_retry_configs`](Self::with_retry_configs).
     pub fn with_retired(self, keys: Vec<EchKey>) -> Result<Self, EchKeysError> {
         match (&self.retry, keys.is_empty()) {
             (Retry::Unsaid, false) => Err(EchKeysError::NoRetryConfigs),
@@ -157,11 +158,12 @@ pub enum EchKeysError {
     RetryTooLong(usize),
     /// Keys that open hellos, and nothing to send to clients whose offers they do not open.
     #[error(
-        "the ECH keys come without retry_configs (RFC 9849 §7.1); publish one of them, or say that none are sent"
+        "none of the ECH keys is published, so there are no retry_configs (RFC 9849 §7.1); \
+            publish one, or say that none are sent"
     )]
     NoRetryConfigs,
     /// The configs make no ECHConfigList.
-    #[error("the configs of the keys make no ECHConfigList: {0}")]
+    #[error("the keys' configs do not form an ECHConfigList: {0}")]
     Configs(ConfigListError),
 }
 

@@ -16,7 +16,7 @@ use crate::alert::Alert;
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Rules {
-    /// Trust that whoever connects is a client-facing server.
+    /// Trust that every client is a client-facing server.
     pub backend: bool,
     /// Try every key, whatever config_id the hello names.
     pub trial_decryption: bool,
@@ -183,7 +183,7 @@ impl Retained {
     ///
     /// # Errors
     ///
-    /// When the second hello does not continue the first.
+    /// When the second ClientHello's ECH extension does not match the first's.
     pub fn open_second(&mut self, hello: &ClientHello) -> Result<ClientHello, Misbehaviour> {
         let offer = match hello.ech().map_err(Misbehaviour::Malformed)? {
             None => return Err(Misbehaviour::SecondWithout),
@@ -232,7 +232,7 @@ pub fn judge_outer_second(hello: &ClientHello, backend: bool) -> Result<bool, Mi
 ///
 /// # Errors
 ///
-/// When the second hello does not continue the first.
+/// When the second ClientHello's ECH extension does not match the first's.
 pub fn judge_backend_second(hello: &ClientHello, random: &[u8; 32]) -> Result<(), Misbehaviour> {
     match hello.ech().map_err(Misbehaviour::Malformed)? {
         None => Err(Misbehaviour::SecondWithout),
@@ -268,28 +268,28 @@ pub enum Misbehaviour {
     #[error("malformed: {0}")]
     Malformed(HelloError),
     /// An ECHClientHelloType that does not exist (§7).
-    #[error("the ECH extension has the unknown type {0}")]
+    #[error("unknown ECHClientHelloType {0}")]
     UnknownType(u8),
     /// A ClientHelloInner that came directly (§7).
-    #[error("an inner hello came from the network")]
+    #[error("a ClientHelloInner was received from a client")]
     InnerFromNetwork,
     /// A ClientHelloOuter at a backend server (§7).
-    #[error("an outer hello came to a backend server")]
+    #[error("a backend server received a ClientHelloOuter")]
     OuterAtBackend,
     /// The inner hello breaks a rule (§5.1, §7.1).
     #[error(transparent)]
     Inner(InnerError),
     /// The outer name is not the public_name, and that is checked (§7.1).
-    #[error("the outer name is not the public name of the key")]
+    #[error("the outer server_name is not the public_name of the key")]
     OuterName,
     /// No ECH in the second hello of an accepted connection (§7.1.1).
-    #[error("the second hello has no ECH extension")]
+    #[error("the second ClientHello has no ECH extension")]
     SecondWithout,
     /// The second hello names another suite or key, has an `enc`, or another random (§7.1.1).
-    #[error("the second hello does not continue the first")]
+    #[error("the second ClientHello's ECH extension does not match the first's")]
     SecondChanged,
     /// The second payload does not open (§7.1.1).
-    #[error("the second hello does not open")]
+    #[error("the second ClientHello's ECH payload cannot be decrypted")]
     SecondNotOpened,
 }
 

@@ -83,7 +83,7 @@ pub fn designated_resolvers(set: &Rrset, rng: &mut impl Rng) -> Vec<DesignatedRe
     for record in records {
         let params = &record.params;
         let understood = |key: &SvcParamKey| key.is_known() && *key != SvcParamKey::ECH;
-        // RFC 9462 §4: `.` names nobody at a name that nobody owns.
+        // RFC 9462 §4: `.` means no resolver at a name without an owner.
         if record.target.is_root() || !params.mandatory.iter().all(understood) {
             continue;
         }
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_passed_over() {
         for record in [
-            // Names nobody.
+            // Names no resolver.
             "1 . alpn=dot",
             "1 dns.test. alpn=h2",
             "1 dns.test. alpn=h2 dohpath=/q{?dns,other}",

@@ -282,7 +282,7 @@ fn is_class(token: &str) -> bool {
     known.iter().any(|class| token.eq_ignore_ascii_case(class))
 }
 
-/// The types that stand beside HTTPS records in answers and zones, as they are printed.
+/// The types that occur beside HTTPS records in answers and zones, as they are printed.
 fn is_other_type(token: &str) -> bool {
     const OTHER: &[&str] = &[
         "A",

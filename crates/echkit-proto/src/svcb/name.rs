@@ -214,7 +214,7 @@ pub enum NameError {
     /// A compression pointer where none is allowed.
     #[error("the name is compressed where it must not be")]
     Compressed,
-    /// A label type that nobody uses (RFC 6891 §5 retired them).
+    /// A retired label type (RFC 6891 §5).
     #[error("the name has a label of an unknown type")]
     LabelType,
     /// Two dots in a row, or a dot in front.
@@ -227,7 +227,7 @@ pub enum NameError {
     #[error("the name has more than 255 octets")]
     TooLong,
     /// A backslash followed by something that it cannot escape.
-    #[error("the name has a broken escape sequence")]
+    #[error("the name has an invalid escape sequence")]
     Escape,
     /// A space, control or non-ASCII character outside an escape sequence.
     #[error("the name has a character that must be escaped")]

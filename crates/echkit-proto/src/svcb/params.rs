@@ -71,7 +71,7 @@ impl fmt::Display for SvcParamKey {
 
 /// The parameters of one record.
 ///
-/// Lists that must not be empty on the wire stand for an absent parameter when empty here.
+/// Lists that must not be empty on the wire mean an absent parameter when empty here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Params {
     /// Keys that a client must understand to use the record, in increasing order (RFC 9460 §8).
@@ -302,7 +302,7 @@ pub enum ParamsError {
     #[error("the value of {0} is malformed")]
     Value(SvcParamKey),
     /// `no-default-alpn` without `alpn` (RFC 9460 §7.1.1).
-    #[error("no-default-alpn is there without alpn")]
+    #[error("no-default-alpn is present without alpn")]
     NoDefaultAlpnAlone,
     /// `mandatory` lists itself (RFC 9460 §8).
     #[error("mandatory lists itself")]

@@ -49,7 +49,7 @@ impl HttpsFindings {
     /// Plans the places for an origin. `ech` says whether the client does ECH; if not, `ech` is one
     /// more parameter that it does not know.
     pub fn plan(&self, scheme: Scheme, port: u16, ech: bool) -> EndpointPlan {
-        // §9.5: an alias or a compatible record stands for "use https".
+        // §9.5: an alias or a compatible record means "use https".
         let says_https =
             !self.aliases.is_empty() || self.alias_problem.is_some() || !self.services.is_empty();
         let https_upgrade = scheme == Scheme::Http && says_https;

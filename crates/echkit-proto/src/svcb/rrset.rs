@@ -220,7 +220,7 @@ pub enum Resolution {
     },
 }
 
-/// A record, and what the client makes of it.
+/// A record, and how the client interprets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JudgedRecord {
     /// The record.
@@ -292,19 +292,15 @@ impl fmt::Display for RecordUnusable {
                 write!(f, "mandatory parameter not supported: {}", keys.join(", "))
             }
             Self::MandatoryEchUnusable => {
-                f.write_str("ech is mandatory and none of its configs can be used")
+                f.write_str("ech is mandatory and no config in it is usable")
             }
             Self::NoCommonAlpn(set) => {
                 let ids: Vec<_> = set.iter().map(|id| id.escape_ascii().to_string()).collect();
-                write!(
-                    f,
-                    "none of its protocols is spoken here: {}",
-                    ids.join(", ")
-                )
+                write!(f, "none of its protocols is supported: {}", ids.join(", "))
             }
-            Self::PortZero => f.write_str("port 0 cannot be connected to"),
+            Self::PortZero => f.write_str("port 0 is not a valid port"),
             Self::ServiceUnavailable => f.write_str("it says that the service is not available"),
-            Self::BesideAlias => f.write_str("it stands beside an alias, which overrides it"),
+            Self::BesideAlias => f.write_str("an AliasMode record overrides it"),
         }
     }
 }

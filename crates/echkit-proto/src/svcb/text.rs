@@ -255,7 +255,10 @@ pub enum TextError {
     #[error("the target name is malformed: {0}")]
     Target(NameError),
     /// No such key.
-    #[error("there is no parameter named {0:?}; unknown ones are written key65280")]
+    #[error(
+        "unknown parameter {0:?}; a key without a name is written as its number, such as \
+        key65280"
+    )]
     Key(String),
     /// A duplicate key.
     #[error("the parameter {0} is a duplicate")]
@@ -267,7 +270,7 @@ pub enum TextError {
     #[error("there are {0} records; give one of them")]
     Several(usize),
     /// A quotation mark without its other half.
-    #[error("a quotation mark is not closed")]
+    #[error("a quotation mark is missing")]
     Quote,
     /// The generic form does not have the octets that it says.
     #[error(r"the generic form \# needs a length and that many octets in hexadecimal")]

@@ -46,8 +46,8 @@ pub struct HttpsFindings {
 }
 
 impl AliasWalk {
-    /// A walk that begins at the query name and follows at most `max_aliases` records: RFC 9460 §3.1
-    /// wants a bound, which must not be zero.
+    /// A walk that begins at the query name and follows at most `max_aliases` records: RFC 9460
+    /// §3.1 wants a bound, which must not be zero.
     pub fn new(name: DomainName, max_aliases: usize) -> Self {
         Self {
             visited: vec![name.clone()],
@@ -116,7 +116,7 @@ impl AliasWalk {
         WalkStep::Done
     }
 
-    /// What was found by now.
+    /// What was found so far.
     pub fn finish(self) -> HttpsFindings {
         self.found
     }

@@ -173,7 +173,7 @@ impl Source {
             return;
         }
         // SAFETY: `start + len` is within a contiguous buffer that is kept in place while it is
-        // exported. The interpreter's lock is held, so that nobody changes it meanwhile.
+        // exported. The interpreter's lock is held, so that no other thread changes it.
         let bytes =
             unsafe { std::slice::from_raw_parts(self.0.buf_ptr().cast::<u8>().add(start), len) };
         chunk.extend_from_slice(bytes);

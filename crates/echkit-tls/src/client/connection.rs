@@ -1,7 +1,7 @@
 //! One rustls configuration per connection, out of parts that stay the same.
 //!
 //! rustls ties ECH to the configuration, so that each ECHConfig needs one of its own. Sessions are
-//! resumed across them because they share the session store and the very same verifier and client
+//! resumed across them because they share the session store and the same verifier and client
 //! certificate resolver: rustls compares these two by identity.
 
 use std::fmt;
@@ -252,8 +252,8 @@ impl ClientTls {
         })
     }
 
-    /// A rustls configuration for resolvers: with the same trust, without ECH, since their names are
-    /// not hidden, and without the client certificate, which is for origins. It offers TLS 1.3
+    /// A rustls configuration for resolvers: with the same trust, without ECH, since their names
+    /// are not hidden, and without the client certificate, which is for origins. It offers TLS 1.3
     /// alone, so that the network does not read the resolver's certificate either.
     ///
     /// # Errors
@@ -320,8 +320,8 @@ impl ClientTlsBuilder {
         self
     }
 
-    /// Whether every certificate of an origin is taken without verification, as by curl's `-k`: whoever
-    /// is on the way can read and change everything. False by default.
+    /// Whether every certificate of an origin is accepted without verification, as by curl's `-k`:
+    /// anyone is on the way can read and change everything. False by default.
     ///
     /// ECH then hides the name from those who only listen. A rejection cannot be authenticated
     /// (RFC 9849 §6.1.7): it is a failure, its retry configs are not used, and ECH is not taken for
@@ -340,7 +340,7 @@ impl ClientTlsBuilder {
     }
 
     /// The versions of TLS to offer where there is no ECH extension; 1.3 and 1.2 by default. With
-    /// one, real or GREASE, rustls offers TLS 1.3 alone.
+    /// one, real or GREASE, rustls offers TLS 1.3 only.
     pub fn versions(mut self, versions: &[&'static SupportedProtocolVersion]) -> Self {
         self.versions = Some(versions.to_vec());
         self

@@ -8,12 +8,12 @@ use rustls_pki_types::ServerName;
 
 /// A session store for connections that offer ECH or GREASE, out of the caller's store.
 ///
-/// - It gives no session of TLS 1.2. rustls offers TLS 1.3 alone in such hellos, yet would name that
+/// - It gives no session of TLS 1.2. rustls offers TLS 1.3 only in such hellos, yet would name that
 ///   session in them, which a real offer must not (RFC 9849 §6.1).
-/// - For real offers, it neither keeps nor gives a group hint. rustls remembers which group a server
-///   chose, and sends a share of it in the next **outer** hello. After a HelloRetryRequest from a
-///   hidden site that share would tell visits to it from visits to other sites behind the same
-///   public_name (RFC 9849 §10.5). Without the hint each visit begins with the same shares.
+/// - For real offers, it neither keeps nor gives a group hint. rustls remembers which group a
+///   server chose, and sends a share of it in the next **outer** hello. After a HelloRetryRequest
+///   from a hidden site that share would tell visits to it from visits to other sites behind the
+///   same public_name (RFC 9849 §10.5). Without the hint each visit begins with the same shares.
 #[derive(Debug)]
 pub(super) struct EchSessions {
     pub(super) store: Arc<dyn ClientSessionStore>,

@@ -74,7 +74,7 @@ impl OuterName {
         match self.as_str().eq_ignore_ascii_case(host) {
             true => Err(ClientSetupError::Setting {
                 setting: "outer SNI",
-                reason: format!("{host} is the very name that ECH is to hide"),
+                reason: format!("{host} is the name that ECH must hide"),
             }),
             false => Ok(()),
         }

@@ -100,7 +100,7 @@ impl InfoScope {
     }
 }
 
-/// The `info` that stands behind `given`.
+/// The `info` that belongs to `given`.
 fn original(given: &[u8]) -> Result<Arc<[u8]>, rustls::Error> {
     CURRENT.with_borrow(|current| match current {
         Some(infos) if *infos.given == *given => Ok(Arc::clone(&infos.original)),

@@ -2,7 +2,7 @@
 //!
 //! A ticket from an ECH connection that is offered without ECH (or the other way round) would tie
 //! the hidden visit to a visible one, and RFC 9849 §6.1.6 limits retry configs and tickets to the
-//! same scope. rustls asks its store by server name alone, so each scope has a store of its own.
+//! same scope. rustls asks its store by server name only, so each scope has a store of its own.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};

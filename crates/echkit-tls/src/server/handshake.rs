@@ -28,8 +28,8 @@ use super::swap::Swapper;
 /// The server's part of one handshake, as far as ECH is concerned.
 ///
 /// Feed it with [`read`](Self::read), send what [`take_output`](Self::take_output) returns, and
-/// once it [`is_done`](Self::is_done) go on with the connection of [`finish`](Self::finish). After
-/// an error send what `take_output` returns (the alert) before closing.
+/// once it [`is_done`](Self::is_done) continue with the connection of [`finish`](Self::finish).
+/// After an error send what `take_output` returns (the alert) before closing.
 #[derive(Debug)]
 pub struct Handshake {
     server: EchServer,
@@ -50,7 +50,7 @@ enum Step {
     Judged(Box<Judged>),
     /// A HelloRetryRequest is out; a second hello comes.
     Second(Box<Changing>),
-    /// rustls goes on alone.
+    /// rustls continues alone.
     Done(Box<ServerConnection>, EchOutcome),
     Failed,
 }
@@ -277,7 +277,7 @@ impl Handshake {
         self.server.records.with_room_for(extension.len())
     }
 
-    /// Lets rustls refuse what is no hello, with the alert that it has for that. It must: a
+    /// Lets rustls refuse what is not a hello, with the alert that it has for that. It must: a
     /// connection that the front layer did not understand never goes on.
     fn refuse(&mut self, raw: &[u8], error: HandshakeError) -> Result<Step, HandshakeError> {
         if error.is_over_a_limit() {
@@ -357,7 +357,7 @@ impl Handshake {
         self.changed(*changing, rest)
     }
 
-    /// The ServerHello is out: rustls goes on alone.
+    /// The ServerHello is out: rustls continues alone.
     fn changed(&mut self, changing: Changing, rest: &[u8]) -> Result<Step, HandshakeError> {
         changing.check()?;
         let Changing {
@@ -423,7 +423,7 @@ impl Handshake {
         result
     }
 
-    /// The same once there are keys: what rustls does not say then, nobody can.
+    /// The same once there are keys: what rustls does not report then is unknown.
     fn flush_failed(
         &mut self,
         conn: &mut ServerConnection,

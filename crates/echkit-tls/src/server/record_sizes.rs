@@ -46,8 +46,8 @@ impl RecordSizes {
             .max_fragment_size
             .map_or(most, |max| max.min(most));
         let left = |room: usize| max.checked_sub(room).filter(|left| *left >= LEAST);
-        // Where the operator wants records too short for a step, it is the very length; where not
-        // even that fits, the extension alone makes a record longer than asked for.
+        // Where the operator wants records too short for a step, it is exactly that length; where
+        // not even that fits, the extension alone makes a record longer than asked for.
         let size = left(extension.next_multiple_of(STEP))
             .or_else(|| left(extension))
             .unwrap_or(LEAST);

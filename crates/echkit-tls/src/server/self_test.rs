@@ -39,7 +39,7 @@ const MAX_FLIGHTS: usize = 8;
 /// The rustls that is linked in does not behave as the server side of ECH relies on.
 ///
 /// It is a version that this crate does not know yet, or one that was changed. No ECH server is
-/// made with it; nothing was sent to anybody.
+/// made with it; nothing was sent to any peer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this version of rustls does not behave as an ECH server relies on ({case}: {seen}); use a \
@@ -286,7 +286,7 @@ fn receive(client: &mut ClientConnection, mut bytes: &[u8]) -> Result<(), Error>
     Ok(())
 }
 
-/// Trusts the certificate of the self-test alone, and checks that the server holds its key.
+/// Trusts the certificate of the self-test only, and checks that the server holds its key.
 #[derive(Debug)]
 struct Pinned(CryptoProvider);
 

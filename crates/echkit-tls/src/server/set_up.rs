@@ -16,9 +16,9 @@ impl EchServer {
     /// The first one of a process runs a self-test of the rustls that is linked in: about a
     /// millisecond of handshakes in memory.
     ///
-    /// Session tickets are padded ([`PaddedTickets`](super::PaddedTickets)), and every record keeps as much room free as
-    /// retry_configs take, whatever became of the offer: record lengths do not tell accepted
-    /// connections from others (RFC 9849 §10.10.4).
+    /// Session tickets are padded ([`PaddedTickets`](super::PaddedTickets)), and every record keeps
+    /// as much room free as retry_configs take, whatever became of the offer: record lengths do not
+    /// tell accepted connections from others (RFC 9849 §10.10.4).
     ///
     /// An accepted hello for whose name the certificate resolver of `config` has no certificate is
     /// answered with unrecognized_name (RFC 6066 §3), one without a name with missing_extension
@@ -44,7 +44,7 @@ impl EchServer {
 
     /// A backend server of split mode: confirms inner hellos without opening anything.
     ///
-    /// Only for servers that nobody but a trusted client-facing server can reach: an inner hello
+    /// Only for servers that only a trusted client-facing server can reach: an inner hello
     /// is taken for one that ECH protected.
     ///
     /// # Errors

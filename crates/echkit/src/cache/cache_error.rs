@@ -61,20 +61,20 @@ impl fmt::Display for CacheError {
             ),
             Self::Permissions { path } => write!(
                 f,
-                "{} can be read by others than its owner, and it tells which sites were visited; \
-                 chmod 600 it, or remove it",
+                "{} can be read by other users, and it lists the sites that were visited; run \
+                    chmod 600 on it, or remove it",
                 path.display()
             ),
             Self::Owner { path, owner } => write!(
                 f,
-                "{} belongs to another user (uid {owner}), who could choose what is offered to \
-                 every site in it; name a file of your own",
+                "{} belongs to another user (uid {owner}), who could choose the ECHConfigs that \
+                    are offered to its sites; use a file of your own",
                 path.display()
             ),
             Self::Content { path, reason } => {
                 write!(
                     f,
-                    "{} is not a retry-config cache: {reason}",
+                    "{} is not a retry-config cache file: {reason}",
                     path.display()
                 )
             }

@@ -1,4 +1,4 @@
-//! The cache as a file: JSON, for its owner alone, replaced as a whole.
+//! The cache as a file: JSON, for its owner only, replaced as a whole.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -78,8 +78,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<(Place, EchConfigList, SystemTime)
     Ok(document.entries.into_iter().filter_map(decode).collect())
 }
 
-/// The file is this user's, and nobody else may read or write it. The user is the effective one, so
-/// that a program that runs as root does not believe a file of somebody else's in a shared folder.
+/// The file is this user's, and no other user may read or write it. The user is the effective one,
+/// so that a program that runs as root does not believe a file of somebody else's in a shared
+/// folder.
 #[cfg(unix)]
 fn check_access(path: &Path, owner: u32, mode: u32, user: u32) -> Result<(), CacheError> {
     let path = path.to_owned();
@@ -119,7 +120,7 @@ fn decode(entry: Entry) -> Option<(Place, EchConfigList, SystemTime)> {
     Some((place, EchConfigList::parse(&configs).ok()?, until))
 }
 
-/// Replaces the file: whoever reads it sees the old one or the new one.
+/// Replaces the file atomically: a reader sees the old one or the new one.
 pub(super) fn write<'a>(
     path: &Path,
     entries: impl Iterator<Item = (&'a Place, &'a EchConfigList, SystemTime)>,
@@ -157,7 +158,7 @@ pub(super) fn write<'a>(
     })
 }
 
-/// A name in the same folder that nobody else uses.
+/// An unused name in the same folder.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{:016x}", rand::random::<u64>()));

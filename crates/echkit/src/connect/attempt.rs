@@ -341,7 +341,7 @@ impl AttemptState<'_> {
         }
         if let (EchOffer::Learn(_), Some(shown)) = (&self.offer, &seen.outer_sni) {
             ech.warnings.push(format!(
-                "to learn its ECHConfigs, the server was asked with {shown} in the clear"
+                "{shown} was sent in the clear to learn the server's ECHConfigs"
             ));
         }
     }
@@ -402,7 +402,7 @@ impl AttemptState<'_> {
                 self.resume = false;
                 self.ech.warnings.push(
                     "a session ticket would have been sent in the clear after a \
-                     HelloRetryRequest; connected again without it"
+                        HelloRetryRequest; reconnected without the ticket"
                         .to_owned(),
                 );
                 Then::Again
@@ -413,8 +413,8 @@ impl AttemptState<'_> {
                     self.offer = EchOffer::None;
                     self.ech.status = EchStatus::NotOffered;
                     self.ech.warnings.push(format!(
-                        "the server {refused} a hello with a GREASE extension; connected again \
-                         without it and with TLS 1.2 allowed"
+                        "the server {refused} a ClientHello with a GREASE extension; reconnected \
+                            without it and with TLS 1.2 allowed"
                     ));
                     Then::Again
                 }
@@ -449,22 +449,22 @@ impl AttemptState<'_> {
             AfterRejection::Grease(reason) => {
                 self.ech.retries += 1;
                 self.ech.warnings.push(format!(
-                    "the server rejected ECH and {reason}; connected again with GREASE"
+                    "the server rejected ECH and {reason}; reconnected with GREASE"
                 ));
                 self.offer = EchOffer::Grease;
                 Then::Again
             }
             AfterRejection::WithoutEch if learning => {
-                self.ech.warnings.push(
-                    "the server sent no configs to learn; connected again with GREASE".to_owned(),
-                );
+                self.ech
+                    .warnings
+                    .push("the server sent no ECHConfigs; reconnected with GREASE".to_owned());
                 self.offer = EchOffer::Grease;
                 Then::Again
             }
             AfterRejection::WithoutEch => {
                 self.ech
                     .warnings
-                    .push("the server has switched ECH off; connected again without it".to_owned());
+                    .push("the server has disabled ECH; reconnected without it".to_owned());
                 self.disabled = true;
                 self.offer = EchOffer::None;
                 Then::Again

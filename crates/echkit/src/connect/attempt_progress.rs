@@ -30,7 +30,7 @@ impl AttemptProgress {
     }
 
     fn tell(&self, progressed: ProgressStep) {
-        // Nobody listens any more when the race is over.
+        // The receiver is gone when the race is over.
         let _ = self.to.send((self.attempt, progressed));
     }
 }

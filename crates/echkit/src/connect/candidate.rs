@@ -68,7 +68,7 @@ fn offer(
         EchMode::Require => offer.hiding(host),
         _ => Some(offer),
     };
-    // What the server said of the record's own stands in for it, until the record changes.
+    // The retry config replaces the record's own, until the record changes.
     if manual.is_none()
         && let Some(offer) = retry_configs
             .find(published(endpoint).as_deref())
@@ -76,7 +76,7 @@ fn offer(
     {
         return EchOffer::Real(Box::new(offer));
     }
-    // What the caller hands over stands in for the record's.
+    // The caller's list replaces the record's.
     let found = match manual {
         Some(list) => RealOffer::from_selection(list.select(), ConfigSource::Manual),
         None => {

@@ -81,9 +81,8 @@ impl ConnectionPlan {
     pub(super) fn ech_at(&self, candidate: &Candidate) -> EchReport {
         let mut ech = self.ech.clone();
         if self.has_ech() && !candidate.offer.is_real() {
-            ech.warnings.push(
-                "every endpoint with ECH was out of reach; connected to one without".to_owned(),
-            );
+            ech.warnings
+                .push("no endpoint with ECH was reachable; connected to one without".to_owned());
         }
         ech
     }

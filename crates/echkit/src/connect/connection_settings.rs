@@ -145,8 +145,8 @@ macro_rules! connection_setters {
             self
         }
 
-        /// The proxies that the environment names, and the exceptions. Without this call no variable
-        /// is read.
+        /// The proxies that the environment names, and the exceptions. Without this call no
+        /// variable is read.
         pub fn proxy_environment(mut self, environment: crate::proxy::ProxyEnvironment) -> Self {
             self.$($settings).+.proxies = environment;
             self
@@ -174,7 +174,7 @@ macro_rules! connection_setters {
         }
 
         /// Addresses of a host at a port, in place of those in DNS. Its records are still asked
-        /// for. `build` refuses a `host` that is no host name.
+        /// for. `build` refuses a `host` that is not a host name.
         pub fn resolve(
             mut self,
             host: impl Into<String>,

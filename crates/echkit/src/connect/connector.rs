@@ -26,7 +26,8 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Starts with the system's resolver, the platform's trust and [`EchMode::Prefer`](crate::EchMode::Prefer).
+    /// Starts with the system's resolver, the platform's trust and
+    /// [`EchMode::Prefer`](crate::EchMode::Prefer).
     pub fn builder() -> ConnectorBuilder {
         ConnectorBuilder::default()
     }
@@ -120,14 +121,14 @@ impl ConnectorBuilder {
         if settings.outer_sni.is_some() && !settings.policy.ech.offers() {
             return Err(Cause::Setting {
                 setting: "outer SNI",
-                reason: format!("has no meaning with ECH mode {}", settings.policy.ech),
+                reason: format!("has no effect with ECH mode {}", settings.policy.ech),
             }
             .into());
         }
         if settings.manual.is_some() && !settings.policy.ech.offers() {
             return Err(Cause::Setting {
                 setting: "ECHConfigList",
-                reason: format!("has no meaning with ECH mode {}", settings.policy.ech),
+                reason: format!("has no effect with ECH mode {}", settings.policy.ech),
             }
             .into());
         }

@@ -1,4 +1,4 @@
-//! What discovery found that bears on ECH, in words.
+//! Texts for what discovery found about ECH.
 
 use echkit_proto::client::{ConfigSource, EchOffer};
 use echkit_proto::config::{Chosen, EchConfigList, NameExposure};
@@ -23,7 +23,10 @@ pub(super) fn why_no_ech(
                 reasons.map(ToString::to_string).collect()
             }
         };
-        return format!("no config given can be used ({})", reasons.join("; "));
+        return format!(
+            "none of the given ECHConfigs is usable ({})",
+            reasons.join("; ")
+        );
     }
     discovery.why_no_ech()
 }

@@ -23,7 +23,7 @@ pub(super) fn answer_limit(left: Option<Duration>) -> Duration {
     left.map_or(GREASE_SILENCE, |left| GREASE_SILENCE.min(left / 2))
 }
 
-/// What the server did to the hello, in words, where GREASE may be the reason.
+/// The text for how the server refused the ClientHello, where GREASE may be the reason.
 pub(super) fn refusal(error: &ClientHandshakeError) -> Option<String> {
     match &error.fault {
         HandshakeFault::Tls(Error::AlertReceived(
@@ -33,7 +33,7 @@ pub(super) fn refusal(error: &ClientHandshakeError) -> Option<String> {
             | AlertDescription::IllegalParameter
             | AlertDescription::InternalError),
         )) => Some(format!("answered the alert {alert:?} to")),
-        // With GREASE rustls offers TLS 1.3 alone, and the server may know no more than 1.2.
+        // With GREASE rustls offers TLS 1.3 only, and the server may know no more than 1.2.
         HandshakeFault::Tls(Error::PeerIncompatible(
             PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
             | PeerIncompatible::ServerDoesNotSupportTls12Or13,

@@ -202,7 +202,7 @@ where
 }
 
 /// The server may still listen after it has closed its side. rustls has no word for a handshake
-/// that ends in the midst of an answer; as long as nothing is encrypted, we have one.
+/// that ends inside an answer; as long as nothing is encrypted, we have one.
 async fn say_cut_short<IO>(connection: &ClientConnection, io: &mut Guarded<IO>, answered: bool)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -234,7 +234,7 @@ where
 /// Hands a finished connection to tokio-rustls.
 ///
 /// It makes a connection of its own first, which is replaced; the configuration for that one offers
-/// TLS 1.2 alone and thus computes no key share.
+/// TLS 1.2 only and thus computes no key share.
 async fn adopt<IO>(
     connection: ClientConnection,
     io: Guarded<IO>,

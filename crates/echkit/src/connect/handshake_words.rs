@@ -1,4 +1,4 @@
-//! What a failed handshake says, in words.
+//! Error texts for failed handshakes.
 
 use echkit_tls::client::OfferOutcome;
 use rustls::{CertificateError, Error, PeerIncompatible};
@@ -6,7 +6,7 @@ use rustls::{CertificateError, Error, PeerIncompatible};
 use super::handshake::{ClientHandshakeError, HandshakeFault};
 use crate::report::EchSource;
 
-/// A failed handshake in words.
+/// The error text for a failed handshake.
 pub(super) fn describe_fault(error: &ClientHandshakeError) -> String {
     match &error.fault {
         HandshakeFault::Tls(tls) => match &error.offer {
@@ -77,14 +77,14 @@ pub(super) fn shown_instead(source: EchSource, outer_sni: Option<&str>) -> Strin
     }
 }
 
-/// An error of the TLS stack in words.
+/// The text for an error of the TLS stack.
 pub(super) fn in_words(error: &rustls::Error) -> String {
     match error {
         rustls::Error::AlertReceived(alert) => {
-            format!("the server refused with the alert {alert:?}")
+            format!("the server sent the alert {alert:?}")
         }
         rustls::Error::InvalidMessage(_) => {
-            format!("the server's answer is no TLS: {error}")
+            format!("the server's answer is not TLS: {error}")
         }
         rustls::Error::PeerIncompatible(
             PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,

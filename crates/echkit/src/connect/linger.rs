@@ -4,7 +4,7 @@
 //! a reset, and a reset makes the peer's kernel drop what the peer has not read yet: the alert. A
 //! server that writes session tickets before it reads would never see `ech_required`, which
 //! RFC 9849 §6.1.6 asks for and §7.1 wants servers to count. The connection is therefore
-//! half-closed and read on, by a task of its own that delays nobody.
+//! half-closed and read on, by a task of its own that delays no caller.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -64,7 +64,7 @@ impl OriginRetryConfigs {
         }
     }
 
-    /// A config under a key that nobody has, with the origin's own name as public_name: whoever
+    /// A config under a made-up key, with the origin's own name as public_name: a server that
     /// serves that name rejects it and sends its own configs.
     pub(super) fn made_up(&self) -> Option<Chosen> {
         if !self.learn {

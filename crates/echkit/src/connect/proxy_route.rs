@@ -52,7 +52,7 @@ impl ProxyRoute {
         self.named.as_ref()
     }
 
-    /// What stands in for the addresses of such a host until the proxy is asked for it. It is no
+    /// A placeholder for the addresses of such a host until the proxy is asked for it. It is no
     /// address that can be connected to.
     pub(super) fn stand_in(family: AddressFamily) -> IpAddr {
         match family {
@@ -84,7 +84,7 @@ pub(super) enum ProxyTarget {
 }
 
 impl ProxyTarget {
-    /// The name that the proxy looks up where `address` stands in for it, else the address.
+    /// The name that the proxy looks up where `address` is its placeholder, else the address.
     pub(super) fn new(route: &ProxyRoute, address: SocketAddr) -> Self {
         match &route.named {
             Some(name) if address.ip().is_unspecified() => Self::Name(name.clone(), address.port()),

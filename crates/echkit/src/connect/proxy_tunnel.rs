@@ -292,7 +292,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// What an answer comes to that arrives in pieces of this length, and then ends.
+    /// The result of an answer that arrives in pieces of this length, and then ends.
     async fn status(answer: &[u8], piece: usize) -> Result<u16, String> {
         let (mut client, mut proxy) = tokio::io::duplex(piece);
         let answer = answer.to_vec();

@@ -104,7 +104,7 @@ impl<'a, T: Clone, W> RaceDriver<'a, T, W> {
         }
     }
 
-    /// What DNS has said by now.
+    /// What DNS has answered so far.
     pub(super) fn discovery(&self) -> &Discovery {
         self.search.discovery()
     }
@@ -155,7 +155,7 @@ impl<'a, T: Clone, W> RaceDriver<'a, T, W> {
         }
     }
 
-    /// Takes what attempts have come to by the deadline, and closes those that go on.
+    /// Takes the results of attempts at the deadline, and closes those still running.
     fn out_of_time(&mut self) -> RaceEnd<W> {
         let idle = self.attempts.is_empty() && self.faults.is_empty();
         while let Some((_, outcome)) = self.attempts.ended() {

@@ -45,7 +45,7 @@ pub(super) struct Addresses {
     pub(super) list: Vec<IpAddr>,
     /// Why there are none, or none of one family.
     pub(super) missing: Option<Missing>,
-    /// How long this holds; `None` when nobody was asked.
+    /// How long this holds; `None` when no query was sent.
     pub(super) ttl: Option<Duration>,
     /// Whether some answer is still out.
     pub(super) pending: bool,
@@ -87,7 +87,7 @@ impl Addresses {
 /// The lookup of one host's addresses.
 #[derive(Debug)]
 pub(super) enum Lookup {
-    /// Nobody need be asked.
+    /// No query is needed.
     Known(Addresses),
     Asked {
         name: HostName,
@@ -168,7 +168,7 @@ impl Lookup {
         addresses
     }
 
-    /// What has come back by now.
+    /// The answers received so far.
     pub(super) fn gather(self) -> Addresses {
         match self {
             Self::Known(known) => known,

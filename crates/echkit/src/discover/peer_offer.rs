@@ -1,5 +1,5 @@
-//! Which ECH offer goes with a connection that is there already (RFC 9460 §3, RFC 9848 §5), and when
-//! nothing may be sent over it: for callers that connect on their own.
+//! Which ECH offer goes with a connection that is there already (RFC 9460 §3, RFC 9848 §5), and
+//! when nothing may be sent over it: for callers that connect on their own.
 
 use std::net::SocketAddr;
 
@@ -45,10 +45,7 @@ pub enum NoClientHello {
     #[error("ECH is required, and {0}")]
     Required(String),
     /// There are records with ECH, and they are about other places: a proxy, an old address.
-    #[error(
-        "the peer is no endpoint of the HTTPS records with ech, so that none of them applies; \
-         those are at {0}"
-    )]
+    #[error("the peer is not an endpoint of the HTTPS records with ech, which are at {0}")]
     PeerElsewhere(String),
 }
 
@@ -56,8 +53,8 @@ impl Discovery {
     /// What to offer to `peer`; `None` where the records offer nothing and ECH is not `required`.
     /// Where it is, configs whose public_name is the origin's own name are passed over.
     ///
-    /// A record applies only to its own endpoints. Where some record offers ECH and none applies, an
-    /// attacker could have steered the connection there to see the name.
+    /// A record applies only to its own endpoints. Where some record offers ECH and none applies,
+    /// an attacker could have steered the connection there to see the name.
     ///
     /// # Errors
     ///

@@ -220,7 +220,7 @@ impl Discovery {
                 endpoint.from_hints = true;
             }
             if endpoint.addresses.is_empty() && known.pending {
-                // Nobody waited for them.
+                // They were not waited for.
                 continue;
             }
             if endpoint.addresses.is_empty() {

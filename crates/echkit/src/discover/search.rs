@@ -21,7 +21,7 @@ use crate::dns::{Answer, QueryError, RecordType, Resolver};
 use crate::keyed_futures::KeyedFutures;
 use crate::origin::{Host, Origin, Scheme};
 
-/// How long questions that nobody waits for any more may take: their answers serve the cache
+/// How long queries that no caller waits for any more may take: their answers serve the cache
 /// (draft-ietf-happy-happyeyeballs-v3, "Connection Attempts").
 const AFTERLIFE: Duration = Duration::from_secs(1);
 
@@ -47,7 +47,7 @@ enum Asked {
 }
 
 enum Told {
-    /// `None` where nobody was asked.
+    /// `None` where no query was sent.
     Https(Option<Box<HttpsLookup>>),
     Addresses(Target, Family, Result<Answer, QueryError>),
 }
@@ -93,7 +93,7 @@ impl Search {
             return self.settle(vec![self.authority()]);
         };
         // Without ECH the records of an `https` origin tell only of other places, and where the
-        // addresses are known by hand nobody waits for those.
+        // addresses are given by hand they are not waited for.
         let waived = !self.options.ech && origin.scheme == Scheme::Https;
         if waived && self.lookups[Target::OWN.0].1.known().is_some() {
             return self.settle(vec![self.authority()]);
@@ -141,7 +141,7 @@ impl Search {
         });
     }
 
-    /// Asks for all addresses of the origin's own host and of the endpoints known by now.
+    /// Asks for all addresses of the origin's own host and of the endpoints known so far.
     pub(crate) fn ask_all_addresses(&mut self) {
         for target in (0..self.lookups.len()).map(Target) {
             for family in Family::BOTH {
@@ -210,12 +210,13 @@ impl Search {
         &self.planned
     }
 
-    /// What is known by now. It has no endpoints before [`Search::finish`].
+    /// What is known so far. It has no endpoints before [`Search::finish`].
     pub(crate) fn discovery(&self) -> &Discovery {
         &self.discovery
     }
 
-    /// What is known now. Nobody waits for what is out; answers may still be cached.
+    /// What is known now. Outstanding queries are not waited for; their answers may still be
+    /// cached.
     pub(crate) fn finish(mut self) -> Discovery {
         if !self.out.is_empty() {
             let mut out = self.out;

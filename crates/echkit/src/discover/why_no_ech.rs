@@ -1,4 +1,4 @@
-//! Why discovery found no ECHConfig to offer, in words.
+//! Why discovery found no ECHConfig to offer.
 
 use echkit_proto::config::{Chosen, NameExposure};
 use echkit_proto::svcb::EchOfRecord;
@@ -26,7 +26,12 @@ impl Discovery {
             return problem.to_string();
         }
         match &self.https {
-            HttpsAnswer::Failed(error) => return format!("its HTTPS records are unknown: {error}"),
+            HttpsAnswer::Failed(error) => {
+                return format!(
+                    "its HTTPS records could not be looked \
+                up: {error}"
+                );
+            }
             HttpsAnswer::Malformed(error) => {
                 return format!("its HTTPS records are malformed: {error}");
             }

@@ -67,10 +67,10 @@ impl Answer {
     }
 }
 
-/// No answer: nobody can say from this whether there are records.
+/// No answer: whether there are records is unknown.
 ///
-/// Its text holds that of the error below it; [`source`](Error::source) goes on with what is below
-/// that one, so that a chain names everything once.
+/// Its text holds that of the error below it; [`source`](Error::source) continues with what is
+/// below that one, so that a chain names everything once.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum QueryError {
@@ -113,7 +113,7 @@ impl fmt::Display for QueryError {
                 let waited = waited.as_millis();
                 write!(f, "no answer from {resolver} within {waited} ms")
             }
-            Self::Transport { resolver, error } => write!(f, "cannot ask {resolver}: {error}"),
+            Self::Transport { resolver, error } => write!(f, "cannot query {resolver}: {error}"),
             Self::Refused { resolver, rcode } => {
                 write!(f, "{resolver} answered {}", rcode_name(*rcode))
             }
@@ -167,7 +167,7 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "cannot ask tls://dns.test: handshake failed"
+            "cannot query tls://dns.test: handshake failed"
         );
         assert_eq!(error.source().unwrap().to_string(), "certificate expired");
     }

@@ -17,7 +17,7 @@ const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(3 * 3600);
 /// What one network forged must not live on in the next (RFC 9460 §12), and two networks may look
 /// alike.
 const MAX_UNPROTECTED_TTL: Duration = Duration::from_secs(600);
-/// For so long nobody waits again for what the servers did not answer (RFC 9520 §3.2).
+/// For so long no query waits again for what the servers did not answer (RFC 9520 §3.2).
 const TIMEOUT_HOLDS: Duration = Duration::from_secs(10);
 
 /// What an entry takes beside the octets of its names and records; an estimate.

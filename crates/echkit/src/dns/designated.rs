@@ -135,7 +135,7 @@ impl Designated {
     fn without(&self, reason: &str) -> Arc<Direct> {
         match self.options.discover_encrypted {
             DiscoverEncrypted::Require => Arc::new(self.plain.refusing(format!(
-                "an encrypted form of it is required (RFC 9462), and there is none: {reason}"
+                "a designated encrypted resolver (RFC 9462) is required and unavailable: {reason}"
             ))),
             _ => Arc::clone(&self.plain),
         }
@@ -164,7 +164,7 @@ impl Designated {
             Err(error) => {
                 return Err(Lacking {
                     reason: error.to_string(),
-                    // Whoever requires it wants to know when that has changed.
+                    // A caller that requires it needs to learn when that has changed.
                     holds: match self.options.discover_encrypted {
                         DiscoverEncrypted::Require => Duration::ZERO,
                         _ => MIN_HOLD,

@@ -34,7 +34,7 @@ pub(super) struct Direct {
     flights: Flights<(u64, Question), Result<Answer, QueryError>>,
     /// The name of an encrypted resolver that the system's resolver is asked for.
     looked_up: Option<String>,
-    /// Whose hosts file is heeded.
+    /// The hosts file that is used.
     hosts: Option<System>,
 }
 
@@ -164,7 +164,7 @@ impl Direct {
 
     /// Addresses for which no server is asked.
     async fn known_here(&self, name: &DomainName, kind: RecordType) -> Option<Vec<IpAddr>> {
-        // RFC 6761 §6.3: never asked of anybody, always loopback.
+        // RFC 6761 §6.3: no query is sent, always loopback.
         if name
             .labels()
             .last()
@@ -195,7 +195,7 @@ impl Direct {
                 .await
                 .map_err(|error| self.error(error))?;
             if response.referral {
-                let error = ExchangeError::Malformed("a referral is no answer");
+                let error = ExchangeError::Malformed("a referral, not an answer");
                 return Err(self.error(error));
             }
             // Without an answer the chain left what this server wanted to tell; ask where it leads.
@@ -284,6 +284,6 @@ mod tests {
             assert!(answer.addresses().eq([IpAddr::from([192, 0, 2, 7])]));
         }
         let error = refusing.query(&name, RecordType::HTTPS).await.unwrap_err();
-        assert_eq!(error.to_string(), "cannot ask system: none is known");
+        assert_eq!(error.to_string(), "cannot query system: none is known");
     }
 }

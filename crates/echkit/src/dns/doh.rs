@@ -117,7 +117,7 @@ impl Http2 {
             },
             Some(reason) => {
                 self.answered.store(true, Ordering::Relaxed);
-                let error = format!("the resolver gave up on the question with {reason}");
+                let error = format!("the resolver cancelled the query with {reason}");
                 AskError::Final(io::Error::other(error).into())
             }
         }

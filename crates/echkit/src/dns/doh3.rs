@@ -42,7 +42,7 @@ pub(super) struct Http3 {
     shared: Arc<Shared>,
 }
 
-/// The connection goes on for as long as anybody holds this.
+/// The connection lasts as long as a holder of this.
 struct Shared {
     connection: quinn::Connection,
     answered: AtomicBool,
@@ -137,11 +137,11 @@ impl Http3 {
         match error {
             // RFC 9114 §4.1.1: it was not looked at.
             StreamError::RemoteTerminate { code, .. } if code == Code::H3_REQUEST_REJECTED => {
-                self.ended(io::Error::other("the resolver takes no more questions"))
+                self.ended(io::Error::other("the resolver accepts no more queries"))
             }
             StreamError::RemoteTerminate { code, .. } => {
                 self.shared.answered.store(true, Ordering::Relaxed);
-                let error = format!("the resolver gave up on the question with code {code}");
+                let error = format!("the resolver cancelled the query with code {code}");
                 AskError::Final(io::Error::other(error).into())
             }
             StreamError::StreamError { .. } => malformed("its HTTP/3 fields are malformed"),

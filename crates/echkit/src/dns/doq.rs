@@ -19,7 +19,7 @@ use super::upstream::Upstream;
 const ALPN: &[u8] = b"doq";
 /// A message with its length in front is no longer than this.
 const MAX_FRAME: usize = 2 + 65535;
-/// RFC 9250 §8.4: the peer broke the protocol; and: nobody waits for the answer any more.
+/// RFC 9250 §8.4: the peer broke the protocol; and: the answer is no longer waited for.
 const DOQ_PROTOCOL_ERROR: VarInt = VarInt::from_u32(0x2);
 const DOQ_REQUEST_CANCELLED: VarInt = VarInt::from_u32(0x3);
 
@@ -109,7 +109,7 @@ impl Connection for Quic {
             Ok(frame) => frame,
             Err(ReadToEndError::Read(ReadError::Reset(code))) => {
                 self.answered.store(true, Ordering::Relaxed);
-                let error = format!("the resolver gave up on the question with code {code}");
+                let error = format!("the resolver cancelled the query with code {code}");
                 return Err(AskError::Final(io::Error::other(error).into()));
             }
             Err(ReadToEndError::Read(error)) => return Err(self.ended(error.into())),
@@ -122,7 +122,7 @@ impl Connection for Quic {
             {
                 Ok(DnsResponse::parse(message, question, 0)?)
             }
-            _ => Err(self.broken("its stream does not hold one message")),
+            _ => Err(self.broken("its stream is not one message")),
         }
     }
 }
@@ -135,7 +135,7 @@ impl Quic {
         }
     }
 
-    /// §4.3.3: the whole connection is of no use any more.
+    /// §4.3.3: the whole connection is unusable.
     fn broken(&self, reason: &'static str) -> AskError {
         self.connection.close(DOQ_PROTOCOL_ERROR, b"");
         AskError::Final(ExchangeError::Malformed(reason))

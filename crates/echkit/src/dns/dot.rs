@@ -20,7 +20,7 @@ use super::upstream::Upstream;
 
 /// The protocol's name in TLS (RFC 7858 §7.1 and the registry of ALPN ids).
 const ALPN: &[u8] = b"dot";
-/// Queries on their way into the connection; whoever comes next waits.
+/// The most queries queued for the connection; a further one waits.
 const QUEUE: usize = 32;
 
 /// Connects to DoT servers.
@@ -78,7 +78,7 @@ struct Place<'a> {
 }
 
 impl Pipe {
-    /// Starts to carry questions and answers, until nobody holds the pipe any more.
+    /// Starts to carry questions and answers, until the last holder of the pipe is gone.
     fn start(tls: TlsStream<TcpStream>) -> Self {
         let (queries, mut outgoing) = mpsc::channel::<Vec<u8>>(QUEUE);
         let waiting = Arc::new(Waiting::default());
@@ -104,7 +104,7 @@ impl Pipe {
                 ended = write => ended,
                 ended = read => ended,
             };
-            // The queue is closed by now, so that nobody comes to wait after this.
+            // The queue is closed, so that no query starts to wait after this.
             shared.lock().clear();
         });
         Self { queries, waiting }
@@ -162,7 +162,7 @@ impl Waiting {
         }
     }
 
-    /// Hands a message to whoever waits for it. One that nobody waits for is late, and its asker
+    /// Hands a message to its waiting query. One without a waiting query is late, and its asker
     /// has gone.
     fn deliver(&self, message: &[u8]) {
         self.answered.store(true, Ordering::Relaxed);
@@ -174,7 +174,7 @@ impl Waiting {
             return;
         };
         match DnsResponse::parse(message, &waiter.get().question, id) {
-            // To whoever had the id before.
+            // To the query that had the id before.
             Err(ResponseError::NotOurs(_)) => {}
             outcome => {
                 let _ = waiter.remove().answer.send(outcome);

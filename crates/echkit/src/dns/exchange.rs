@@ -1,4 +1,4 @@
-//! What every transport makes of one question: a response, or why there is none.
+//! The result of one query over any transport: a response, or why there is none.
 
 use std::io;
 use std::sync::Arc;
@@ -37,7 +37,9 @@ impl From<ResponseError> for ExchangeError {
 /// A response that came over a connection, where nothing has to be truncated.
 pub(super) fn whole(response: DnsResponse) -> Result<DnsResponse, ExchangeError> {
     if response.truncated {
-        return Err(ExchangeError::Malformed("it is truncated on a connection"));
+        return Err(ExchangeError::Malformed(
+            "it is truncated (TC) over a stream transport",
+        ));
     }
     accept(response)
 }

@@ -1,4 +1,4 @@
-//! Work under way: whoever wants the same at the same time waits for the same outcome.
+//! Single flight: callers that want the same work at the same time share one run of it.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 use tokio::task::JoinSet;
 
 /// One piece of work, and its outcome; `None` if the runtime that it ran on has gone. It is a task
-/// of its own, so that a caller who is slow to poll delays nobody else, and ends with the last
+/// of its own, so that a caller that is slow to poll delays no other, and ends with the last
 /// caller, since a [`JoinSet`] ends its tasks when it is dropped.
 type Flight<V> = BoxFuture<'static, Option<V>>;
 
@@ -114,7 +114,7 @@ mod tests {
     type Outcome = Result<u8, &'static str>;
     type Flights = super::Flights<&'static str, Outcome>;
 
-    /// Work that waits for leave to end, and counts how often it began and ended.
+    /// Work that waits for permission to end, and counts how often it began and ended.
     #[derive(Clone)]
     struct Asked {
         begun: Arc<AtomicUsize>,

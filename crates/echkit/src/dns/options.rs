@@ -88,8 +88,8 @@ impl ResolverOptions {
     }
 }
 
-/// Whether a resolver in the clear is asked for its encrypted form (RFC 9462), which is then used in
-/// its place.
+/// Whether a resolver in the clear is asked for its encrypted form (RFC 9462), which is then used
+/// in its place.
 ///
 /// The discovery is verified (§4.2): the certificate of the encrypted form must be good for the
 /// address of the resolver in the clear.
@@ -135,7 +135,7 @@ impl FromStr for DiscoverEncrypted {
 
 /// The text is none of `off`, `try`, `require`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` says nothing of encrypted resolvers: use off, try or require")]
+#[error("`{0}` is not a mode of resolver discovery: use off, try or require")]
 pub struct UnknownDiscoverEncrypted(String);
 
 #[cfg(test)]

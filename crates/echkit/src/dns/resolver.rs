@@ -32,10 +32,10 @@ impl Resolver {
         Direct::new("system".into(), transport, &ResolverOptions::default()).into()
     }
 
-    /// The resolver that a URI stands for: `system`, `udp://192.0.2.1:53`, `tcp://[2001:db8::1]`,
+    /// The resolver that a URI names: `system`, `udp://192.0.2.1:53`, `tcp://[2001:db8::1]`,
     /// `tls://dns.example` (DNS over TLS), `quic://dns.example` (DNS over QUIC),
     /// `https://dns.example/dns-query` (DNS over HTTPS, which is HTTP/2) or
-    /// `h3://dns.example/dns-query` (the same over HTTP/3). An address alone stands for `udp`.
+    /// `h3://dns.example/dns-query` (the same over HTTP/3). An address alone means `udp`.
     ///
     /// The encrypted ones take the addresses of their host after a `#`
     /// (`tls://dns.example#192.0.2.1,2001:db8::1`); without, the system's resolver is asked, and
@@ -52,7 +52,7 @@ impl Resolver {
         Ok(Self { direct, designated })
     }
 
-    /// What questions go to by now: the encrypted form of this resolver, where
+    /// What queries go to at present: the encrypted form of this resolver, where
     /// [`ResolverOptions::discover_encrypted`] has one found, or else this one. It stays what it
     /// is; ask again for each piece of work.
     pub async fn in_use(&self) -> Self {
@@ -69,7 +69,7 @@ impl Resolver {
         }
     }
 
-    /// Whether a URI stands for an encrypted transport, for which
+    /// Whether a URI names an encrypted transport, for which
     /// [`ResolverOptions::tls`] is needed.
     pub fn is_encrypted_uri(uri: &str) -> bool {
         uri.split_once("://")
@@ -101,7 +101,8 @@ impl Resolver {
     /// (RFC 2308 §5), and the same question is asked once at a time. Of failures only silence in
     /// the clear is remembered, for a few seconds (RFC 9520).
     ///
-    /// `Ok` means that the resolver knows, be it that there is nothing; `Err` that nobody can say.
+    /// `Ok` means that the resolver answered, even that there is nothing; `Err` that the answer is
+    /// unknown.
     pub async fn query(&self, name: &DomainName, kind: RecordType) -> Result<Answer, QueryError> {
         self.used().await.query(name, kind).await
     }

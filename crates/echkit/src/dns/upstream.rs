@@ -74,6 +74,6 @@ fn unresolved(error: ExchangeError) -> ExchangeError {
         ExchangeError::Refused(rcode) => format!("response code {rcode}"),
         ExchangeError::Malformed(reason) => reason.to_owned(),
     };
-    let error = format!("its address is unknown to the system's resolver: {reason}");
+    let error = format!("the system's resolver has no address for it: {reason}");
     io::Error::other(error).into()
 }

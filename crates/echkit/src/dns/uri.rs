@@ -38,7 +38,7 @@ fn lacking(scheme: &str) -> Option<&'static str> {
     }
 }
 
-/// What a URI stands for.
+/// The resolver that a URI names.
 pub(super) struct Parsed {
     /// The URI in full, where a short form was given.
     pub(super) uri: String,
@@ -142,7 +142,7 @@ fn encrypted(
         }
         _ => {
             if url.path() != "/" || url.query().is_some() {
-                return Err(Some("it takes a host and a port alone".to_owned()));
+                return Err(Some("only a host and a port are allowed".to_owned()));
             }
             // A URL forgets the port that is the default of its scheme.
             let authority = rest.split(['#', '/']).next().unwrap_or_default();
@@ -177,7 +177,7 @@ fn without_variable(template: &str) -> Result<String, String> {
 fn bootstrap(list: &str) -> Result<Vec<IpAddr>, String> {
     let parsed = list.split(',').map(|item| {
         let item = item.trim();
-        Host::address(item).ok_or_else(|| format!("{item:?} after # is no IP address"))
+        Host::address(item).ok_or_else(|| format!("{item:?} after # is not an IP address"))
     });
     parsed.collect()
 }
@@ -191,13 +191,13 @@ fn socket_address(text: &str, port: u16) -> Option<SocketAddr> {
     Some(SocketAddr::new(Host::address(text)?, port))
 }
 
-/// Why a URI stands for no resolver.
+/// Why a URI does not name a resolver.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolverError {
     /// Neither `system` nor a URI.
     #[error(
-        "{0:?} is no resolver; use system, an IP address, udp://IP, tcp://IP, tls://HOST, \
+        "{0:?} is not a resolver; use system, an IP address, udp://IP, tcp://IP, tls://HOST, \
          quic://HOST, https://HOST/PATH or h3://HOST/PATH"
     )]
     NoScheme(String),
@@ -208,7 +208,7 @@ pub enum ResolverError {
     #[error("{0:?} needs an IP address with or without a port, such as udp://192.0.2.1:53")]
     Address(String),
     /// The URI of an encrypted resolver that is not one.
-    #[error("{uri:?} is no resolver: {reason}")]
+    #[error("{uri:?} is not a resolver: {reason}")]
     Encrypted {
         /// The URI.
         uri: String,

@@ -18,7 +18,7 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// Waits for leave to connect. Holding the guard keeps others waiting; `None` keeps nobody.
+    /// Waits for permission to connect. Holding the guard keeps others waiting; `None` does not.
     pub(super) async fn enter(&self) -> Option<MutexGuard<'_, ()>> {
         if self.http1.load(Ordering::Relaxed) {
             return None;

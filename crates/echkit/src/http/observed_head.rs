@@ -1,4 +1,4 @@
-//! Heads of requests and responses, shown to whoever wants to see them go by.
+//! Heads of requests and responses, passed to an observer.
 
 use std::fmt;
 use std::sync::Arc;

@@ -26,7 +26,7 @@ const MAX_IDLE_PER_ORIGIN: usize = 6;
 /// Connections that are kept in all, at most; the one that waits longest goes first.
 const MAX_KEPT: usize = 128;
 
-/// Origins whose gates are kept while nobody waits at them, at most.
+/// The most origins whose gates are kept while no request waits at them.
 const MAX_GATES: usize = 128;
 
 /// What a connection may be used for.
@@ -110,7 +110,7 @@ impl Pool {
             let stale = slot.live.channel.is_idle() && slot.used.elapsed() >= keep;
             slot.live.channel.is_open() && !stale
         });
-        // The one used last is the least likely to be closed by now.
+        // The one used last is the least likely to have been closed.
         let slot = slots.last_mut()?;
         match slot.live.share() {
             Some(shared) => {

@@ -100,7 +100,7 @@ impl http_body::Body for RawBody {
             Some(Err(source)) => {
                 let cause = Cause::Http {
                     host: this.host.clone(),
-                    reason: format!("the response broke off: {}", body_in_words(&source)),
+                    reason: format!("the response was cut off: {}", body_in_words(&source)),
                     source: Some(source.into()),
                 };
                 Some(Err(this.failed(cause)))

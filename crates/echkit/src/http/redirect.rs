@@ -30,7 +30,7 @@ pub(super) fn location(status: StatusCode, headers: &HeaderMap) -> Option<&str> 
 /// # Errors
 ///
 /// When it leads to where it must not be followed: out of `https` in [`EchMode::Require`], or to
-/// something that is no web page.
+/// something that is not a web page.
 pub(super) fn follow(
     request: &mut Request,
     status: StatusCode,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::connect::{Connection, ConnectionMeter, Stream};
 use crate::report::{Bytes, Report, Timings};
 
-/// The report about one request, which goes on with it.
+/// The report about one request, which continues with it.
 #[derive(Debug)]
 pub(super) struct ReportRecorder {
     meter: ConnectionMeter,

@@ -37,7 +37,7 @@ use crate::error::{Cause, Error};
 /// What does not make sense is refused by [`RequestBuilder::send`], which tells the first such
 /// thing.
 #[derive(Debug)]
-#[must_use = "nothing is sent before `send`"]
+#[must_use = "a request is not sent until `send` is called"]
 pub struct RequestBuilder {
     client: Client,
     request: Result<Request, Cause>,
@@ -224,7 +224,7 @@ impl RequestBuilder {
     ///
     /// # Errors
     ///
-    /// See [`Cause`]. A response with an error status is no error here:
+    /// See [`Cause`]. A response with an error status is not an error here:
     /// [`Response::error_for_status`] makes one of it.
     pub async fn send(self) -> Result<Response, Error> {
         Box::pin(self.client.execute(self.request?)).await

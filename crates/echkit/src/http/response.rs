@@ -117,7 +117,7 @@ impl Response {
         serde_json::from_slice(&bytes).map_err(|error| {
             let cause = Cause::Decode {
                 host: self.body.host().to_owned(),
-                reason: format!("not the JSON that was expected: {error}"),
+                reason: format!("not the expected JSON: {error}"),
             };
             Error::from(cause).with_report(self.report())
         })

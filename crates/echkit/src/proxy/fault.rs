@@ -59,7 +59,7 @@ pub enum ProxyFault {
     Socks {
         /// Where it was to connect to.
         to: String,
-        /// Its reply in words, or what is wrong with it.
+        /// The text of its reply, or what is wrong with it.
         reason: String,
         /// Whether it may connect to another address.
         about_address: bool,

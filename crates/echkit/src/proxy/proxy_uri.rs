@@ -94,7 +94,8 @@ impl Proxy {
     pub fn parse(uri: &str) -> Result<Self, ProxyUriError> {
         let (scheme, rest) = uri.split_once("://").unwrap_or(("http", uri));
         let kind = ProxyKind::from_scheme(scheme)?;
-        // A scheme that the URL standard does not know, so that it drops no port as the default one.
+        // A scheme that the URL standard does not know, so that it drops no port as the default
+        // one.
         let url = Url::parse(&format!("proxy://{rest}")).map_err(|error| match error {
             url::ParseError::EmptyHost => ProxyUriError::NoHost,
             url::ParseError::InvalidPort => ProxyUriError::Port,
@@ -212,9 +213,9 @@ pub enum ProxyUriError {
     #[error("the proxy has no host: write [SCHEME://]HOST[:PORT]")]
     NoHost,
     /// The host is neither a name nor an address.
-    #[error("the proxy's host is neither a name nor an address: write [SCHEME://]HOST[:PORT]")]
+    #[error("the proxy's host is not a name or an address: write [SCHEME://]HOST[:PORT]")]
     Host,
-    /// The port is no number up to 65535.
+    /// The port is not a number up to 65535.
     #[error("the proxy's port is not a number from 0 to 65535")]
     Port,
     /// The credentials cannot be said to the proxy.

@@ -199,12 +199,12 @@ impl From<io::Error> for AcceptError {
     }
 }
 
-/// The text holds that of the error below; the source goes on with what is below that one.
+/// The text holds that of the error below; the source continues with what is below that one.
 impl fmt::Display for AcceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout(after) => {
-                write!(f, "the client took more than {after:?} for its handshake")
+                write!(f, "the handshake took longer than {after:?}")
             }
             Self::Io(error) => write!(f, "the connection failed: {error}"),
             Self::Handshake(error) => error.fmt(f),

@@ -115,7 +115,7 @@ pub fn read_secret_file(path: impl AsRef<Path>) -> io::Result<Zeroizing<Vec<u8>>
 #[non_exhaustive]
 pub enum LoadKeysError {
     /// A file or directory cannot be read.
-    #[error("{}: {error}; it has to be there and readable", path.display())]
+    #[error("{}: {error}; the path must exist and be readable", path.display())]
     Read {
         /// Which.
         path: PathBuf,

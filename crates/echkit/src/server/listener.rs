@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts TLS connections with and without ECH from a TCP listener.
 ///
-/// Each handshake is a task of its own, so that a client that stalls holds nobody up; it is given
+/// Each handshake is a task of its own, so that a client that stalls delays no other; it is given
 /// up after [`Acceptor::with_timeout`]. The number of handshakes at the same time is bounded:
 /// further clients wait in the queue of the operating system.
 ///

@@ -195,7 +195,7 @@ struct Seen {
     server_error: AcceptError,
 }
 
-/// Shakes hands until the client fails, and reads what the server sends to its end.
+/// Performs the handshake until the client fails, and reads what the server sends to its end.
 async fn shake(server: EchServer, mut client: ClientConnection) -> Seen {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut tcp = TcpStream::connect(listener.local_addr().unwrap())

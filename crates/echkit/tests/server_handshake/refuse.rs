@@ -251,7 +251,7 @@ fn second_hellos_that_do_not_continue_the_first_get_their_alerts() {
         ),
         (
             |mut w| {
-                // Renamed, the extension is one that nobody knows.
+                // Renamed, the extension is an unknown one.
                 let at = ech_extension_at(&w);
                 w[at..at + 2].copy_from_slice(&[0xfe, 0x0e]);
                 w
@@ -300,7 +300,7 @@ fn an_oversized_record_before_the_second_hello_is_refused() {
     }
 }
 
-/// A client that closes its side in the midst of a hello, the second one included.
+/// A client that closes its side before a ClientHello is complete, the second one included.
 #[test]
 fn a_hello_cut_short_by_the_end_gets_decode_error() {
     let (pki, key) = (Pki::new(), ech_key(7));

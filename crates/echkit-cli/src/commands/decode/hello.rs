@@ -10,7 +10,7 @@ use crate::output;
 /// Far above any hello that is sent.
 const MAX_HELLO: usize = 1 << 17;
 
-/// What stands in a ClientHello.
+/// The contents of a ClientHello.
 pub(super) struct Summary {
     hello: ClientHello,
 }
@@ -25,7 +25,7 @@ impl Summary {
                 .read(bytes)
                 .map_err(|error| bad(&error))?
                 .1
-                .ok_or_else(|| bad(&"the TLS records end before it does"))?,
+                .ok_or_else(|| bad(&"the TLS records end before the ClientHello is complete"))?,
             _ => bytes.to_vec(),
         };
         ClientHello::parse(message)

@@ -53,7 +53,7 @@ impl Destination {
         })
     }
 
-    /// Whether the response goes on from the offset; false where all of it is there already.
+    /// Whether the response continues from the offset; false where all of it is there already.
     pub(super) fn goes_on(&self, response: &Response) -> Result<bool, Failure> {
         if self.offset == 0 {
             return Ok(true);
@@ -73,7 +73,7 @@ impl Destination {
                 match start == Some(offset) {
                     true => Ok(true),
                     false => Err(Failure::range(format!(
-                        "-C: the server sent another part than the one from byte {offset} on"
+                        "-C: the server sent a different range than the one from byte {offset}"
                     ))),
                 }
             }
@@ -81,13 +81,13 @@ impl Destination {
                 let total = range.strip_prefix("*/").map(str::parse::<u64>);
                 match total {
                     Some(Ok(total)) if total != offset => Err(Failure::range(format!(
-                        "-C: there are {offset} bytes already, and the server has {total}"
+                        "-C: the file already has {offset} bytes, and the server's has {total}"
                     ))),
                     _ => Ok(false),
                 }
             }
             status => Err(Failure::range(format!(
-                "-C: the server cannot go on from byte {offset}: it answered with status {status}"
+                "-C: the server cannot resume from byte {offset}: it answered with status {status}"
             ))),
         }
     }

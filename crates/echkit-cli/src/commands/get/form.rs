@@ -133,7 +133,7 @@ fn escaped(name: &str) -> String {
 
 fn on_one_line(kind: &str) -> Result<&str, Failure> {
     match kind.contains(['\r', '\n']) {
-        true => Err(Failure::usage("-F: a type is on one line")),
+        true => Err(Failure::usage("-F: a type cannot contain a line break")),
         false => Ok(kind),
     }
 }

@@ -73,7 +73,10 @@ pub(crate) fn connection_lines(report: &Report, style: Style) -> Vec<String> {
     if ech.retries > 0 {
         line(
             "",
-            format!("the server's own keys after {} rejection(s)", ech.retries),
+            format!(
+                "the server's retry_configs, after {} rejection(s)",
+                ech.retries
+            ),
         );
     }
     if let Some(sni) = &ech.outer_sni {

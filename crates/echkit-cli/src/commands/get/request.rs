@@ -35,7 +35,7 @@ impl Request {
                 }
                 (name, None) if name == HOST => {
                     return Err(Failure::usage(format!(
-                        "-H {text:?}: HTTP cannot do without it"
+                        "-H {text:?}: HTTP requires this header"
                     )));
                 }
                 (name, None) => removed.push(name),
@@ -93,7 +93,7 @@ impl Request {
         }
         let method = match &args.request {
             Some(name) => Method::from_bytes(name.as_bytes())
-                .map_err(|_| Failure::usage(format!("-X {name:?} is no HTTP method")))?,
+                .map_err(|_| Failure::usage(format!("-X {name:?} is not an HTTP method")))?,
             None if args.head => Method::HEAD,
             None if posts => Method::POST,
             None => Method::GET,
@@ -165,7 +165,7 @@ fn value_of(flag: &str, text: &str) -> Result<HeaderValue, Failure> {
 fn basic(user: &str) -> Result<HeaderValue, Failure> {
     if !user.contains(':') {
         return Err(Failure::usage(
-            "-u: write USER:PASSWORD; no password is asked for on the terminal",
+            "-u: write USER:PASSWORD; there is no password prompt",
         ));
     }
     let coded = data_encoding::BASE64.encode(user.as_bytes());

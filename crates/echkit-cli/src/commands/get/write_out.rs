@@ -46,7 +46,7 @@ pub(super) fn write_out(
     }
     out.push(rest);
     let Out { stdout, stderr, .. } = out;
-    // There is nobody left to tell when stderr is gone.
+    // When stderr is closed there is no place left to report to.
     let _ = std::io::stderr().write_all(stderr.as_bytes());
     output::stdout(stdout.as_bytes())
 }
@@ -102,7 +102,7 @@ fn expand<'a>(
             "onerror" => {}
             _ => match transfer.variable(name, failure) {
                 Some(value) => out.push(&value),
-                None => output::note(&format!("ech: warning: -w: there is no variable {name:?}")),
+                None => output::note(&format!("ech: warning: -w: unknown variable {name:?}")),
             },
         }
         return rest;

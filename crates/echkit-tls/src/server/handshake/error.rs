@@ -15,16 +15,16 @@ pub enum HandshakeError {
     #[error("the client's ECH offer breaks a rule: {0}")]
     Client(Misbehaviour),
     /// The records hold no ClientHello.
-    #[error("no ClientHello: {0}")]
+    #[error("not a ClientHello: {0}")]
     Records(HelloReadError),
-    /// The client closed its side in the midst of its hello.
-    #[error("the client closed the connection in the midst of its hello")]
+    /// The client closed its side before its ClientHello was complete.
+    #[error("the client closed the connection before its ClientHello was complete")]
     Truncated,
     /// The ClientHello is malformed.
     #[error("bad ClientHello: {0}")]
     Hello(HelloError),
     /// Only public names are served in the clear, and another one was asked for.
-    #[error("the name asked for in the clear is not a public name")]
+    #[error("the server_name in the clear is not a public_name")]
     NotPublicName,
     /// The hello that ECH hid asks for a name without certificate.
     #[error("there is no certificate for the name in the accepted ClientHello")]
@@ -36,7 +36,7 @@ pub enum HandshakeError {
     #[error("the TLS handshake failed: {0}")]
     Tls(rustls::Error),
     /// rustls did not behave as the ECH layer relies on; nothing wrong was sent.
-    #[error("the TLS library did not behave as ECH needs it; is it another version of rustls?")]
+    #[error("rustls did not behave as ECH requires; check its version")]
     Interposition,
     /// rustls took no more bytes.
     #[error("the TLS library's buffer: {0}")]

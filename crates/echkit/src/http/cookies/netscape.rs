@@ -10,8 +10,9 @@ use crate::error::{Cause, Error};
 const HTTP_ONLY: &str = "#HttpOnly_";
 
 impl CookieJar {
-    /// Reads the file that curl writes with `-c`: domain, whether hosts below it count, path, whether
-    /// it is for TLS alone, when it ends (seconds since 1970, 0 with the session), name and value.
+    /// Reads the file that curl writes with `-c`: domain, whether hosts below it count, path,
+    /// whether it is for TLS alone, when it ends (seconds since 1970, 0 with the session), name and
+    /// value.
     ///
     /// # Errors
     ///
@@ -29,7 +30,7 @@ impl CookieJar {
             let (url, mut cookie) = read(line).ok_or_else(|| Cause::Setting {
                 setting: "cookies",
                 reason: format!(
-                    "line {number} is not a cookie: seven fields with tabs between are wanted"
+                    "line {number} is not a cookie: expected seven fields separated by tabs"
                 ),
             })?;
             cookie.set_http_only(http_only);
