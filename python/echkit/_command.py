@@ -10,4 +10,6 @@ def main() -> int:
     """Run ``ech`` with this process's arguments, and return its exit code."""
     # Python's handler would only run once the command is over: Ctrl-C ends it as it ends others.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return _echkit.command(["ech", *sys.argv[1:]])
+    # No folder of the moment is searched for the package (-P).
+    program = [sys.executable, "-P", "-m", "echkit"]
+    return _echkit.command(["ech", *sys.argv[1:]], program)

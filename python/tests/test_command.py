@@ -77,6 +77,20 @@ def test_ctrl_c_ends_the_testbed(interrupt):
     assert not os.path.exists(document["cacert"])
 
 
+def test_the_testbed_goes_on_in_the_background(tmp_path):
+    ran = ech("testbed", "--only", "nominal", "--detach", "--json", cwd=tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    document = json.loads(ran.stdout)
+    try:
+        network = ["--dns", document["dns"], "--cacert", document["cacert"]]
+        got = ech("get", "-s", "--ech", "require", *network, document["cases"][0]["url"])
+        assert got.returncode == 0, got.stderr
+    finally:
+        os.kill(document["pid"], signal.SIGTERM)
+    while os.path.exists(document["cacert"]):
+        time.sleep(0.02)
+
+
 def test_ctrl_c_ends_a_fetch_as_it_ends_others(tmp_path):
     import socket
 

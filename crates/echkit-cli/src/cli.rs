@@ -419,6 +419,19 @@ pub(crate) struct TestbedArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
 
+    /// Run in the background: the command returns once everything serves, prints the process id, and
+    /// exits with an error where it cannot start
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) detach: bool,
+
+    /// Write the process id to FILE, which is removed when the testbed ends; `kill $(cat FILE)` ends it
+    #[arg(long, value_name = "FILE", conflicts_with = "list")]
+    pub(crate) pid_file: Option<PathBuf>,
+
+    /// What --detach starts.
+    #[arg(long, hide = true, conflicts_with_all = ["list", "detach"])]
+    pub(crate) detached: bool,
+
     /// Print one JSON document when everything serves
     #[arg(long)]
     pub(crate) json: bool,

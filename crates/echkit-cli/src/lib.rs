@@ -24,6 +24,13 @@ pub use exit_code::exit_code;
 ///
 /// Meant for a process of its own: it writes to the standard streams and starts logging.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let program = std::env::current_exe().map_or_else(|_| "ech".into(), OsString::from);
+    run_as(vec![program], args)
+}
+
+/// The same where another program runs the command: `program` is what starts it once more when
+/// arguments follow, as `ech testbed --detach` does.
+pub fn run_as(program: Vec<OsString>, args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     let parsed = Cli::command()
         .try_get_matches_from(&args)
@@ -37,7 +44,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             Ok(cli)
         });
     let code = match parsed {
-        Ok(cli) => run_parsed(cli),
+        Ok(cli) => match &cli.command {
+            Command::Testbed(testbed) if testbed.detach => {
+                match commands::testbed::detach(program, &args) {
+                    Ok(code) => code,
+                    Err(failure) => output::failure(failure, testbed.json),
+                }
+            }
+            _ => run_parsed(cli),
+        },
         Err(error) => {
             let args: Vec<String> = args
                 .iter()

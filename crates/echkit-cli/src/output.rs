@@ -59,12 +59,17 @@ impl Style {
 
 /// Prints one JSON document.
 pub(crate) fn json(document: &Value) -> Result<(), Failure> {
+    stdout(json_text(document).as_bytes())
+}
+
+/// One JSON document, as [`json`] prints it.
+pub(crate) fn json_text(document: &Value) -> String {
     let mut text = match io::stdout().is_terminal() {
         true => format!("{document:#}"),
         false => document.to_string(),
     };
     text.push('\n');
-    stdout(text.as_bytes())
+    text
 }
 
 /// Writes to stdout.

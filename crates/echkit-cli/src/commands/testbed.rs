@@ -1,4 +1,4 @@
-//! `ech testbed`: an ECH internet on loopback until Ctrl-C.
+//! `ech testbed`: an ECH internet on loopback until Ctrl-C, or in the background until `kill`.
 
 use std::path::PathBuf;
 
@@ -8,10 +8,19 @@ use serde_json::{Value, json};
 use crate::cli::TestbedArgs;
 use crate::failure::Failure;
 use crate::output;
+use pid_file::PidFile;
+
+mod background;
+mod pid_file;
+
+pub(crate) use background::detach;
 
 pub(crate) async fn run(args: TestbedArgs) -> Result<(), Failure> {
     if args.list {
         return show_list(args.json);
+    }
+    if args.detached {
+        background::leave_terminal()?;
     }
     let mut builder = Testbed::builder();
     if let Some(port) = args.port {
@@ -28,9 +37,14 @@ pub(crate) async fn run(args: TestbedArgs) -> Result<(), Failure> {
     // handled.
     let stop = Stop::listen()?;
     let ca = CaFile::write(args.ca_file, testbed.ca_pem())?;
-    match args.json {
-        true => output::json(&document(&testbed, &ca))?,
-        false => output::stdout(text(&testbed, &ca).as_bytes())?,
+    let _pid_file = args.pid_file.map(PidFile::write).transpose()?;
+    let text = match args.json {
+        true => output::json_text(&document(&testbed, &ca)),
+        false => text(&testbed, &ca, args.detached),
+    };
+    match args.detached {
+        true => background::serves(text.as_bytes())?,
+        false => output::stdout(text.as_bytes())?,
     }
     stop.wait().await
 }
@@ -86,6 +100,7 @@ impl Drop for CaFile {
 
 fn document(testbed: &Testbed, ca: &CaFile) -> Value {
     json!({
+        "pid": std::process::id(),
         "dns": testbed.dns_uri(),
         "dns_tcp": testbed.dns_tcp_uri(),
         "dot": testbed.dot_uri(),
@@ -107,7 +122,11 @@ fn case_json(case: &Case) -> Value {
     })
 }
 
-fn text(testbed: &Testbed, ca: &CaFile) -> String {
+fn text(testbed: &Testbed, ca: &CaFile, detached: bool) -> String {
+    let end = match (detached, std::process::id()) {
+        (true, id) => format!("It runs in the background as process {id}. To end it:  kill {id}"),
+        (false, _) => "Ctrl-C ends it.".to_owned(),
+    };
     let style = output::Style::stdout();
     let rows: Vec<Vec<String>> = testbed
         .cases()
@@ -116,7 +135,7 @@ fn text(testbed: &Testbed, ca: &CaFile) -> String {
         .collect();
     let first = testbed.cases().first().map_or("", |case| case.url.as_str());
     format!(
-        "{}\n{}\nDNS  {}\nDoT  {}\nDoH  {}\nDoQ  {}\nDoH3 {}\nCA   {}\n\nTry:  ech get --dns {} --cacert {} {}\nCtrl-C ends it.\n",
+        "{}\n{}\nDNS  {}\nDoT  {}\nDoH  {}\nDoQ  {}\nDoH3 {}\nCA   {}\n\nTry:  ech get --dns {} --cacert {} {}\n{end}\n",
         style.bold("An ECH internet on loopback"),
         output::table(&rows),
         testbed.dns_uri(),
