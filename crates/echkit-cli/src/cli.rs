@@ -78,7 +78,8 @@ pub(crate) struct NetworkArgs {
     /// The resolver: system, ADDRESS[:PORT], udp://ADDRESS:PORT, tcp://ADDRESS:PORT,
     /// tls://HOST#ADDRESS (DNS over TLS), quic://HOST#ADDRESS (DNS over QUIC),
     /// https://HOST/PATH#ADDRESS (DNS over HTTPS) or h3://HOST/PATH#ADDRESS (the same over HTTP/3);
-    /// ADDRESS saves looking HOST up
+    /// ADDRESS saves looking HOST up. A PATH that ends in {?dns} has queries sent by GET instead of
+    /// POST
     #[arg(long, value_name = "URI", env = "ECHKIT_DNS", default_value = "system")]
     pub(crate) dns: String,
 

@@ -445,3 +445,38 @@ async fn ddr_finds_the_encrypted_form_of_a_resolver_or_fails_on_request() {
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert_eq!(ended.json()["report"]["dns"]["protected"], false);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resolvers_over_https_are_given_by_uri_or_template() {
+    let bed = Bed::start(&["nominal"]).await;
+    let url = bed.url("nominal");
+    let ca = bed.path("ca.pem");
+    for plain in [bed.testbed.doh_uri(), bed.testbed.doh3_uri()] {
+        let template = plain.replace('#', "{?dns}#");
+        for dns in [&plain, &template] {
+            let get = ["get", "--ech", "require", "--json", "--dns", dns];
+            let ended = run(&[&get[..], &["--cacert", ca.to_str().unwrap(), &url]].concat()).await;
+            assert_eq!(ended.code, 0, "{dns}: {}", ended.stderr);
+            let found = &ended.json()["report"]["dns"];
+            assert_eq!(found["protected"], true, "{dns}");
+            assert_eq!(found["resolver"], **dns);
+        }
+        let refused = plain.replace('#', "{?dns,ct}#");
+        let ended = run(&["lookup", &url, "--dns", &refused]).await;
+        assert_eq!(ended.code, 2, "{}", ended.stderr);
+        assert!(ended.stderr.contains("{?dns,ct}"), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_alone_is_a_resolver_over_udp() {
+    let bed = Bed::start(&["nominal"]).await;
+    let url = bed.url("nominal");
+    let address = bed.testbed.dns_address().to_string();
+    let ended = run(&["lookup", &url, "--json", "--dns", &address]).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(ended.json()["dns"]["resolver"], format!("udp://{address}"));
+    let ended = run(&["lookup", &url, "--dns", "127.0.0.1:x"]).await;
+    assert_eq!(ended.code, 2, "{}", ended.stderr);
+    assert!(ended.stderr.contains("127.0.0.1:x"), "{}", ended.stderr);
+}

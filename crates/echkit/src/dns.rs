@@ -14,6 +14,8 @@ mod doh;
 mod doh3;
 #[cfg(any(feature = "dns-https", feature = "dns-quic"))]
 mod doh_message;
+#[cfg(any(feature = "dns-https", feature = "dns-quic"))]
+mod doh_target;
 #[cfg(feature = "dns-quic")]
 mod doq;
 mod dot;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use data_encoding::BASE64URL_NOPAD;
 use echkit::discover::{DiscoverError, discover};
 use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions, Status};
 use echkit::origin::Origin;
@@ -109,12 +110,26 @@ async fn ask(
 }
 
 async fn serve(request: Request<Incoming>, script: &Script, http: Http) -> Response<Full<Bytes>> {
-    assert_eq!(request.method(), Method::POST);
     assert_eq!(request.uri().path(), "/dns-query");
     let headers: HeaderMap = request.headers().clone();
-    assert_eq!(headers["content-type"], "application/dns-message");
     assert_eq!(headers["accept"], "application/dns-message");
-    let query = request.into_body().collect().await.unwrap().to_bytes();
+    let query = match request.uri().query() {
+        // RFC 8484 §4.1
+        Some(query) => {
+            assert_eq!(request.method(), Method::GET);
+            assert!(!headers.contains_key("content-type"));
+            let dns = query.split('&').find_map(|pair| pair.strip_prefix("dns="));
+            BASE64URL_NOPAD
+                .decode(dns.unwrap().as_bytes())
+                .unwrap()
+                .into()
+        }
+        None => {
+            assert_eq!(request.method(), Method::POST);
+            assert_eq!(headers["content-type"], "application/dns-message");
+            request.into_body().collect().await.unwrap().to_bytes()
+        }
+    };
     let Some(message) = script.answer(&query, true).pop() else {
         std::future::pending().await
     };
@@ -251,10 +266,12 @@ async fn the_template_of_a_resolver_is_read_or_refused() {
         .with_timeout(Duration::from_secs(20));
     let port = server.address.port();
     let uri = |rest: &str| format!("https://dns.test:{port}/{rest}#127.0.0.1");
-    let resolver = Resolver::from_uri(&uri("dns-query{?dns}"), &options).unwrap();
     let name = "a.test".parse().unwrap();
-    let answer = resolver.query(&name, RecordType::A).await.unwrap();
-    assert_eq!(answer.rdata, [v4(1)]);
+    for template in ["dns-query{?dns}", "dns-query?key=1{&dns}", "dns-query"] {
+        let resolver = Resolver::from_uri(&uri(template), &options).unwrap();
+        let answer = resolver.query(&name, RecordType::A).await.unwrap();
+        assert_eq!(answer.rdata, [v4(1)], "{template}");
+    }
     for template in ["dns-query{?dns,other}", "{path}{?dns}", "dns-query{"] {
         let error = Resolver::from_uri(&uri(template), &options).unwrap_err();
         assert!(error.to_string().contains("template"), "{error}");

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
+use data_encoding::BASE64URL_NOPAD;
 use echkit::dns::{QueryError, RecordType, Resolver, ResolverError, ResolverOptions};
 use echkit_test::dns::{self, Script, ask_all, numbered};
 use echkit_test::encrypted_dns::{self, EncryptedServer};
@@ -85,10 +86,7 @@ async fn start_with(
         }
     });
     let server = EncryptedServer {
-        uri: format!(
-            "h3://dns.test:{}/dns-query{{?dns}}#127.0.0.1",
-            address.port()
-        ),
+        uri: format!("h3://dns.test:{}/dns-query#127.0.0.1", address.port()),
         address,
         connections,
         script,
@@ -148,12 +146,19 @@ async fn question(
     request: RequestResolver<h3_quinn::Connection, Bytes>,
 ) -> Option<(Stream, Bytes)> {
     let (request, mut stream): (Request<()>, Stream) = request.resolve_request().await.ok()?;
-    assert_eq!(request.method(), Method::POST);
     assert_eq!(request.uri().scheme_str(), Some("https"));
     assert_eq!(request.uri().host(), Some("dns.test"));
-    assert_eq!(request.uri().path_and_query().unwrap(), "/dns-query");
-    assert_eq!(request.headers()["content-type"], "application/dns-message");
+    assert_eq!(request.uri().path(), "/dns-query");
     assert_eq!(request.headers()["accept"], "application/dns-message");
+    if let Some(query) = request.uri().query() {
+        assert_eq!(request.method(), Method::GET);
+        assert!(stream.recv_data().await.ok()?.is_none(), "no body");
+        let dns = query.strip_prefix("dns=").unwrap();
+        let query = BASE64URL_NOPAD.decode(dns.as_bytes()).unwrap();
+        return Some((stream, query.into()));
+    }
+    assert_eq!(request.method(), Method::POST);
+    assert_eq!(request.headers()["content-type"], "application/dns-message");
     let mut query = Vec::new();
     while let Some(piece) = stream.recv_data().await.ok()? {
         query.put(piece);
@@ -395,4 +400,11 @@ fn its_uri_needs_tls_and_addresses_that_are_some() {
 async fn over_http3_discovery_is_protected() {
     let server = start(numbered(1), Manners::Good).await;
     encrypted_dns::protects_discovery(&server).await;
+}
+
+#[tokio::test]
+async fn a_template_with_a_variable_is_asked_by_get() {
+    let mut server = start(numbered(2), Manners::Good).await;
+    server.uri = server.uri.replace("/dns-query#", "/dns-query{?dns}#");
+    encrypted_dns::shares_one_connection(&server, 2).await;
 }

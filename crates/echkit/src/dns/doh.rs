@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use echkit_proto::dns::{DnsResponse, EdnsUse, Question};
-use http::Request;
-use http::header::{ACCEPT, CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -17,32 +15,32 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::doh_message::{MAX_MESSAGE, MEDIA_TYPE, age_of, aged};
+use super::doh_message::{MAX_MESSAGE, age_of, aged};
+use super::doh_target::DohTarget;
 use super::link::{AskError, Connection, Dialer};
 use super::upstream::Upstream;
 
 /// Connects to DoH servers.
 pub(super) struct Doh {
-    /// `https://host[:port]/path`
-    url: Arc<str>,
+    target: Arc<DohTarget>,
     tls: Arc<ClientConfig>,
 }
 
 /// Starts exchanges on an HTTP/2 connection.
 #[derive(Clone)]
 pub(super) struct Http2 {
-    url: Arc<str>,
+    target: Arc<DohTarget>,
     sender: SendRequest<Full<Bytes>>,
     answered: Arc<AtomicBool>,
 }
 
 impl Doh {
-    pub(super) fn new(url: String, tls: &ClientConfig) -> Self {
+    pub(super) fn new(target: DohTarget, tls: &ClientConfig) -> Self {
         let mut tls = tls.clone();
         // RFC 8484 §5.2: HTTP/2 is the least that is recommended.
         tls.alpn_protocols = vec![b"h2".to_vec()];
         Self {
-            url: url.into(),
+            target: Arc::new(target),
             tls: Arc::new(tls),
         }
     }
@@ -68,7 +66,7 @@ impl Dialer for Doh {
             let _ = connection.await;
         });
         Ok(Http2 {
-            url: Arc::clone(&self.url),
+            target: Arc::clone(&self.target),
             sender,
             answered: Arc::default(),
         })
@@ -82,12 +80,11 @@ impl Connection for Http2 {
 
     async fn ask(&self, question: &Question) -> Result<DnsResponse, AskError> {
         // RFC 8484 §4.1: the same question is the same bytes, for caches.
-        let query = Bytes::from(question.encode(0, EdnsUse::Padded));
-        let request = Request::post(&*self.url)
-            .header(CONTENT_TYPE, MEDIA_TYPE)
-            .header(ACCEPT, MEDIA_TYPE)
-            .body(Full::new(query))
-            .map_err(|error| AskError::Final(io::Error::other(error).into()))?;
+        let query = question.encode(0, EdnsUse::Padded);
+        let request = self.target.request(query);
+        let (request, body) =
+            request.map_err(|error| AskError::Final(io::Error::other(error).into()))?;
+        let request = request.map(|()| Full::new(body));
         let sent = self.sender.clone().send_request(request).await;
         let (head, body) = sent.map_err(|error| self.failed(error))?.into_parts();
         self.answered.store(true, Ordering::Relaxed);

@@ -9,13 +9,12 @@ use bytes::{Buf, BufMut, Bytes};
 use echkit_proto::dns::{DnsResponse, EdnsUse, Question};
 use h3::client::{self, RequestStream, SendRequest};
 use h3::error::{Code, StreamError};
-use http::Request;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use quinn::VarInt;
 use quinn::crypto::rustls::NoInitialCipherSuite;
 use rustls::ClientConfig;
 
-use super::doh_message::{MAX_MESSAGE, MEDIA_TYPE, age_of, aged};
+use super::doh_message::{MAX_MESSAGE, age_of, aged};
+use super::doh_target::DohTarget;
 use super::doq;
 use super::exchange::ExchangeError;
 use super::link::{AskError, Connection, Dialer};
@@ -30,14 +29,13 @@ const H3_NO_ERROR: VarInt = VarInt::from_u32(0x100);
 
 /// Connects to DoH servers over HTTP/3.
 pub(super) struct Doh3 {
-    /// `https://host[:port]/path`
-    url: Arc<str>,
+    target: Arc<DohTarget>,
     config: quinn::ClientConfig,
 }
 
 #[derive(Clone)]
 pub(super) struct Http3 {
-    url: Arc<str>,
+    target: Arc<DohTarget>,
     sender: SendRequest<h3_quinn::OpenStreams, Bytes>,
     shared: Arc<Shared>,
 }
@@ -55,9 +53,9 @@ impl Drop for Shared {
 }
 
 impl Doh3 {
-    pub(super) fn new(url: String, tls: &ClientConfig) -> Result<Self, NoInitialCipherSuite> {
+    pub(super) fn new(target: DohTarget, tls: &ClientConfig) -> Result<Self, NoInitialCipherSuite> {
         Ok(Self {
-            url: url.into(),
+            target: Arc::new(target),
             config: doq::config(tls, ALPN)?,
         })
     }
@@ -83,7 +81,7 @@ impl Dialer for Doh3 {
             answered: AtomicBool::default(),
         };
         Ok(Http3 {
-            url: Arc::clone(&self.url),
+            target: Arc::clone(&self.target),
             sender,
             shared: Arc::new(shared),
         })
@@ -97,13 +95,10 @@ impl Connection for Http3 {
 
     async fn ask(&self, question: &Question) -> Result<DnsResponse, AskError> {
         // RFC 8484 §4.1: the same question is the same bytes, for caches.
-        let query = Bytes::from(question.encode(0, EdnsUse::Padded));
-        let request = Request::post(&*self.url)
-            .header(CONTENT_TYPE, MEDIA_TYPE)
-            .header(ACCEPT, MEDIA_TYPE)
-            .header(CONTENT_LENGTH, query.len())
-            .body(())
-            .map_err(|error| AskError::Final(io::Error::other(error).into()))?;
+        let query = question.encode(0, EdnsUse::Padded);
+        let request = self.target.request(query);
+        let (request, query) =
+            request.map_err(|error| AskError::Final(io::Error::other(error).into()))?;
         let sent = self.sender.clone().send_request(request).await;
         // A stream that is dropped before its end tells the server to stop.
         let mut stream = sent.map_err(|error| self.failed(error))?;
@@ -166,7 +161,9 @@ async fn send(
     stream: &mut RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>,
     query: Bytes,
 ) -> Result<(), StreamError> {
-    stream.send_data(query).await?;
+    if !query.is_empty() {
+        stream.send_data(query).await?;
+    }
     stream.finish().await
 }
 

@@ -36,6 +36,8 @@ impl Resolver {
     /// `tls://dns.example` (DNS over TLS), `quic://dns.example` (DNS over QUIC),
     /// `https://dns.example/dns-query` (DNS over HTTPS, which is HTTP/2) or
     /// `h3://dns.example/dns-query` (the same over HTTP/3). An address alone means `udp`.
+    /// Queries over HTTPS are sent by POST; a template (RFC 8484 §4.1) that ends in `{?dns}`, or in
+    /// `{&dns}` after a query, has them sent by GET, which caches on the way can answer.
     ///
     /// The encrypted ones take the addresses of their host after a `#`
     /// (`tls://dns.example#192.0.2.1,2001:db8::1`); without, the system's resolver is asked, and

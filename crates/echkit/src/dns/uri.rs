@@ -11,6 +11,8 @@ use super::answer::RecordType;
 use super::classic::{Classic, Protocol};
 #[cfg(feature = "dns-https")]
 use super::doh::Doh;
+#[cfg(any(feature = "dns-https", feature = "dns-quic"))]
+use super::doh_target::DohTarget;
 use super::dot::Dot;
 use super::link::Link;
 use super::options::ResolverOptions;
@@ -106,8 +108,14 @@ fn encrypted(
         )));
     }
     let tls: &Arc<ClientConfig> = options.tls.as_ref().ok_or(None)?;
-    let mut url = Url::parse(&format!("https://{}", without_variable(rest)?))
-        .map_err(|error| error.to_string())?;
+    #[cfg(any(feature = "dns-https", feature = "dns-quic"))]
+    let (plain, variable) = match scheme {
+        "https" | "h3" => DohTarget::split(rest)?,
+        _ => (rest.to_owned(), None),
+    };
+    #[cfg(not(any(feature = "dns-https", feature = "dns-quic")))]
+    let plain = rest;
+    let mut url = Url::parse(&format!("https://{plain}")).map_err(|error| error.to_string())?;
     let origin = Origin::from_url(&url).map_err(|error| error.to_string())?;
     let given = url.fragment().map(ToOwned::to_owned);
     url.set_fragment(None);
@@ -132,12 +140,13 @@ fn encrypted(
     let transport: Box<dyn Encrypted> = match scheme {
         #[cfg(feature = "dns-https")]
         "https" => {
-            let doh = Doh::new(url.to_string(), tls);
+            let doh = Doh::new(DohTarget::new(&url, variable), tls);
             Box::new(Link::new(upstream(origin.port), doh))
         }
         #[cfg(feature = "dns-quic")]
         "h3" => {
-            let doh3 = Doh3::new(url.to_string(), tls).map_err(|error| error.to_string())?;
+            let doh3 = Doh3::new(DohTarget::new(&url, variable), tls)
+                .map_err(|error| error.to_string())?;
             Box::new(Link::new(upstream(origin.port), doh3))
         }
         _ => {
@@ -162,15 +171,6 @@ fn encrypted(
     };
     let transport = Transport::Encrypted(transport);
     Ok((transport, looked_up))
-}
-
-/// The template form of RFC 8484 §4.1.1 without its variable, which is for GET alone.
-fn without_variable(template: &str) -> Result<String, String> {
-    let plain = template.replace("{?dns}", "").replace("{&dns}", "");
-    match plain.contains(['{', '}']) {
-        true => Err("its template has another variable than dns".to_owned()),
-        false => Ok(plain),
-    }
 }
 
 /// The addresses after `#`.
