@@ -2,6 +2,7 @@
 
 pub(crate) mod curl_flags;
 pub(crate) mod not_there;
+pub(crate) mod proxy_args;
 mod seconds;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use curl_flags::CurlArgs;
 use echkit::dns::DiscoverEncrypted;
 use echkit::policy::EchMode;
 use echkit_proto::hpke::{Kem, SymmetricSuite};
+use proxy_args::ProxyArgs;
 use seconds::seconds;
 
 /// Encrypted Client Hello: fetch, look up, decode, make keys, and try it on loopback.
@@ -227,26 +229,13 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2")]
     pub(crate) connect_to: Vec<String>,
 
-    /// Connect through this proxy: [SCHEME://][USER:PASSWORD@]HOST[:PORT], by http (the default),
-    /// https, socks5, or socks5h (the proxy looks names up). It takes the place of the one in
-    /// https_proxy, HTTPS_PROXY, all_proxy, ALL_PROXY or, for http://, http_proxy; "" connects
-    /// directly. Proxies are told addresses, not names, and queries to --dns do not go through them
-    #[arg(short = 'x', long, value_name = "URL")]
-    pub(crate) proxy: Option<String>,
-
-    /// The user and password for the proxy, in place of those in its URL
-    #[arg(short = 'U', long, value_name = "USER:PASSWORD", requires = "proxy")]
-    pub(crate) proxy_user: Option<String>,
+    #[command(flatten)]
+    pub(crate) proxies: ProxyArgs,
 
     /// The proxy may know the names of hosts, those that ECH hides included: it looks them up, and
     /// --dns is asked for HTTPS records alone
     #[arg(long)]
     pub(crate) proxy_resolves: bool,
-
-    /// Hosts that are connected to without a proxy, with all names below them, in place of those in
-    /// NO_PROXY; * is all
-    #[arg(long, value_name = "HOST[,HOST]")]
-    pub(crate) noproxy: Option<String>,
 
     /// Give up after this many seconds
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
@@ -308,6 +297,9 @@ pub(crate) struct LookupArgs {
 
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
+
+    #[command(flatten)]
+    pub(crate) proxies: ProxyArgs,
 
     /// Print one JSON document
     #[arg(long)]

@@ -8,4 +8,5 @@ pub(crate) mod get;
 pub(crate) mod keygen;
 pub(crate) mod lookup;
 pub(crate) mod network;
+mod proxies;
 pub(crate) mod testbed;

@@ -3,6 +3,7 @@
 
 use std::process::{Command, Stdio};
 
+use echkit_test::lab::Pki;
 use echkit_test::proxy::{ProxyHabit, TestProxy};
 use echkit_testbed::Testbed;
 use serde_json::Value;
@@ -45,11 +46,15 @@ impl Bed {
         }
         command
             .args(["get", self.testbed.url("nominal").unwrap()])
-            .args(["--dns", &self.testbed.dns_uri(), "--cacert"])
-            .arg(self.dir.path().join("ca.pem"))
             .args(arguments)
             .envs(set.iter().copied())
             .stdin(Stdio::null());
+        if !arguments.contains(&"--dns") {
+            command.args(["--dns", &self.testbed.dns_uri()]);
+        }
+        if !arguments.contains(&"--cacert") {
+            command.arg("--cacert").arg(self.dir.path().join("ca.pem"));
+        }
         let output = tokio::task::spawn_blocking(move || command.output());
         let output = output.await.unwrap().unwrap();
         let ended = Ended {
@@ -152,7 +157,7 @@ async fn failures_of_proxies_end_with_curls_exit_codes_and_name_the_proxy() {
         }
         assert!(!proxy.shows(HIDDEN), "{scheme} {habit:?}");
     }
-    let strange = echkit_test::lab::Pki::new();
+    let strange = Pki::new();
     let strange = TestProxy::start_tls(ProxyHabit::Good, strange.server(&["127.0.0.1"])).await;
     for (uri, code, said) in [
         ("http://nowhere.example:3128", 5, "does not resolve"),
@@ -218,5 +223,93 @@ async fn hosts_without_a_proxy_are_fetched_directly() {
         assert_eq!(ended.code, 0, "{variables:?} {ended:?}");
         assert_eq!(ended.stderr, "", "{variables:?}");
         assert_eq!(ended.report()["proxy"], Value::Null, "{variables:?}");
+    }
+}
+
+/// A file with the certificate of an authority.
+fn pem_file(bed: &Bed, name: &str, pki: &Pki) -> String {
+    let path = bed.dir.path().join(name);
+    let text = data_encoding::BASE64.encode(&pki.root());
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+    std::fs::write(&path, pem).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proxies_over_tls_are_verified_by_a_ca_of_their_own_or_not_at_all_and_servers_as_ever() {
+    let bed = Bed::start().await;
+    let (pki, other) = (Pki::new(), Pki::new());
+    let good = pem_file(&bed, "proxy-ca.pem", &pki);
+    let wrong = pem_file(&bed, "other-ca.pem", &other);
+    let proxy = TestProxy::start_tls(ProxyHabit::Credentials, pki.server(&["127.0.0.1"])).await;
+    let uri = proxy.uri_with_credentials("https");
+    let doh = bed.testbed.doh_uri();
+    for (arguments, code, said) in [
+        (vec![], 60, "TLS with the proxy failed"),
+        (
+            vec!["--proxy-cacert", &*wrong],
+            60,
+            "TLS with the proxy failed",
+        ),
+        (vec!["--proxy-cacert", &good], 0, ""),
+        (vec!["--proxy-cacert", &good, "--dns", &doh], 0, ""),
+        (vec!["--dns", &doh], 6, "TLS with the proxy failed"),
+        (vec!["--proxy-insecure"], 0, "--proxy-insecure: the proxy's"),
+        (
+            vec!["--proxy-insecure", "--dns", &doh],
+            0,
+            "--proxy-insecure: the proxy's",
+        ),
+        (vec!["--proxy-insecure", "-s"], 0, ""),
+        (
+            vec!["--proxy-cacert", "/nonexistent.pem"],
+            77,
+            "/nonexistent.pem",
+        ),
+        // The origin's certificate is another matter.
+        (vec!["-k"], 60, "TLS with the proxy failed"),
+        (
+            vec!["--cacert", &wrong, "--proxy-insecure", "-sS"],
+            60,
+            "nominal.ech.test: ",
+        ),
+        (
+            vec!["--cacert", &wrong, "--proxy-cacert", &good],
+            60,
+            "nominal.ech.test: ",
+        ),
+    ] {
+        let more = ["-x", &uri, "--ech", "require"];
+        let ended = bed.get(&[], &[&arguments[..], &more].concat()).await;
+        assert_eq!(ended.code, code, "{arguments:?} {ended:?}");
+        assert!(ended.stderr.contains(said), "{arguments:?} {ended:?}");
+        if said.is_empty() {
+            assert_eq!(ended.stderr, "", "{arguments:?}");
+        }
+    }
+    assert!(proxy.read() > 1000 && !proxy.shows(HIDDEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curls_other_flags_for_proxies_are_answered_with_what_to_do() {
+    let bed = Bed::start().await;
+    for (flag, said) in [
+        ("--preproxy", "name it with -x"),
+        ("--socks5", "-x socks5://HOST:PORT"),
+        ("--socks5-hostname", "socks5h://"),
+        ("--socks4", "version 5"),
+        ("--proxy1.0", "HTTP/1.1"),
+        ("-p", "through a tunnel"),
+        ("--proxy-digest", "Basic"),
+        ("--proxy-header", "Proxy-Authorization"),
+        ("--proxy-capath", "--proxy-cacert"),
+        ("--proxy-cert", "-U"),
+    ] {
+        let ended = bed.get(&[], &[flag, "value"]).await;
+        assert_eq!(ended.code, 2, "{flag} {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        let start = format!("ech: {flag} is not supported: ");
+        assert!(ended.stderr.starts_with(&start), "{ended:?}");
+        assert!(ended.stderr.contains(said), "{ended:?}");
     }
 }

@@ -32,7 +32,6 @@ mod proxy_tunnel;
 mod race_driver;
 mod stream;
 mod tls_report;
-mod wire;
 
 pub use connection::Connection;
 #[cfg(feature = "http")]

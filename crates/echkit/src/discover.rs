@@ -24,6 +24,7 @@ use echkit_proto::svcb::{
 use crate::dns::{QueryError, Resolver};
 use crate::origin::{Host, Origin};
 use crate::policy::AddressFamily;
+use crate::proxy::{Proxy, ProxyEnvironment};
 
 pub use echkit_proto::svcb::AliasProblem;
 
@@ -153,6 +154,8 @@ pub struct Discovery {
     pub origin: Origin,
     /// The resolver's URI.
     pub resolver: String,
+    /// The proxy that questions go through.
+    pub proxy: Option<Proxy>,
     /// Whether every question and answer was hidden from the network. False when nothing was asked.
     pub protected: bool,
     /// The first owner name that was asked for its HTTPS records; `None` when none was.
@@ -190,6 +193,7 @@ impl Discovery {
         Self {
             origin: origin.clone(),
             resolver: resolver.uri().to_owned(),
+            proxy: resolver.proxy().cloned(),
             protected: false,
             query_name: None,
             aliases: Vec::new(),
@@ -380,6 +384,33 @@ pub enum Warning {
     NotAHostName(DomainName),
     /// The resolver's own name was looked up in the clear.
     ResolverLookedUp(String),
+    /// The name of the proxy that questions go through was looked up in the clear.
+    ProxyLookedUp(String),
+    /// Connections to the origin go through a proxy, and questions about it do not.
+    QueriesPastProxy {
+        /// The URI of the resolver.
+        resolver: String,
+        /// The proxy, without credentials.
+        proxy: String,
+    },
+}
+
+impl Warning {
+    /// The warning that is due where connections to `origin` go through a proxy, and what is asked of
+    /// `resolver` does not: it is in the clear, runs over UDP (QUIC and HTTP/3 do), or knows of no
+    /// proxy. A resolver that the list of exceptions names is meant to be asked directly.
+    pub fn queries_past_proxy(
+        resolver: &Resolver,
+        origin: &Origin,
+        proxies: &ProxyEnvironment,
+    ) -> Option<Self> {
+        let proxy = proxies.proxy_for(origin).ok().flatten()?;
+        let exempt = resolver.host().is_some_and(|host| proxies.exempts(host));
+        (resolver.proxy().is_none() && !exempt).then(|| Self::QueriesPastProxy {
+            resolver: resolver.uri().to_owned(),
+            proxy: proxy.to_string(),
+        })
+    }
 }
 
 impl From<AliasProblem> for Warning {
@@ -435,6 +466,15 @@ impl fmt::Display for Warning {
             Self::ResolverLookedUp(name) => write!(
                 f,
                 "the resolver {name} was looked up through the system's resolver"
+            ),
+            Self::ProxyLookedUp(name) => write!(
+                f,
+                "the proxy {name} was looked up through the system's resolver"
+            ),
+            Self::QueriesPastProxy { resolver, proxy } => write!(
+                f,
+                "queries to the resolver {resolver} do not go through the proxy {proxy}; those to \
+                 https:// and tls:// resolvers do"
             ),
         }
     }

@@ -4,6 +4,7 @@
 //! transports, tries and time-outs, the cache and the resolver's encrypted form.
 
 mod answer;
+mod bootstrap;
 mod cache;
 mod classic;
 mod designated;
@@ -25,6 +26,7 @@ mod link;
 mod network;
 mod options;
 mod resolver;
+mod resolver_proxy;
 mod system;
 mod transport;
 mod upstream;

@@ -10,13 +10,24 @@
 //! [`EchMode::Prefer`](crate::EchMode::Prefer) and [`EchMode::Require`](crate::EchMode::Require)
 //! that is an error, unless `proxy_resolves` of the builder says that the proxy may know.
 //!
-//! Queries to resolvers do not go through the proxy.
+//! Resolvers over HTTPS and TLS (`https://`, `tls://`) that a builder is given by URI are reached
+//! through the proxy for their own host, at an address, whatever the proxy may know of origins. Other
+//! resolvers are asked directly, and the report warns of it. For a resolver that is made apart see
+//! [`ResolverOptions::proxies`](crate::dns::ResolverOptions::proxies).
 
 mod environment;
 mod fault;
+mod hop;
+mod http_connect;
 mod no_proxy;
 mod proxy_uri;
+mod socks;
+mod target;
+mod wire;
 
 pub use environment::{ProxyEnvironment, ProxyVariableError};
 pub use fault::ProxyFault;
+pub(crate) use hop::ProxyHop;
 pub use proxy_uri::{Proxy, ProxyKind, ProxyUriError};
+pub(crate) use target::ProxyTarget;
+pub(crate) use wire::Wire;

@@ -77,6 +77,48 @@ const OPTIONS: &[(&[&str], &str)] = &[
         "rustls chooses the algorithms",
     ),
     (
+        &["--preproxy"],
+        "one proxy leads to a server; name it with -x",
+    ),
+    (
+        &["--socks5", "--socks5-hostname", "--socks5-basic"],
+        "use -x socks5://HOST:PORT, or socks5h:// for a proxy that looks names up",
+    ),
+    (
+        &["--socks4", "--socks4a", "--socks5-gssapi"],
+        "SOCKS proxies are spoken to as version 5, with -x socks5://HOST:PORT",
+    ),
+    (
+        &["--proxy1.0", "--proxy-http2"],
+        "HTTP proxies are spoken to as HTTP/1.1, with -x",
+    ),
+    (
+        &["-p", "--proxytunnel"],
+        "https:// always goes through a tunnel; http:// goes to the proxy as it is",
+    ),
+    (
+        &[
+            "--proxy-basic",
+            "--proxy-digest",
+            "--proxy-ntlm",
+            "--proxy-negotiate",
+            "--proxy-anyauth",
+        ],
+        "-U sends Basic, the only scheme for proxies here; leave it out",
+    ),
+    (
+        &["--proxy-header"],
+        "a proxy is sent no headers but Host and Proxy-Authorization (-U)",
+    ),
+    (
+        &["--proxy-capath", "--proxy-ca-native"],
+        "give one file with --proxy-cacert; without it --cacert or the system's trust counts",
+    ),
+    (
+        &["--proxy-cert", "--proxy-key", "--proxy-pass"],
+        "a proxy is shown no client certificate; give a password with -U",
+    ),
+    (
         &[
             "--digest",
             "--ntlm",

@@ -30,7 +30,6 @@ mod destination;
 mod form;
 mod head;
 mod overrides;
-mod proxies;
 pub(crate) mod report;
 mod request;
 mod retry;
@@ -81,6 +80,9 @@ async fn fetch(args: &GetArgs) -> Result<(), Failure> {
             "ech: warning: -k: the server's certificate is not verified, so anyone on the path \
                 can read and change everything. ECH hides the name from passive observers only, and a rejection of ECH is an error",
         );
+    }
+    if !args.silent {
+        args.proxies.warn();
     }
     let mut retry = Retry::new(&args.curl, args.silent);
     let ended = loop {
@@ -337,14 +339,14 @@ fn client(args: &GetArgs, defaults: HeaderMap) -> Result<ClientBuilder, Failure>
         .family(family)
         .http(versions)
         .default_headers(defaults)
-        .proxy_environment(proxies::proxies(args)?)
+        .proxy_environment(args.proxies.environment()?)
         .proxy_resolves(args.proxy_resolves)
         .redirects(args.location.then_some(args.max_redirs))
-        .resolver(args.network.resolver()?)
+        .resolver(args.network.resolver(&args.proxies)?)
         .decompress(args.compressed)
         .tls(
             args.network
-                .tls()?
+                .tls(&args.proxies)?
                 .dangerous_accept_any_certificate(args.curl.insecure),
         );
     if args.learn {

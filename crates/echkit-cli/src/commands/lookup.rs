@@ -1,6 +1,6 @@
 //! `ech lookup`: the HTTPS records of an origin, and how a client interprets them.
 
-use echkit::discover::{Discovery, DnsReport, Endpoint, HttpsAnswer, RecordReport};
+use echkit::discover::{Discovery, DnsReport, Endpoint, HttpsAnswer, RecordReport, Warning};
 use echkit::error::ErrorKind;
 use serde_json::{Value, json};
 
@@ -11,8 +11,16 @@ use crate::output::{self, Style};
 
 pub(crate) async fn run(args: LookupArgs) -> Result<(), Failure> {
     let origin = network::origin(&args.url)?;
-    let resolver = args.network.resolver()?;
-    let discovery = echkit::discover::discover(&resolver, &origin).await;
+    let proxies = args.proxies.environment()?;
+    let resolver = args.network.resolver(&args.proxies)?;
+    let past = Warning::queries_past_proxy(&resolver, &origin, &proxies);
+    // A variable may be there for other programs; a flag is about this command alone.
+    if let (Some(_), Some(warning)) = (&args.proxies.proxy, &past) {
+        return Err(Failure::usage(format!("-x: {warning}")));
+    }
+    args.proxies.warn();
+    let mut discovery = echkit::discover::discover(&resolver, &origin).await;
+    discovery.warnings.extend(past);
     let document = document(&discovery);
     if let Some(error) = &discovery.error {
         return Err(Failure::of_kind(ErrorKind::Name, error.to_string()).with_document(document));
@@ -78,6 +86,9 @@ fn text(discovery: &Discovery) -> String {
         false => "not encrypted: the network saw the name",
     };
     out.push_str(&format!("resolver   {} ({seen})\n", report.resolver));
+    if let Some(proxy) = &report.proxy {
+        out.push_str(&format!("proxy      {proxy}\n"));
+    }
     if let Some(name) = &report.query_name {
         out.push_str(&format!("asked      {name} HTTPS: {}\n", report.https));
     }

@@ -7,6 +7,7 @@ use echkit::dns::{DiscoverEncrypted, Resolver, ResolverOptions};
 use echkit::tls::{ClientTls, ClientTlsBuilder, Trust};
 
 use crate::cli::NetworkArgs;
+use crate::cli::proxy_args::ProxyArgs;
 use crate::failure::Failure;
 
 impl NetworkArgs {
@@ -18,19 +19,24 @@ impl NetworkArgs {
         }
     }
 
-    /// TLS settings with that trust; `SSLKEYLOGFILE` is honoured.
-    pub(crate) fn tls(&self) -> Result<ClientTlsBuilder, Failure> {
-        Ok(ClientTls::builder()
+    /// TLS settings with that trust, and that of proxies; `SSLKEYLOGFILE` is honoured.
+    pub(crate) fn tls(&self, proxies: &ProxyArgs) -> Result<ClientTlsBuilder, Failure> {
+        let tls = ClientTls::builder()
             .trust(self.trust()?)
-            .key_log(Arc::new(rustls::KeyLogFile::new())))
+            .key_log(Arc::new(rustls::KeyLogFile::new()));
+        proxies.trust(tls)
     }
 
-    /// The resolver.
-    pub(crate) fn resolver(&self) -> Result<Resolver, Failure> {
+    /// The resolver, which is reached through its proxy where there is one for it.
+    pub(crate) fn resolver(&self, proxies: &ProxyArgs) -> Result<Resolver, Failure> {
         let mut options = ResolverOptions::default().with_discover_encrypted(self.ddr);
         if Resolver::is_encrypted_uri(&self.dns) || self.ddr != DiscoverEncrypted::Off {
-            let tls = ClientTls::builder().trust(self.trust()?).build()?;
-            options.tls = Some(tls.plain_config()?);
+            let tls = ClientTls::builder().trust(self.trust()?);
+            let tls = proxies.trust(tls)?.build()?;
+            options = options
+                .with_tls(tls.plain_config()?)
+                .with_proxies(proxies.environment()?)
+                .with_proxy_tls(tls.proxy_config()?);
         }
         Resolver::from_uri(&self.dns, &options)
             .map_err(|error| Failure::usage(format!("--dns {}: {error}", self.dns)))

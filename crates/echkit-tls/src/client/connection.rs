@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use echkit_proto::client::{EchOffer, Guard};
 use echkit_proto::config::Chosen;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{
     ClientConnection, ClientSessionStore, EchConfig, EchMode, ResolvesClientCert, Resumption,
 };
@@ -87,6 +88,8 @@ pub struct ClientTls {
     versions: Vec<&'static SupportedProtocolVersion>,
     verifiers: Verifiers,
     any_certificate: bool,
+    /// Verifies proxies over TLS.
+    proxy_verifier: Arc<dyn ServerCertVerifier>,
     client_certificate: Arc<dyn ResolvesClientCert>,
     key_log: Arc<dyn KeyLog>,
     sessions: Sessions,
@@ -208,7 +211,7 @@ impl ClientTls {
         if self.any_certificate && !is_exposed(chosen, &host) {
             verifier = Arc::new(AnyCertificate {
                 inner: self.verifiers.plain(),
-                origin: target.name.clone(),
+                only: Some(target.name.clone()),
             });
         }
         let mut config = builder
@@ -260,17 +263,20 @@ impl ClientTls {
     ///
     /// When the provider does not support TLS 1.3.
     pub fn plain_config(&self) -> Result<Arc<ClientConfig>, ClientSetupError> {
-        self.without_ech(&[&rustls::version::TLS13]).map(Arc::new)
+        let verifier = self.verifiers.plain();
+        self.without_ech(&[&rustls::version::TLS13], verifier)
+            .map(Arc::new)
     }
 
     /// A rustls configuration for HTTP proxies over TLS: as that for resolvers, with TLS 1.2 and
-    /// HTTP/1.1.
+    /// HTTP/1.1, and with the trust of [`ClientTlsBuilder::proxy_trust`].
     ///
     /// # Errors
     ///
     /// When the provider supports no version of TLS.
     pub fn proxy_config(&self) -> Result<Arc<ClientConfig>, ClientSetupError> {
-        let mut config = self.without_ech(rustls::ALL_VERSIONS)?;
+        let mut config =
+            self.without_ech(rustls::ALL_VERSIONS, Arc::clone(&self.proxy_verifier))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -278,6 +284,7 @@ impl ClientTls {
     fn without_ech(
         &self,
         versions: &[&'static rustls::SupportedProtocolVersion],
+        verifier: Arc<dyn ServerCertVerifier>,
     ) -> Result<ClientConfig, ClientSetupError> {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(versions)
@@ -287,7 +294,7 @@ impl ClientTls {
             })?;
         let mut config = builder
             .dangerous()
-            .with_custom_certificate_verifier(self.verifiers.plain())
+            .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         config.key_log = Arc::clone(&self.key_log);
         Ok(config)
@@ -306,6 +313,8 @@ impl fmt::Debug for ClientTls {
 pub struct ClientTlsBuilder {
     trust: Trust,
     any_certificate: bool,
+    proxy_trust: Option<Trust>,
+    any_proxy_certificate: bool,
     provider: Option<Arc<CryptoProvider>>,
     versions: Option<Vec<&'static SupportedProtocolVersion>>,
     client_certificate: Option<Arc<dyn ResolvesClientCert>>,
@@ -330,6 +339,20 @@ impl ClientTlsBuilder {
     /// by [`Self::trust`] all the same.
     pub fn dangerous_accept_any_certificate(mut self, accept: bool) -> Self {
         self.any_certificate = accept;
+        self
+    }
+
+    /// Which certificates of proxies over TLS to trust, in place of [`Self::trust`].
+    pub fn proxy_trust(mut self, trust: Trust) -> Self {
+        self.proxy_trust = Some(trust);
+        self
+    }
+
+    /// Whether every certificate of a proxy over TLS is taken without verification, as by curl's
+    /// `--proxy-insecure`: an attacker before the proxy can read what the proxy is told, credentials
+    /// and addresses. Origins are verified all the same. False by default.
+    pub fn dangerous_accept_any_proxy_certificate(mut self, accept: bool) -> Self {
+        self.any_proxy_certificate = accept;
         self
     }
 
@@ -410,6 +433,16 @@ impl ClientTlsBuilder {
             .provider
             .unwrap_or_else(|| Arc::new(default_provider()));
         let verifier = self.trust.build(&provider)?;
+        let mut proxy_verifier = match &self.proxy_trust {
+            Some(trust) => trust.build(&provider)?,
+            None => Arc::clone(&verifier),
+        };
+        if self.any_proxy_certificate {
+            proxy_verifier = Arc::new(AnyCertificate {
+                inner: proxy_verifier,
+                only: None,
+            });
+        }
         Ok(ClientTls {
             provider,
             versions: self
@@ -417,6 +450,7 @@ impl ClientTlsBuilder {
                 .unwrap_or_else(|| rustls::DEFAULT_VERSIONS.to_vec()),
             verifiers: Verifiers::new(verifier),
             any_certificate: self.any_certificate,
+            proxy_verifier,
             client_certificate: self
                 .client_certificate
                 .unwrap_or_else(|| Arc::new(NoClientCertificate)),

@@ -32,10 +32,10 @@ use super::origin_retry_configs::OriginRetryConfigs;
 use super::proxy_tunnel::ProxyTunnel;
 use super::stream::{Stream, TlsOverTcp};
 use super::tls_report::tls_report;
-use super::wire::Wire;
 use crate::deadline::Deadline;
 use crate::error::{Cause, Step};
 use crate::policy::{EchMode, Policy};
+use crate::proxy::Wire;
 use crate::report::{EchReport, EchSource, EchStatus};
 
 /// What attempts share.

@@ -34,14 +34,22 @@ pub(crate) enum ResolverSetting {
 }
 
 impl ResolverSetting {
-    /// The resolver. What the client trusts, it trusts as a resolver too.
-    pub(crate) fn build(self, tls: &ClientTls) -> Result<Resolver, Error> {
+    /// The resolver. What the client trusts, it trusts as a resolver too, and what its proxies are,
+    /// these are for the resolver.
+    pub(crate) fn build(
+        self,
+        tls: &ClientTls,
+        proxies: &ProxyEnvironment,
+    ) -> Result<Resolver, Error> {
         let uri = match self {
             Self::System => return Ok(Resolver::system()),
             Self::Given(resolver) => return Ok(resolver),
             Self::Uri(uri) => uri,
         };
-        let options = ResolverOptions::default().with_tls(tls.plain_config()?);
+        let options = ResolverOptions::default()
+            .with_tls(tls.plain_config()?)
+            .with_proxies(proxies.clone())
+            .with_proxy_tls(tls.proxy_config()?);
         Resolver::from_uri(&uri, &options).map_err(|error| {
             Cause::Setting {
                 setting: "resolver",
@@ -121,7 +129,8 @@ macro_rules! connection_setters {
 
         /// Whom to ask, by URI: see [`Resolver::from_uri`](crate::dns::Resolver::from_uri). An
         /// encrypted resolver is verified by the trust of this client, and never sees its client
-        /// certificate. It takes the place of [`resolver`](Self::resolver); a URI that names no
+        /// certificate. One over TLS or HTTPS is reached through the proxy that this client has
+        /// for it. It takes the place of [`resolver`](Self::resolver); a URI that names no
         /// resolver is an error of `build`.
         pub fn dns(mut self, uri: impl Into<String>) -> Self {
             self.$($settings).+.resolver =

@@ -13,6 +13,7 @@ use super::connector_parts::ConnectorParts;
 use super::establish::establish;
 use crate::cache::ConfigCache;
 use crate::deadline::Deadline;
+use crate::dns::Resolver;
 use crate::error::{Cause, Error};
 use crate::origin::Origin;
 use crate::policy::{EchMode, Policy};
@@ -148,7 +149,7 @@ impl ConnectorBuilder {
         let outer_sni = outer_sni.transpose()?;
         let overrides = settings.overrides.build()?;
         let tls = settings.tls.build()?;
-        let resolver = settings.resolver.build(&tls)?;
+        let resolver = settings.resolver.build(&tls, &settings.proxies)?;
         Ok(Connector {
             parts: Arc::new(ConnectorParts {
                 policy: settings.policy,
@@ -159,6 +160,7 @@ impl ConnectorBuilder {
                 overrides,
                 cache: settings.cache,
                 proxies: settings.proxies,
+                system: Resolver::system(),
                 proxy_resolves: settings.proxy_resolves,
             }),
         })

@@ -20,11 +20,22 @@ pub(super) struct ConnectorParts {
     pub(super) overrides: Overrides,
     pub(super) cache: ConfigCache,
     pub(super) proxies: ProxyEnvironment,
+    /// Looks proxies up where the resolver itself is behind one.
+    pub(super) system: Resolver,
     /// Whether a proxy may learn hidden names, and looks names up.
     pub(super) proxy_resolves: bool,
 }
 
 impl ConnectorParts {
+    /// Who is asked where a proxy is. A resolver that is reached through a proxy may be far from
+    /// where the proxy's name is known, and the system's has been asked for it already.
+    pub(super) fn proxy_resolver(&self) -> &Resolver {
+        match self.resolver.proxy() {
+            Some(_) => &self.system,
+            None => &self.resolver,
+        }
+    }
+
     /// The ECHConfigList given by the caller, where it is meant for this connection.
     pub(super) fn manual_list(&self, request: &ConnectionRequest<'_>) -> Option<&EchConfigList> {
         self.manual.as_ref().filter(|_| request.manual)

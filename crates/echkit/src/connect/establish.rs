@@ -20,7 +20,7 @@ use super::proxy_route::ProxyRoute;
 use super::proxy_tunnel::ProxyTunnel;
 use super::race_driver::{DnsTimeout, RaceDriver, RaceEnd, Turn};
 use crate::deadline::Deadline;
-use crate::discover::{Search, resolver_for};
+use crate::discover::{Search, Warning, resolver_for};
 use crate::error::{Cause, Step};
 use crate::policy::Policy;
 
@@ -85,7 +85,12 @@ pub(super) async fn establish(
             }
         },
     };
-    let discovery = driver.finish();
+    let mut discovery = driver.finish();
+    discovery.warnings.extend(Warning::queries_past_proxy(
+        &parts.resolver,
+        &plan.origin,
+        &parts.proxies,
+    ));
     let raced = RacedPlan {
         plan,
         end,

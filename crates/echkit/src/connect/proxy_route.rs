@@ -1,13 +1,12 @@
 //! Which proxy the way to an origin leads through, and what the proxy may learn.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::connector_parts::ConnectorParts;
 use crate::error::Cause;
 use crate::origin::{HostName, Origin, Scheme};
 use crate::policy::AddressFamily;
-use crate::proxy::{Proxy, ProxyFault, ProxyKind};
+use crate::proxy::{Proxy, ProxyFault, ProxyKind, ProxyTarget};
 
 /// The way to an origin through a proxy.
 #[derive(Clone, Debug)]
@@ -52,6 +51,17 @@ impl ProxyRoute {
         self.named.as_ref()
     }
 
+    /// Where the proxy is asked to connect to: the name that it looks up where `address` is its
+    /// placeholder, else the address.
+    pub(super) fn target(&self, address: SocketAddr) -> ProxyTarget {
+        match &self.named {
+            Some(name) if address.ip().is_unspecified() => {
+                ProxyTarget::Name(name.clone(), address.port())
+            }
+            _ => ProxyTarget::Address(address),
+        }
+    }
+
     /// A placeholder for the addresses of such a host until the proxy is asked for it. It is no
     /// address that can be connected to.
     pub(super) fn stand_in(family: AddressFamily) -> IpAddr {
@@ -74,31 +84,4 @@ impl ProxyRoute {
 /// Whether requests to `origin` may be sent to the proxy in absolute-form, without a tunnel.
 pub(super) fn forwards(proxy: &Proxy, origin: &Origin) -> bool {
     proxy.kind().is_http() && origin.scheme == Scheme::Http
-}
-
-/// Where a proxy is asked to connect to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ProxyTarget {
-    Address(SocketAddr),
-    Name(HostName, u16),
-}
-
-impl ProxyTarget {
-    /// The name that the proxy looks up where `address` is its placeholder, else the address.
-    pub(super) fn new(route: &ProxyRoute, address: SocketAddr) -> Self {
-        match &route.named {
-            Some(name) if address.ip().is_unspecified() => Self::Name(name.clone(), address.port()),
-            _ => Self::Address(address),
-        }
-    }
-}
-
-impl fmt::Display for ProxyTarget {
-    /// As the request-target of CONNECT (RFC 9112 §3.2.3).
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Name(name, port) => write!(f, "{}:{port}", name.as_str()),
-        }
-    }
 }

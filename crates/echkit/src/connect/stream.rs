@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
 use super::guarded::Guarded;
-use super::wire::Wire;
+use crate::proxy::Wire;
 
 /// A TLS stream over TCP.
 pub(super) type TlsOverTcp = TlsStream<Guarded<Wire>>;

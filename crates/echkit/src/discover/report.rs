@@ -11,6 +11,8 @@ use super::{Discovery, RecordVerdict};
 pub struct DnsReport {
     /// The URI of the resolver that was used.
     pub resolver: String,
+    /// The proxy that queries went through, as a URI without credentials.
+    pub proxy: Option<String>,
     /// Whether the name was hidden from the network in DNS.
     pub protected: bool,
     /// The owner name asked for its HTTPS records; `null` when none was.
@@ -71,6 +73,7 @@ impl From<&Discovery> for DnsReport {
     fn from(discovery: &Discovery) -> Self {
         Self {
             resolver: discovery.resolver.clone(),
+            proxy: discovery.proxy.as_ref().map(ToString::to_string),
             protected: discovery.protected,
             query_name: discovery.query_name.as_ref().map(ToString::to_string),
             aliases: discovery.aliases.iter().map(ToString::to_string).collect(),

@@ -20,6 +20,7 @@ use super::{DiscoverOptions, Discovery, EndpointKind, Warning};
 use crate::dns::{Answer, QueryError, RecordType, Resolver};
 use crate::keyed_futures::KeyedFutures;
 use crate::origin::{Host, Origin, Scheme};
+use crate::proxy::Proxy;
 
 /// How long queries that no caller waits for any more may take: their answers serve the cache
 /// (draft-ietf-happy-happyeyeballs-v3, "Connection Attempts").
@@ -239,6 +240,12 @@ impl Search {
             discovery
                 .warnings
                 .push(Warning::ResolverLookedUp(name.to_owned()));
+        }
+        if discovery.protected
+            && let Some(Host::Name(name)) = discovery.proxy.as_ref().map(Proxy::host)
+        {
+            let name = name.to_string();
+            discovery.warnings.push(Warning::ProxyLookedUp(name));
         }
         discovery.elapsed = self.started.elapsed();
         self.discovery

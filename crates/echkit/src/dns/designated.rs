@@ -15,6 +15,7 @@ use super::direct::Direct;
 use super::flight::Flights;
 use super::options::{DiscoverEncrypted, ResolverOptions};
 use crate::clock::Moment;
+use crate::proxy::ProxyEnvironment;
 
 /// What was found, or not, holds for no less than this: RFC 9462 §4.2 wants no question for each
 /// question.
@@ -51,7 +52,11 @@ impl Designated {
     pub(super) fn new(plain: Arc<Direct>, options: &ResolverOptions) -> Self {
         Self {
             plain,
-            options: options.clone(),
+            options: ResolverOptions {
+                // Like the resolver in the clear, and mostly in the same network.
+                proxies: ProxyEnvironment::default(),
+                ..options.clone()
+            },
             known: Mutex::default(),
             finding: Flights::default(),
         }

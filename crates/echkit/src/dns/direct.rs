@@ -9,6 +9,7 @@ use echkit_proto::svcb::DomainName;
 use tokio::sync::Semaphore;
 
 use super::answer::{Answer, QueryError, RecordType, Status};
+use super::bootstrap::is_localhost;
 use super::cache::Cache;
 use super::classic::{Classic, Protocol};
 use super::exchange::{ExchangeError, Patience};
@@ -18,6 +19,8 @@ use super::options::ResolverOptions;
 use super::system::System;
 use super::transport::Transport;
 use super::uri::{self, ResolverError};
+use crate::origin::Host;
+use crate::proxy::Proxy;
 
 /// Questions that wait for a socket are not lost; more sockets than this are not opened.
 const MAX_SOCKETS: usize = 256;
@@ -34,16 +37,17 @@ pub(super) struct Direct {
     flights: Flights<(u64, Question), Result<Answer, QueryError>>,
     /// The name of an encrypted resolver that the system's resolver is asked for.
     looked_up: Option<String>,
+    /// The host that is asked; `None` where the system says which.
+    host: Option<Host>,
+    /// The proxy that it is reached through.
+    proxy: Option<Proxy>,
     /// The hosts file that is used.
     hosts: Option<System>,
 }
 
 impl Direct {
     pub(super) fn new(uri: String, transport: Transport, options: &ResolverOptions) -> Self {
-        let patience = Patience {
-            total: options.timeout,
-            tries: options.tries.max(1),
-        };
+        let patience = options.patience();
         let hosts = match &transport {
             Transport::System(system) => Some(system.clone()),
             _ => None,
@@ -56,6 +60,8 @@ impl Direct {
             cache: Cache::new(options.cache, options.clock.clone()),
             flights: Flights::default(),
             looked_up: None,
+            host: None,
+            proxy: None,
             hosts,
         }
     }
@@ -64,6 +70,8 @@ impl Direct {
         let parsed = uri::parse(uri, options)?;
         Ok(Self {
             looked_up: parsed.looked_up,
+            host: parsed.host,
+            proxy: parsed.proxy,
             ..Self::new(parsed.uri, parsed.transport, options)
         })
     }
@@ -78,6 +86,14 @@ impl Direct {
 
     pub(super) fn looked_up(&self) -> Option<&str> {
         self.looked_up.as_deref()
+    }
+
+    pub(super) fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
+    }
+
+    pub(super) fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 
     /// The servers that are asked in the clear; none where that cannot be said.
@@ -165,11 +181,7 @@ impl Direct {
     /// Addresses for which no server is asked.
     async fn known_here(&self, name: &DomainName, kind: RecordType) -> Option<Vec<IpAddr>> {
         // RFC 6761 §6.3: no query is sent, always loopback.
-        if name
-            .labels()
-            .last()
-            .is_some_and(|label| label.eq_ignore_ascii_case(b"localhost"))
-        {
+        if is_localhost(name) {
             return Some(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]);
         }
         // The hosts file says all that there is about the addresses of its names, and nothing

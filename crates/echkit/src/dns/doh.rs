@@ -12,8 +12,6 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::doh_message::{MAX_MESSAGE, age_of, aged};
 use super::doh_target::DohTarget;
@@ -50,10 +48,7 @@ impl Dialer for Doh {
     type Connection = Http2;
 
     async fn dial(&self, upstream: &Upstream, address: SocketAddr) -> io::Result<Http2> {
-        let tcp = TcpStream::connect(address).await?;
-        tcp.set_nodelay(true)?;
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
-        let tls = connector.connect(upstream.server_name(), tcp).await?;
+        let tls = upstream.connect(address, &self.tls).await?;
         if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(io::Error::other("the resolver does not speak HTTP/2"));
         }

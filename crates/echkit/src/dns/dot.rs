@@ -10,13 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use echkit_proto::dns::{DnsResponse, EdnsUse, Question, ResponseError};
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::link::{AskError, Connection, Dialer};
 use super::upstream::Upstream;
+use crate::proxy::Wire;
 
 /// The protocol's name in TLS (RFC 7858 §7.1 and the registry of ALPN ids).
 const ALPN: &[u8] = b"dot";
@@ -40,10 +39,7 @@ impl Dialer for Dot {
     type Connection = Pipe;
 
     async fn dial(&self, upstream: &Upstream, address: SocketAddr) -> io::Result<Pipe> {
-        let tcp = TcpStream::connect(address).await?;
-        tcp.set_nodelay(true)?;
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
-        let tls = connector.connect(upstream.server_name(), tcp).await?;
+        let tls = upstream.connect(address, &self.tls).await?;
         Ok(Pipe::start(tls))
     }
 }
@@ -79,7 +75,7 @@ struct Place<'a> {
 
 impl Pipe {
     /// Starts to carry questions and answers, until the last holder of the pipe is gone.
-    fn start(tls: TlsStream<TcpStream>) -> Self {
+    fn start(tls: TlsStream<Wire>) -> Self {
         let (queries, mut outgoing) = mpsc::channel::<Vec<u8>>(QUEUE);
         let waiting = Arc::new(Waiting::default());
         let shared = Arc::clone(&waiting);

@@ -22,6 +22,18 @@ pub(super) enum ExchangeError {
     Timeout,
 }
 
+impl ExchangeError {
+    /// Why, where the question was about a server and not about an origin.
+    pub(super) fn in_words(&self) -> String {
+        match self {
+            Self::Io(error) => error.to_string(),
+            Self::Timeout => "no answer".to_owned(),
+            Self::Refused(rcode) => format!("response code {rcode}"),
+            Self::Malformed(reason) => (*reason).to_owned(),
+        }
+    }
+}
+
 impl From<io::Error> for ExchangeError {
     fn from(error: io::Error) -> Self {
         Self::Io(Arc::new(error))

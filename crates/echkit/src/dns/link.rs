@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use echkit_proto::dns::{DnsResponse, Question, ResponseError};
 use tokio::sync::Mutex;
@@ -104,9 +105,7 @@ impl<D: Dialer> Link<D> {
         match timeout(patience.total, self.ask(question, patience, &connected)).await {
             Ok(response) => whole(response?),
             Err(_) if !connected.load(Ordering::Relaxed) => {
-                let waited = patience.total.as_millis();
-                let error = format!("no connection to it within {waited} ms");
-                Err(io::Error::new(io::ErrorKind::TimedOut, error).into())
+                Err(self.unconnected(patience.total).into())
             }
             Err(_) => {
                 self.abandon();
@@ -194,10 +193,21 @@ impl<D: Dialer> Link<D> {
             match timeout(share, self.dialer.dial(&self.upstream, address)).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(error)) => last = error,
-                Err(_) => last = io::ErrorKind::TimedOut.into(),
+                Err(_) => last = self.unconnected(share),
             }
         }
         Err(last.into())
+    }
+
+    /// The error of a server that could not be connected to in time.
+    fn unconnected(&self, limit: Duration) -> io::Error {
+        let through = match &self.upstream.proxy {
+            Some(proxy) => format!(" through proxy {}", proxy.proxy()),
+            None => String::new(),
+        };
+        let limit = limit.as_millis();
+        let error = format!("no connection to it{through} within {limit} ms");
+        io::Error::new(io::ErrorKind::TimedOut, error)
     }
 
     /// Lets go of a connection, unless another one has taken its place.

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 
+use super::exchange::Patience;
 use crate::clock::Clock;
+use crate::proxy::ProxyEnvironment;
 
 /// How a resolver is talked to.
 #[derive(Clone, Debug)]
@@ -25,6 +27,13 @@ pub struct ResolverOptions {
     pub cache: usize,
     /// The time by which answers age.
     pub(crate) clock: Clock,
+    /// The proxies through which resolvers over TLS and HTTPS (`tls://`, `https://`) are reached; by
+    /// default none. The one for `https://HOST:PORT` of the resolver's URI counts, and it is told
+    /// the resolver's address. Other transports, and encrypted forms that a resolver designates, go
+    /// through no proxy.
+    pub proxies: ProxyEnvironment,
+    /// Verifies proxies over TLS; [`ResolverOptions::tls`] where it is not set.
+    pub proxy_tls: Option<Arc<ClientConfig>>,
     /// Whether a resolver in the clear is asked for its encrypted form, for which
     /// [`ResolverOptions::tls`] is needed. Encrypted resolvers are what they are.
     pub discover_encrypted: DiscoverEncrypted,
@@ -38,6 +47,8 @@ impl Default for ResolverOptions {
             tries: 4,
             cache: 4 << 20,
             clock: Clock::default(),
+            proxies: ProxyEnvironment::default(),
+            proxy_tls: None,
             discover_encrypted: DiscoverEncrypted::Off,
         }
     }
@@ -72,11 +83,33 @@ impl ResolverOptions {
         self
     }
 
+    /// The same with the proxies through which resolvers over TLS and HTTPS are reached.
+    #[must_use]
+    pub fn with_proxies(mut self, proxies: ProxyEnvironment) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
+    /// The same with what verifies proxies over TLS.
+    #[must_use]
+    pub fn with_proxy_tls(mut self, config: impl Into<Option<Arc<ClientConfig>>>) -> Self {
+        self.proxy_tls = config.into();
+        self
+    }
+
     /// The same with or without looking for the encrypted form of a resolver in the clear.
     #[must_use]
     pub fn with_discover_encrypted(mut self, mode: DiscoverEncrypted) -> Self {
         self.discover_encrypted = mode;
         self
+    }
+
+    /// How long to wait for one question, and how often to ask.
+    pub(super) fn patience(&self) -> Patience {
+        Patience {
+            total: self.timeout,
+            tries: self.tries.max(1),
+        }
     }
 
     /// The same with another clock. For tests.

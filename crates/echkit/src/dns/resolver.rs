@@ -12,6 +12,8 @@ use super::options::{DiscoverEncrypted, ResolverOptions};
 use super::system::System;
 use super::transport::Transport;
 use super::uri::{self, ResolverError};
+use crate::origin::Host;
+use crate::proxy::Proxy;
 
 /// A place to ask. Clones share connections and answers.
 #[derive(Clone)]
@@ -38,6 +40,9 @@ impl Resolver {
     /// `h3://dns.example/dns-query` (the same over HTTP/3). An address alone means `udp`.
     /// Queries over HTTPS are sent by POST; a template (RFC 8484 §4.1) that ends in `{?dns}`, or in
     /// `{&dns}` after a query, has them sent by GET, which caches on the way can answer.
+    ///
+    /// Those over TLS and HTTPS are reached through the proxy that [`ResolverOptions::proxies`] has
+    /// for them.
     ///
     /// The encrypted ones take the addresses of their host after a `#`
     /// (`tls://dns.example#192.0.2.1,2001:db8::1`); without, the system's resolver is asked, and
@@ -90,6 +95,17 @@ impl Resolver {
     pub fn is_protected(&self) -> bool {
         let last = self.designated.as_ref().and_then(|known| known.last());
         last.as_ref().unwrap_or(&self.direct).is_protected()
+    }
+
+    /// The proxy that questions go through: where [`ResolverOptions::proxies`] has one for this
+    /// resolver, and its transport runs over TCP and TLS (`tls://`, `https://`).
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.direct.proxy()
+    }
+
+    /// The host that is asked, by name or address; `None` where the system says which.
+    pub(crate) fn host(&self) -> Option<&Host> {
+        self.direct.host()
     }
 
     /// The name of this resolver, where it is looked up in the clear for want of an address.

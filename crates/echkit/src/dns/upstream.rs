@@ -1,15 +1,19 @@
 //! A server of an encrypted transport: its name, and its addresses.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use echkit_proto::dns::Question;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use super::answer::RecordType;
-use super::exchange::{ExchangeError, Patience};
-use super::system::System;
+use super::bootstrap::Bootstrap;
+use super::resolver_proxy::ResolverProxy;
 use crate::origin::Host;
+use crate::proxy::Wire;
 
 /// A server of an encrypted transport.
 #[derive(Debug)]
@@ -18,62 +22,34 @@ pub(super) struct Upstream {
     pub(super) host: Host,
     pub(super) port: u16,
     pub(super) addresses: Bootstrap,
-}
-
-/// Where the addresses of a server come from.
-#[derive(Clone, Debug)]
-pub(super) enum Bootstrap {
-    /// From the URI.
-    Fixed(Vec<IpAddr>),
-    /// From the system's resolver, which tells the network which server it is.
-    System(System, Question),
+    /// The proxy that leads to it, for what runs over TCP.
+    pub(super) proxy: Option<ResolverProxy>,
 }
 
 impl Upstream {
     pub(super) fn server_name(&self) -> ServerName<'static> {
         self.host.server_name()
     }
-}
 
-impl Bootstrap {
-    pub(super) async fn resolve(&self, patience: &Patience) -> Result<Vec<IpAddr>, ExchangeError> {
-        let (system, question) = match self {
-            Self::Fixed(addresses) => return Ok(addresses.clone()),
-            Self::System(system, question) => (system, question),
-        };
-        let known = system.hosts(&question.name).await;
-        if !known.is_empty() {
-            return Ok(known);
-        }
-        let ask = |kind| {
-            let question = Question {
-                kind,
-                ..question.clone()
-            };
-            async move { system.exchange(&question, patience).await }
-        };
-        let (v6, v4) = tokio::join!(ask(RecordType::AAAA), ask(RecordType::A));
-        let addresses: Vec<_> = [&v6, &v4]
-            .into_iter()
-            .flatten()
-            .flat_map(|response| &response.answers)
-            .filter_map(|record| record.address())
-            .collect();
-        match (addresses.is_empty(), v6, v4) {
-            (true, Err(error), _) | (true, _, Err(error)) => Err(unresolved(error)),
-            _ => Ok(addresses),
+    /// Connects to one of its addresses over TCP, through the proxy where there is one, and performs
+    /// the TLS handshake.
+    pub(super) async fn connect(
+        &self,
+        address: SocketAddr,
+        config: &Arc<ClientConfig>,
+    ) -> io::Result<TlsStream<Wire>> {
+        let tls = TlsConnector::from(Arc::clone(config));
+        match &self.proxy {
+            Some(proxy) => {
+                let wire = Box::pin(proxy.connect(address)).await?;
+                let connected = tls.connect(self.server_name(), wire).await;
+                connected.map_err(|error| proxy.behind(&error))
+            }
+            None => {
+                let tcp = TcpStream::connect(address).await?;
+                tcp.set_nodelay(true)?;
+                tls.connect(self.server_name(), Wire::Tcp(tcp)).await
+            }
         }
     }
-}
-
-/// The failure is one of the system's resolver, and not of the server that it was asked about.
-fn unresolved(error: ExchangeError) -> ExchangeError {
-    let reason = match error {
-        ExchangeError::Io(error) => error.to_string(),
-        ExchangeError::Timeout => "no answer".to_owned(),
-        ExchangeError::Refused(rcode) => format!("response code {rcode}"),
-        ExchangeError::Malformed(reason) => reason.to_owned(),
-    };
-    let error = format!("the system's resolver has no address for it: {reason}");
-    io::Error::other(error).into()
 }

@@ -1,13 +1,10 @@
 //! Resolvers by URI.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use echkit_proto::dns::Question;
-use rustls::ClientConfig;
 use url::Url;
 
-use super::answer::RecordType;
+use super::bootstrap::Bootstrap;
 use super::classic::{Classic, Protocol};
 #[cfg(feature = "dns-https")]
 use super::doh::Doh;
@@ -16,12 +13,14 @@ use super::doh_target::DohTarget;
 use super::dot::Dot;
 use super::link::Link;
 use super::options::ResolverOptions;
+use super::resolver_proxy::ResolverProxy;
 use super::system::System;
 use super::transport::{Encrypted, Transport};
-use super::upstream::{Bootstrap, Upstream};
+use super::upstream::Upstream;
 #[cfg(feature = "dns-quic")]
 use super::{doh3::Doh3, doq::Doq};
 use crate::origin::{Host, Origin};
+use crate::proxy::{Proxy, ProxyVariableError};
 
 /// The port of DNS in the clear (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
@@ -30,6 +29,9 @@ const ENCRYPTED_PORT: u16 = 853;
 
 /// Schemes that need a TLS configuration.
 pub(super) const ENCRYPTED: [&str; 4] = ["tls", "https", "h3", "quic"];
+
+/// Those among them that run over TCP, and so through proxies.
+const OVER_TCP: [&str; 2] = ["tls", "https"];
 
 /// The feature of this crate that a scheme needs, where that is not there.
 fn lacking(scheme: &str) -> Option<&'static str> {
@@ -45,8 +47,12 @@ pub(super) struct Parsed {
     /// The URI in full, where a short form was given.
     pub(super) uri: String,
     pub(super) transport: Transport,
+    /// The host that is asked; `None` where the system says which.
+    pub(super) host: Option<Host>,
     /// The name that has to be looked up for it in the clear.
     pub(super) looked_up: Option<String>,
+    /// The proxy that it is reached through.
+    pub(super) proxy: Option<Proxy>,
 }
 
 pub(super) fn parse(uri: &str, options: &ResolverOptions) -> Result<Parsed, ResolverError> {
@@ -54,88 +60,100 @@ pub(super) fn parse(uri: &str, options: &ResolverOptions) -> Result<Parsed, Reso
         true => uri.to_owned(),
         false => format!("udp://{uri}"),
     };
-    let (transport, looked_up) = transport(&whole, options)?;
-    Ok(Parsed {
-        uri: whole,
-        transport,
-        looked_up,
-    })
+    parse_whole(whole, options)
 }
 
-fn transport(
-    uri: &str,
-    options: &ResolverOptions,
-) -> Result<(Transport, Option<String>), ResolverError> {
-    if uri == "system" {
-        return Ok((Transport::System(System::of_host()), None));
+impl Parsed {
+    /// One in the clear.
+    fn clear(uri: String, transport: Transport, host: Option<Host>) -> Self {
+        Self {
+            uri,
+            transport,
+            host,
+            looked_up: None,
+            proxy: None,
+        }
     }
-    let (scheme, rest) = uri
-        .split_once("://")
-        .ok_or_else(|| ResolverError::NoScheme(uri.to_owned()))?;
+}
+
+fn parse_whole(uri: String, options: &ResolverOptions) -> Result<Parsed, ResolverError> {
+    if uri == "system" {
+        let transport = Transport::System(System::of_host());
+        return Ok(Parsed::clear(uri, transport, None));
+    }
+    let Some((scheme, rest)) = uri.split_once("://") else {
+        return Err(ResolverError::NoScheme(uri));
+    };
     match scheme {
         "udp" | "tcp" => {
-            let server = socket_address(rest, DNS_PORT)
-                .ok_or_else(|| ResolverError::Address(uri.to_owned()))?;
+            let Some(server) = socket_address(rest, DNS_PORT) else {
+                return Err(ResolverError::Address(uri));
+            };
             let protocol = match scheme {
                 "udp" => Protocol::Udp,
                 _ => Protocol::Tcp,
             };
-            let classic = Classic::new(vec![server], protocol);
-            Ok((Transport::Classic(classic), None))
+            let transport = Transport::Classic(Classic::new(vec![server], protocol));
+            let host = Host::Ip(server.ip());
+            Ok(Parsed::clear(uri, transport, Some(host)))
         }
-        _ if ENCRYPTED.contains(&scheme) => {
-            encrypted(scheme, rest, options).map_err(|reason| match reason {
-                Some(reason) => ResolverError::Encrypted {
-                    uri: uri.to_owned(),
-                    reason,
-                },
-                None => ResolverError::NoTls(uri.to_owned()),
-            })
-        }
+        _ if ENCRYPTED.contains(&scheme) => encrypted(&uri, scheme, rest, options),
         _ => Err(ResolverError::Scheme(scheme.to_owned())),
     }
 }
 
-/// Fails with `None` when there is no TLS configuration.
 fn encrypted(
+    uri: &str,
     scheme: &str,
     rest: &str,
     options: &ResolverOptions,
-) -> Result<(Transport, Option<String>), Option<String>> {
+) -> Result<Parsed, ResolverError> {
+    let refused = |reason: String| ResolverError::Encrypted {
+        uri: uri.to_owned(),
+        reason,
+    };
     if let Some(feature) = lacking(scheme) {
-        return Err(Some(format!(
-            "echkit was compiled without its feature {feature}"
-        )));
+        let reason = format!("echkit was compiled without its feature {feature}");
+        return Err(refused(reason));
     }
-    let tls: &Arc<ClientConfig> = options.tls.as_ref().ok_or(None)?;
+    let Some(tls) = &options.tls else {
+        return Err(ResolverError::NoTls(uri.to_owned()));
+    };
     #[cfg(any(feature = "dns-https", feature = "dns-quic"))]
     let (plain, variable) = match scheme {
-        "https" | "h3" => DohTarget::split(rest)?,
+        "https" | "h3" => DohTarget::split(rest).map_err(refused)?,
         _ => (rest.to_owned(), None),
     };
     #[cfg(not(any(feature = "dns-https", feature = "dns-quic")))]
     let plain = rest;
-    let mut url = Url::parse(&format!("https://{plain}")).map_err(|error| error.to_string())?;
-    let origin = Origin::from_url(&url).map_err(|error| error.to_string())?;
+    let mut url =
+        Url::parse(&format!("https://{plain}")).map_err(|error| refused(error.to_string()))?;
+    let origin = Origin::from_url(&url).map_err(|error| refused(error.to_string()))?;
     let given = url.fragment().map(ToOwned::to_owned);
     url.set_fragment(None);
-    let mut looked_up = None;
     let addresses = match (given, &origin.host) {
-        (Some(list), _) => Bootstrap::Fixed(bootstrap(&list)?),
-        (None, Host::Ip(address)) => Bootstrap::Fixed(vec![*address]),
-        (None, Host::Name(name)) => {
-            looked_up = Some(name.to_string());
-            let question = Question {
-                name: name.dns().clone(),
-                kind: RecordType::A,
-            };
-            Bootstrap::System(System::of_host(), question)
-        }
+        (Some(list), _) => Bootstrap::Fixed(bootstrap(&list).map_err(refused)?),
+        (None, host) => Bootstrap::of(host),
     };
+    let looked_up = match &addresses {
+        Bootstrap::System(..) => Some(origin.host.to_string()),
+        Bootstrap::Fixed(_) => None,
+    };
+    let proxy = match OVER_TCP.contains(&scheme) {
+        true => {
+            ResolverProxy::choose(&origin, tls, options).map_err(|error| ResolverError::Proxy {
+                uri: uri.to_owned(),
+                error,
+            })?
+        }
+        false => None,
+    };
+    let through = proxy.as_ref().map(|proxy| proxy.proxy().clone());
     let upstream = |port| Upstream {
         host: origin.host.clone(),
         port,
         addresses,
+        proxy,
     };
     let transport: Box<dyn Encrypted> = match scheme {
         #[cfg(feature = "dns-https")]
@@ -146,12 +164,12 @@ fn encrypted(
         #[cfg(feature = "dns-quic")]
         "h3" => {
             let doh3 = Doh3::new(DohTarget::new(&url, variable), tls)
-                .map_err(|error| error.to_string())?;
+                .map_err(|error| refused(error.to_string()))?;
             Box::new(Link::new(upstream(origin.port), doh3))
         }
         _ => {
             if url.path() != "/" || url.query().is_some() {
-                return Err(Some("only a host and a port are allowed".to_owned()));
+                return Err(refused("only a host and a port are allowed".to_owned()));
             }
             // A URL forgets the port that is the default of its scheme.
             let authority = rest.split(['#', '/']).next().unwrap_or_default();
@@ -162,15 +180,20 @@ fn encrypted(
             match scheme {
                 #[cfg(feature = "dns-quic")]
                 "quic" => {
-                    let doq = Doq::new(tls).map_err(|error| error.to_string())?;
+                    let doq = Doq::new(tls).map_err(|error| refused(error.to_string()))?;
                     Box::new(Link::new(upstream, doq))
                 }
                 _ => Box::new(Link::new(upstream, Dot::new(tls))),
             }
         }
     };
-    let transport = Transport::Encrypted(transport);
-    Ok((transport, looked_up))
+    Ok(Parsed {
+        uri: uri.to_owned(),
+        transport: Transport::Encrypted(transport),
+        host: Some(origin.host),
+        looked_up,
+        proxy: through,
+    })
 }
 
 /// The addresses after `#`.
@@ -214,6 +237,14 @@ pub enum ResolverError {
         uri: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The variable that names the proxy for an encrypted resolver does not hold one.
+    #[error("{uri:?} has a proxy that cannot be used: {error}")]
+    Proxy {
+        /// The resolver's URI.
+        uri: String,
+        /// The variable, and what is wrong with it.
+        error: ProxyVariableError,
     },
     /// An encrypted transport needs to know whom to trust.
     #[error("{0:?} needs a TLS configuration")]

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use super::no_proxy::NoProxy;
 use super::proxy_uri::{Proxy, ProxyUriError};
-use crate::origin::{Origin, Scheme};
+use crate::origin::{Host, Origin, Scheme};
 
 /// Which origins have a proxy, by the variables that curl reads.
 ///
@@ -94,6 +94,19 @@ impl ProxyEnvironment {
         self
     }
 
+    /// The same with these credentials for each proxy, in place of those in URIs.
+    ///
+    /// # Errors
+    ///
+    /// When a proxy cannot be told them: see [`Proxy::with_credentials`].
+    pub fn with_credentials(mut self, user: &str, password: &str) -> Result<Self, ProxyUriError> {
+        let named = self.set.iter_mut().filter_map(|(_, set)| set.as_mut().ok());
+        for proxy in named.chain(&mut self.given) {
+            *proxy = proxy.clone().with_credentials(user, password)?;
+        }
+        Ok(self)
+    }
+
     /// The proxy for `origin`, if it has one.
     ///
     /// # Errors
@@ -112,6 +125,11 @@ impl ProxyEnvironment {
                 error: error.clone(),
             }),
         }
+    }
+
+    /// Whether the list of exceptions has this host.
+    pub(crate) fn exempts(&self, host: &Host) -> bool {
+        self.exempt.has(host)
     }
 
     /// The variable that names a proxy for `origin`, if one does and counts.

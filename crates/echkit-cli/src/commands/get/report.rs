@@ -34,6 +34,9 @@ pub(crate) fn connection_lines(report: &Report, style: Style) -> Vec<String> {
             "DNS",
             format!("{name}: {} ({seen}, {})", dns.https, dns.resolver),
         );
+        if let Some(proxy) = &dns.proxy {
+            line("", format!("through proxy {proxy}"));
+        }
         for alias in &dns.aliases {
             line("", format!("alias to {alias}"));
         }

@@ -1,4 +1,4 @@
-//! What a connection to an origin runs over: TCP, or TLS to a proxy.
+//! What a connection runs over: TCP, or TLS to a proxy.
 
 use std::io;
 use std::pin::Pin;
@@ -10,14 +10,14 @@ use tokio_rustls::client::TlsStream;
 
 /// TCP to the server or to a proxy, or TLS to a proxy.
 #[derive(Debug)]
-pub(super) enum Wire {
+pub(crate) enum Wire {
     Tcp(TcpStream),
     TlsToProxy(Box<TlsStream<TcpStream>>),
 }
 
 impl Wire {
     /// The TCP connection.
-    pub(super) fn tcp(&self) -> &TcpStream {
+    pub(crate) fn tcp(&self) -> &TcpStream {
         match self {
             Self::Tcp(stream) => stream,
             Self::TlsToProxy(stream) => stream.get_ref().0,
