@@ -4,6 +4,8 @@ import ipaddress
 import os
 import typing
 
+from . import _settings
+
 __all__ = [
     "Certificate",
     "EchConfigList",
@@ -19,6 +21,7 @@ __all__ = [
     "Testbed",
     "TrustStore",
     "after_fork",
+    "check_crl",
     "check_curve",
     "command",
     "der_items",
@@ -95,25 +98,13 @@ class Settings:
     def __new__(
         cls,
         *,
-        server_side: bool,
+        values: _settings.Values,
         trust: TrustStore,
-        verify_mode: int,
-        check_hostname: bool,
-        flags: int,
         identities: list[Identity],
-        versions: tuple[bool, bool],
-        ciphers: list[int] | None,
-        curve: str | None,
-        alpn: list[bytes],
-        keylog: str | os.PathLike[str] | None,
-        tickets: int,
-        client_order: bool,
-        ignore_eof: bool,
-        ech: EchConfigList | None,
-        outer_name: str | None,
-        grease: bool,
         ech_keys: EchKeys | None = None,
     ) -> Settings: ...
+    @property
+    def values(self) -> _settings.Values: ...
 
 @typing.final
 class SslObject:
@@ -167,6 +158,7 @@ class SslObject:
     def get_ech_status(self) -> tuple[int, str | None, str | None]: ...
     def get_ech_retry_config(self) -> bytes | None: ...
 
+def check_crl(der: bytes, file: str) -> None: ...
 def check_curve(name: str) -> None: ...
 def der_items(bytes: bytes) -> list[bytes]: ...
 def describe(der: bytes) -> dict[str, typing.Any]: ...

@@ -22,7 +22,7 @@ import types as _types
 import typing as _typing
 import warnings as _warnings
 
-from . import _echkit, _files
+from . import _echkit, _files, _settings
 
 # Everything that the standard module has, private names too: this module takes its place.
 globals().update(
@@ -90,10 +90,6 @@ ECH_STATUS_BAD_NAME = ECHStatus.ECH_STATUS_BAD_NAME
 ECH_STATUS_NOT_CONFIGURED = ECHStatus.ECH_STATUS_NOT_CONFIGURED
 ECH_STATUS_FAILED_ECH = ECHStatus.ECH_STATUS_FAILED_ECH
 ECH_STATUS_FAILED_ECH_BAD_NAME = ECHStatus.ECH_STATUS_FAILED_ECH_BAD_NAME
-_stores = _files.Cache(64)
-_settings = _files.Shared()
-# How many settings a context keeps: one for each way in which it has been used lately.
-_MAX_SETTINGS = 16
 
 
 class _EchNames:
@@ -214,13 +210,13 @@ class SSLContext(_std.SSLContext):
         if not (alone and _files.is_known(_os.fsdecode(cafile))):
             super().load_verify_locations(cafile, capath, cadata)
         if cafile is not None:
-            self._trust(_files.items_of_file(_os.fsdecode(cafile)))
+            self._trust(_files.items_of_file(_os.fsdecode(cafile)), _os.fsdecode(cafile))
         if capath is not None:
             self._ca_folders.append(_os.fsdecode(capath))
         if isinstance(cadata, str):
-            self._trust(_files.items_of_text(cadata.encode("ascii")))
+            self._trust(_files.items_of_text(cadata.encode("ascii")), "cadata")
         elif cadata is not None:
-            self._trust((tuple(_echkit.der_items(bytes(cadata))), ()))
+            self._trust((tuple(_echkit.der_items(bytes(cadata))), ()), "cadata")
 
     def set_default_verify_paths(self) -> None:
         """Trust what OpenSSL would: ``SSL_CERT_FILE``, ``SSL_CERT_DIR`` or its own paths."""
@@ -228,13 +224,15 @@ class SSLContext(_std.SSLContext):
         for file in (paths.cafile,):
             if file is not None:
                 try:
-                    self._trust(_files.items_of_file(file))
+                    self._trust(_files.items_of_file(file), file)
                 except OSError:
                     pass
         if paths.capath is not None:
             self._ca_folders.append(paths.capath)
 
-    def _trust(self, items: _files.Items) -> None:
+    def _trust(self, items: _files.Items, file: str) -> None:
+        for crl in items[1]:
+            _echkit.check_crl(crl, file)
         self._certificates.update(dict.fromkeys(items[0]))
         self._crls.update(dict.fromkeys(items[1]))
 
@@ -386,7 +384,7 @@ class SSLContext(_std.SSLContext):
         as it came, by the name outside.
         """
         if self.protocol == _std.PROTOCOL_TLS_CLIENT:
-            raise ssl_error("Cannot load ECH keys into a PROTOCOL_TLS_CLIENT context")
+            raise _settings.ssl_error("Cannot load ECH keys into a PROTOCOL_TLS_CLIENT context")
         self._ech_keys = _echkit.EchKeys.load(_os.fsdecode(path))
         # Settings with the old keys in them.
         self._made.clear()
@@ -410,74 +408,17 @@ class SSLContext(_std.SSLContext):
     def _connection_settings(
         self, server_side: bool, ech: _echkit.EchConfigList | None = None
     ) -> _echkit.Settings:
-        flags = int(self.verify_flags)
-        options = int(self.options)
-        certificates = list(self._certificates)
-        crls = list(self._crls)
-        for folder in self._ca_folders:
-            found = _files.items_of_folder(folder)
-            certificates += found[0]
-            crls += found[1]
-        trust = (tuple(certificates), tuple(crls))
-        low, high = self.minimum_version, self.maximum_version
-        versions = (
-            low <= _std.TLSVersion.TLSv1_2
-            and (high >= _std.TLSVersion.TLSv1_2 or high == _std.TLSVersion.MAXIMUM_SUPPORTED)
-            and not options & _std.OP_NO_TLSv1_2,
-            (low <= _std.TLSVersion.TLSv1_3)
-            and (high >= _std.TLSVersion.TLSv1_3 or high == _std.TLSVersion.MAXIMUM_SUPPORTED)
-            and not options & _std.OP_NO_TLSv1_3,
-        )
-        if self.protocol in (_std.PROTOCOL_TLSv1, _std.PROTOCOL_TLSv1_1):
-            versions = (False, False)
-        elif self.protocol == _std.PROTOCOL_TLSv1_2:
-            versions = (versions[0], False)
-        grease = bool(options & OP_ECH_GREASE)
-        if not server_side and (grease or ech is not None) and not versions[1]:
-            raise ssl_error("Encrypted Client Hello needs TLS 1.3, which the settings exclude")
-        ech_keys = self._ech_keys if server_side else None
-        if ech_keys is not None and not versions[1]:
-            raise ssl_error("Encrypted Client Hello needs TLS 1.3, which the settings exclude")
-        tickets = self.num_tickets
-        values: dict[str, _typing.Any] = {
-            "server_side": server_side,
-            "verify_mode": int(self.verify_mode),
-            "check_hostname": self.check_hostname,
-            "flags": flags,
-            "versions": versions,
-            "ciphers": self._ciphers,
-            "curve": self._curve,
-            "alpn": self._alpn,
-            "keylog": self.keylog_filename,
-            "tickets": 0 if options & _std.OP_NO_TICKET else tickets,
-            "client_order": not options & _std.OP_CIPHER_SERVER_PREFERENCE,
-            "ignore_eof": bool(options & getattr(_std, "OP_IGNORE_UNEXPECTED_EOF", 0)),
-            "ech": ech,
-            "outer_name": self._outer_name,
-            "grease": grease,
-        }
-        identities = list(self._identities.values())
-        # Secrets are compared by digest.
-        secrets = [value.digest for value in (*identities, ech_keys) if value is not None]
-        key = (tuple(values.values()), trust, tuple(secrets))
+        """What a new connection is made with."""
+        values = _settings.read(self, server_side, ech)
+        keys = self._ech_keys if server_side else None
+        values.check_ech(keys is not None)
+        return _settings.made(self, values, keys)
 
-        def make() -> _echkit.Settings:
-            store = _stores.get(trust, lambda: _echkit.TrustStore(*map(list, trust)))
-            lists = {name: list(v) for name, v in values.items() if name in _LISTS and v is not None}
-            return _echkit.Settings(
-                trust=store, identities=identities, ech_keys=ech_keys, **{**values, **lists}
-            )
-
-        made = self._made.get(key)
-        if made is None:
-            # A session can only be resumed with the settings that it was made with.
-            made = self._made[key] = _typing.cast(_echkit.Settings, _settings.get(key, make))
-            while len(self._made) > _MAX_SETTINGS:
-                try:
-                    self._made.popitem(last=False)
-                except KeyError:
-                    break  # other threads made room as well
-        return made
+    def _switched_settings(self, values: _settings.Values) -> _echkit.Settings:
+        """What a connection that was made with ``values`` goes on with when it is given this
+        context."""
+        own = _settings.read(self, values.server_side, None)
+        return _settings.made(self, values.after_switch(own), None)
 
     def _wrap_socket(
         self,
@@ -548,20 +489,9 @@ class SSLContext(_std.SSLContext):
 
     def _check_side(self, server_side: bool) -> None:
         if server_side and self.protocol == _std.PROTOCOL_TLS_CLIENT:
-            raise ssl_error("Cannot create a server socket with a PROTOCOL_TLS_CLIENT context")
+            raise _settings.ssl_error("Cannot create a server socket with a PROTOCOL_TLS_CLIENT context")
         if not server_side and self.protocol == _std.PROTOCOL_TLS_SERVER:
-            raise ssl_error("Cannot create a client socket with a PROTOCOL_TLS_SERVER context")
-
-
-_LISTS = {"ciphers", "alpn"}
-
-
-def ssl_error(text: str) -> _std.SSLError:
-    """An ``SSLError`` of this module's own."""
-    error = _std.SSLError(_std.SSL_ERROR_SSL, text)
-    error.library = "SSL"
-    error.reason = text
-    return error
+            raise _settings.ssl_error("Cannot create a client socket with a PROTOCOL_TLS_SERVER context")
 
 
 def _rehomed(name: str) -> None:

@@ -10,6 +10,8 @@ _CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".c
 OPENSSL = _CACHE / "echkit-interop/openssl-4.0.3/bin/openssl"
 HIDDEN, PUBLIC = "secret.example", "public.example"
 
+EC_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+
 needs_openssl = pytest.mark.skipif(
     not OPENSSL.exists(), reason="`make peers` has not built OpenSSL 4"
 )
@@ -19,13 +21,18 @@ def openssl(*args, cwd):
     subprocess.run([str(OPENSSL), *args], cwd=cwd, check=True, capture_output=True)
 
 
-def certificate(home, name, subject, *extensions, issuer=None, ca=False, dates=("-days", "2")):
-    """Makes ``name.crt`` and ``name.key``: signed by ``issuer``, or by itself."""
+def certificate(
+    home, name, subject, *extensions, issuer=None, ca=False, dates=("-days", "2"), key=EC_KEY
+):
+    """Makes ``name.crt`` and ``name.key``: signed by ``issuer``, or by itself. Without basic
+    constraints where ``ca`` is ``None``."""
     (home / "empty.cnf").write_text("[req]\ndistinguished_name=dn\n[dn]\n")
-    command = ["req", "-config", "empty.cnf", "-newkey", "ec", "-pkeyopt"]
-    command += ["ec_paramgen_curve:P-256", "-nodes", "-x509", *dates, "-subj", subject]
-    constraints = "critical,CA:TRUE" if ca else "critical,CA:FALSE"
-    for extension in (f"basicConstraints={constraints}", *extensions):
+    command = ["req", "-config", "empty.cnf", *key, "-nodes", "-x509", *dates, "-subj", subject]
+    given = any(extension.startswith("basicConstraints=") for extension in extensions)
+    if ca is not None and not given:
+        constraints = "critical,CA:TRUE" if ca else "critical,CA:FALSE"
+        extensions = (f"basicConstraints={constraints}", *extensions)
+    for extension in extensions:
         command += ["-addext", extension]
     if issuer is not None:
         command += ["-CA", f"{issuer}.crt", "-CAkey", f"{issuer}.key"]

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 import echkit.ssl as ssl
+from judging import show, visit
 from pki import certificate, needs_openssl
 
 pytestmark = needs_openssl
@@ -63,62 +64,6 @@ def certs(tmp_path_factory):
     return home
 
 
-class Once(threading.Thread):
-    """A server for one connection, and what it thought of its client."""
-
-    def __init__(self, context):
-        super().__init__(daemon=True)
-        self.context = context
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = self.listener.getsockname()
-        self.outcome = None
-        self.start()
-
-    def run(self):
-        plain, _ = self.listener.accept()
-        self.listener.close()
-        try:
-            with self.context.wrap_socket(plain, server_side=True) as sock:
-                subject = (sock.getpeercert() or {}).get("subject")
-                sock.sendall(b"x")
-                sock.recv(1)
-                self.outcome = subject
-        except OSError as error:
-            self.outcome = told(error)
-
-
-def told(error):
-    """What programs look at in an exception."""
-    kind = "certificate" if isinstance(error, standard.SSLCertVerificationError) else "other"
-    return (
-        kind,
-        getattr(error, "reason", None),
-        getattr(error, "verify_code", None),
-        getattr(error, "verify_message", None),
-    )
-
-
-def visit(module, certs, leaf, trusted, name="localhost", flags=0, check_hostname=True):
-    """What a client of a module says about a server with a certificate."""
-    serving = standard.SSLContext(standard.PROTOCOL_TLS_SERVER)
-    serving.load_cert_chain(certs / f"{leaf}.crt", certs / f"{leaf}.key")
-    server = Once(serving)
-    context = module.SSLContext(module.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = check_hostname
-    context.verify_flags |= flags
-    for ca in trusted:
-        context.load_verify_locations(certs / f"{ca}.crt")
-    try:
-        with socket.create_connection(server.address, timeout=60) as plain:
-            with context.wrap_socket(plain, server_hostname=name) as sock:
-                assert sock.recv(1) == b"x"
-                return ("trusted", sock.getpeercert()["subject"])
-    except module.SSLError as error:
-        return told(error)
-    finally:
-        server.join(60)
-
-
 PARTIAL = standard.VERIFY_X509_PARTIAL_CHAIN
 
 TRUST = {
@@ -159,6 +104,14 @@ def test_trust(certs, case):
         assert expected[2] == code
 
 
+@pytest.mark.parametrize("case", TRUST)
+def test_trust_and_a_wrong_name(certs, case):
+    """What is said where more than one thing is wrong."""
+    leaf, trusted, flags, _ = TRUST[case]
+    expected = visit(standard, certs, leaf, trusted, "other.example", flags)
+    assert visit(ssl, certs, leaf, trusted, "other.example", flags) == expected
+
+
 def test_of_two_roots_with_one_name_the_right_one_is_found(certs):
     # OpenSSL 3.0 tries the first of that name alone.
     assert visit(standard, certs, "good", ["twin", "root"])[2] == 7
@@ -197,28 +150,6 @@ def test_a_common_name_alone_counts_in_the_standard_module_only(certs):
     assert visit(ssl, certs, "only-cn", ["root"])[1:3] == ("CERTIFICATE_VERIFY_FAILED", 62)
 
 
-def show(module, certs, mode, shown, trusted=("root",)):
-    """What a server of a module says about a client with a certificate."""
-    serving = module.SSLContext(module.PROTOCOL_TLS_SERVER)
-    serving.load_cert_chain(certs / "good.crt", certs / "good.key")
-    serving.verify_mode = mode
-    for ca in trusted:
-        serving.load_verify_locations(certs / f"{ca}.crt")
-    server = Once(serving)
-    context = standard.SSLContext(standard.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(certs / "root.crt")
-    if shown is not None:
-        context.load_cert_chain(certs / f"{shown}.crt", certs / f"{shown}.key")
-    with socket.create_connection(server.address, timeout=60) as plain:
-        try:
-            with context.wrap_socket(plain, server_hostname="localhost") as sock:
-                sock.recv(1)
-        except OSError:
-            pass
-    server.join(60)
-    return server.outcome
-
-
 CLIENTS = {
     "none is asked for": (standard.CERT_NONE, "for-clients"),
     "required and right": (standard.CERT_REQUIRED, "for-clients"),
@@ -246,6 +177,42 @@ def test_a_clients_certificate_of_another_root(certs):
         ours = show(ssl, certs, standard.CERT_REQUIRED, "for-clients", trusted)
         assert ours == show(standard, certs, standard.CERT_REQUIRED, "for-clients", trusted)
         assert ours[0] == "certificate"
+
+
+def test_a_server_that_trusts_hundreds_of_authorities(certs):
+    """It names none of them to its clients, as the standard module does."""
+    names = [f"authority-{number}-{'x' * 50}" for number in range(3)]
+    for name in names:
+        certificate(certs, name, f"/CN={name}", ca=True)
+
+    def asked(module):
+        serving = module.SSLContext(module.PROTOCOL_TLS_SERVER)
+        serving.load_cert_chain(certs / "good.crt", certs / "good.key")
+        serving.verify_mode = standard.CERT_REQUIRED
+        for name in names:
+            serving.load_verify_locations(certs / f"{name}.crt")
+        serving.load_verify_locations(certs / "root.crt")
+        serving.maximum_version = standard.TLSVersion.TLSv1_2
+        client = standard.SSLContext(standard.PROTOCOL_TLS_CLIENT)
+        client.load_verify_locations(certs / "root.crt")
+        client.load_cert_chain(certs / "for-clients.crt", certs / "for-clients.key")
+        up, down = standard.MemoryBIO(), standard.MemoryBIO()
+        ours = client.wrap_bio(down, up, server_hostname="localhost")
+        theirs = serving.wrap_bio(up, down, server_side=True)
+        sent = b""
+        for side in (ours, theirs, ours, theirs):
+            try:
+                side.do_handshake()
+            except standard.SSLWantReadError:
+                pass
+            # In TLS 1.2 the certificate request is in the clear.
+            if side is theirs:
+                sent += down.read()
+                down.write(sent) if ours.version() is None else None
+        return any(name.encode() in sent for name in names), theirs.getpeercert()["subject"]
+
+    assert asked(ssl) == asked(standard)
+    assert not asked(ssl)[0]
 
 
 def deserted(module, certs, reset, use):

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import echkit.ssl as ssl
-from echkit import _files
+from echkit import _files, _settings
 from peer import CERTS, HIDDEN, PUBLIC, ech_config
 from pki import needs_openssl, openssl
 
@@ -138,7 +138,7 @@ def test_equal_contexts_share_their_settings_and_leave_none_behind():
         return context
 
     gc.collect()
-    before = len(ssl._settings._table)
+    before = len(_settings._shared._table)
     one, other = made(), made()
     settings = one._connection_settings(True)
     assert other._connection_settings(True) is settings
@@ -150,7 +150,7 @@ def test_equal_contexts_share_their_settings_and_leave_none_behind():
     assert one._connection_settings(True) is not settings
     del one, other, settings
     gc.collect()
-    assert len(ssl._settings._table) == before
+    assert len(_settings._shared._table) == before
 
 
 def test_nothing_that_is_kept_for_later_holds_a_key():
@@ -162,7 +162,7 @@ def test_nothing_that_is_kept_for_later_holds_a_key():
     context._connection_settings(True)
     secrets = [needle for file in (path, CERTS / "ech.pem") for needle in forms(file).values()]
     secrets += [block(file, KEY)[1] for file in (path, CERTS / "ech.pem")]
-    tables = [ssl._stores._table, _files._files._table, _files._folders._table, ssl._settings._table]
+    tables = [_settings._stores._table, _files._files._table, _files._folders._table, _settings._shared._table]
     kept = [value for table in tables for value in (*table.keys(), *table.values())]
     seen = 0
     while kept:

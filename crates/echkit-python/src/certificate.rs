@@ -12,7 +12,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Name;
 
-use crate::trust::may_sign;
+use crate::trust::Limits;
 
 /// A certificate of a peer's chain.
 #[pyclass(frozen, module = "echkit.ssl")]
@@ -63,10 +63,10 @@ impl Certificate {
     }
 }
 
-/// Whether a certificate may sign others (basic constraints).
+/// Whether a certificate may sign others.
 #[pyfunction]
 pub(crate) fn is_ca(der: &[u8]) -> bool {
-    X509Certificate::from_der(der).is_ok_and(|(_, c)| may_sign(&c))
+    X509Certificate::from_der(der).is_ok_and(|(_, c)| Limits::of(&c).is_ca())
 }
 
 /// A certificate as the standard module's `getpeercert()` describes it.

@@ -11,7 +11,6 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use rustls::client::ClientSessionStore;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
-use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 use rustls::{KeyLog, NamedGroup, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
@@ -27,6 +26,8 @@ use crate::verifier::Verifier;
 /// Everything that a context says about its connections, read once.
 #[pyclass(frozen, module = "echkit._echkit", weakref)]
 pub(crate) struct Settings {
+    /// The values in Python.
+    source: Py<PyAny>,
     pub(crate) provider: Arc<CryptoProvider>,
     pub(crate) verifier: Arc<Verifier>,
     identities: Arc<Identities>,
@@ -45,33 +46,56 @@ pub(crate) struct Settings {
     pub(crate) ragged_eof_is_eof: bool,
 }
 
+/// The attributes of `echkit._settings.Values` that count here.
+#[derive(FromPyObject)]
+struct Values {
+    server_side: bool,
+    verify_mode: u8,
+    check_hostname: bool,
+    flags: u64,
+    versions: (bool, bool),
+    ciphers: Option<Vec<u16>>,
+    curve: Option<String>,
+    alpn: Vec<Vec<u8>>,
+    keylog: Option<PathBuf>,
+    tickets: usize,
+    stateful: bool,
+    client_order: bool,
+    ignore_eof: bool,
+    ech: Option<Py<EchConfigList>>,
+    outer_name: Option<String>,
+    grease: bool,
+}
+
 #[pymethods]
 impl Settings {
     #[new]
-    #[pyo3(signature = (*, server_side, trust, verify_mode, check_hostname, flags, identities,
-                        versions, ciphers, curve, alpn, keylog, tickets, client_order,
-                        ignore_eof, ech, outer_name, grease, ech_keys=None))]
-    #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (*, values, trust, identities, ech_keys=None))]
     fn new(
-        server_side: bool,
+        values: Bound<'_, PyAny>,
         trust: Py<TrustStore>,
-        verify_mode: u8,
-        check_hostname: bool,
-        flags: u64,
         identities: Vec<PyRef<'_, Identity>>,
-        versions: (bool, bool),
-        ciphers: Option<Vec<u16>>,
-        curve: Option<&str>,
-        alpn: Vec<Vec<u8>>,
-        keylog: Option<PathBuf>,
-        tickets: usize,
-        client_order: bool,
-        ignore_eof: bool,
-        ech: Option<Py<EchConfigList>>,
-        outer_name: Option<&str>,
-        grease: bool,
         ech_keys: Option<Py<EchKeys>>,
     ) -> PyResult<Self> {
+        let source = values.clone().unbind();
+        let Values {
+            server_side,
+            verify_mode,
+            check_hostname,
+            flags,
+            versions,
+            ciphers,
+            curve,
+            alpn,
+            keylog,
+            tickets,
+            stateful,
+            client_order,
+            ignore_eof,
+            ech,
+            outer_name,
+            grease,
+        } = values.extract()?;
         let mut provider = match server_side {
             true => CryptoProvider::clone(&server::provider()),
             false => aws_lc_rs::default_provider(),
@@ -81,7 +105,7 @@ impl Settings {
                 .cipher_suites
                 .retain(|suite| suite.tls13().is_some() || ids.contains(&u16::from(suite.suite())));
         }
-        if let Some(name) = curve {
+        if let Some(name) = &curve {
             provider.kx_groups = vec![group(name)?];
         }
         let provider = Arc::new(provider);
@@ -99,10 +123,10 @@ impl Settings {
                  and ciphers",
             ));
         }
-        let hints = match server_side {
-            true => trust.get().hints(),
-            false => Vec::new(),
-        };
+        trust.get().check_crls(match verify_mode {
+            0 => 0,
+            _ => flags,
+        })?;
         let verifier = Arc::new(Verifier {
             trust,
             provider: Arc::clone(&provider),
@@ -110,13 +134,13 @@ impl Settings {
             anyone: verify_mode == 0,
             mandatory: verify_mode == 2,
             check_hostname,
-            hints,
         });
         let key_log = match keylog {
             Some(path) => Some(Arc::new(KeyLogTo::open(path)?) as Arc<dyn KeyLog>),
             None => None,
         };
         let mut settings = Self {
+            source,
             provider,
             verifier,
             identities: Arc::new(Identities::new(&identities)),
@@ -127,18 +151,24 @@ impl Settings {
             server: None,
             has_ech_keys: ech_keys.is_some(),
             ech,
-            outer_name: outer_name.map(outer).transpose()?,
+            outer_name: outer_name.as_deref().map(outer).transpose()?,
             grease,
             ragged_eof_is_eof: ignore_eof,
         };
         if server_side {
             let keys = ech_keys.map(|keys| keys.get().keys.clone());
-            let config = settings.server_config(tickets, client_order)?;
+            let config = settings.server_config(tickets, stateful, client_order)?;
             settings.server = Some(ech_server(config, keys.unwrap_or_default().into())?);
         } else {
             settings.client = Some(settings.client_tls()?);
         }
         Ok(settings)
+    }
+
+    /// The values that they were made from.
+    #[getter]
+    pub(crate) fn values(&self, py: Python<'_>) -> Py<PyAny> {
+        self.source.clone_ref(py)
     }
 }
 
@@ -157,7 +187,12 @@ impl Settings {
             .map_err(|error| ssl_error("TLS_ERROR", &error.to_string()))
     }
 
-    fn server_config(&self, tickets: usize, client_order: bool) -> PyResult<ServerConfig> {
+    fn server_config(
+        &self,
+        tickets: usize,
+        stateful: bool,
+        client_order: bool,
+    ) -> PyResult<ServerConfig> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&self.versions)
             .map_err(|error| ssl_error("NO_PROTOCOLS_AVAILABLE", &error.to_string()))?
@@ -166,9 +201,9 @@ impl Settings {
         config.alpn_protocols.clone_from(&self.alpn);
         config.ignore_client_order = !client_order;
         config.send_tls13_tickets = tickets;
-        if tickets == 0 {
-            config.session_storage = Arc::new(NoServerSessionStorage {});
-        } else {
+        // Without a ticketer sessions are kept here, and tickets of TLS 1.3 only name them: what
+        // OP_NO_TICKET means to OpenSSL.
+        if !stateful {
             config.ticketer = aws_lc_rs::Ticketer::new()
                 .map_err(|error| ssl_error("TLS_ERROR", &error.to_string()))?;
         }

@@ -8,8 +8,9 @@ use std::path::Path;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
-use rustls_pki_types::ServerName;
+use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible};
+
+use crate::verify_failure::VerifyFailure;
 
 mod ssl {
     pyo3::import_exception!(_ssl, SSLError);
@@ -27,110 +28,6 @@ const ERROR_WANT_READ: i32 = 2;
 const ERROR_WANT_WRITE: i32 = 3;
 const ERROR_ZERO_RETURN: i32 = 6;
 const ERROR_EOF: i32 = 8;
-
-/// Why a certificate was refused: OpenSSL's number and words.
-#[derive(Clone, Debug)]
-pub(crate) struct VerifyFailure {
-    pub(crate) code: i32,
-    pub(crate) message: String,
-    /// What rustls is told, which decides about the alert.
-    pub(crate) error: CertificateError,
-}
-
-macro_rules! failures {
-    ($($name:ident = $code:literal, $error:ident;)*) => {
-        impl VerifyFailure {
-            $(pub(crate) const $name: Self = Self {
-                code: $code,
-                message: String::new(),
-                error: CertificateError::$error,
-            };)*
-        }
-    };
-}
-
-failures! {
-    UNKNOWN_ISSUER_OF_LOADED = 2, UnknownIssuer;
-    NO_CRL = 3, UnknownRevocationStatus;
-    BAD_SIGNATURE = 7, BadSignature;
-    NOT_YET_VALID = 9, NotValidYet;
-    EXPIRED = 10, Expired;
-    CRL_EXPIRED = 12, ExpiredRevocationList;
-    SELF_SIGNED = 18, UnknownIssuer;
-    SELF_SIGNED_IN_CHAIN = 19, UnknownIssuer;
-    UNKNOWN_ISSUER = 20, UnknownIssuer;
-    REVOKED = 23, Revoked;
-    INVALID_PURPOSE = 26, InvalidPurpose;
-    UNHANDLED_EXTENSION = 34, UnhandledCriticalExtension;
-}
-
-impl VerifyFailure {
-    pub(crate) fn from_webpki(error: webpki::Error, name: Option<&ServerName<'_>>) -> Self {
-        use webpki::Error as E;
-        match error {
-            E::CertExpired { .. } => Self::EXPIRED,
-            E::CertNotValidYet { .. } => Self::NOT_YET_VALID,
-            E::UnknownIssuer => Self::UNKNOWN_ISSUER,
-            E::CertRevoked => Self::REVOKED,
-            E::UnknownRevocationStatus => Self::NO_CRL,
-            E::CrlExpired { .. } => Self::CRL_EXPIRED,
-            E::InvalidSignatureForPublicKey => Self::BAD_SIGNATURE,
-            E::RequiredEkuNotFoundContext(_) => Self::INVALID_PURPOSE,
-            E::UnsupportedCriticalExtension => Self::UNHANDLED_EXTENSION,
-            E::CertNotValidForName(_) => Self::for_name(name),
-            other => Self {
-                code: 1,
-                message: format!("certificate refused: {other}"),
-                error: CertificateError::BadEncoding,
-            },
-        }
-    }
-
-    fn for_name(name: Option<&ServerName<'_>>) -> Self {
-        let (code, what) = match name {
-            Some(ServerName::IpAddress(_)) => (64, "IP address"),
-            _ => (62, "Hostname"),
-        };
-        let name = name.map(|n| n.to_str().into_owned()).unwrap_or_default();
-        Self {
-            code,
-            message: format!("{what} mismatch, certificate is not valid for '{name}'."),
-            error: CertificateError::NotValidForName,
-        }
-    }
-
-    fn text(&self) -> &str {
-        if !self.message.is_empty() {
-            return &self.message;
-        }
-        match self.code {
-            2 => "unable to get issuer certificate",
-            3 => "unable to get certificate CRL",
-            7 => "certificate signature failure",
-            9 => "certificate is not yet valid",
-            10 => "certificate has expired",
-            12 => "CRL has expired",
-            18 => "self-signed certificate",
-            19 => "self-signed certificate in certificate chain",
-            20 => "unable to get local issuer certificate",
-            23 => "certificate revoked",
-            26 => "unsuitable certificate purpose",
-            34 => "unhandled critical extension",
-            _ => "unspecified certificate verification error",
-        }
-    }
-
-    pub(crate) fn into_py(self) -> PyErr {
-        let text = self.text().to_owned();
-        let message =
-            format!("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {text} (echkit)");
-        let error = ssl::SSLCertVerificationError::new_err((ERROR_SSL, message));
-        with_attributes(error, "CERTIFICATE_VERIFY_FAILED", |value| {
-            value.setattr("verify_code", self.code)?;
-            value.setattr("verify_message", text)
-        })
-    }
-}
 
 /// What ended an operation.
 #[derive(Debug)]
@@ -212,7 +109,7 @@ impl From<Failure> for PyErr {
                 "The {operation} operation timed out"
             )),
             Failure::Io(error) => os_error(&error),
-            Failure::Certificate(failure) => failure.into_py(),
+            Failure::Certificate(failure) => certificate_refused(&failure),
             Failure::Rejected(retry_configs) => rejected(&retry_configs),
             Failure::Tls(error) => tls_error(&error),
             Failure::Other(reason, text) => ssl_error(reason, &text),
@@ -246,6 +143,18 @@ fn system_text(error: &io::Error) -> String {
         .next()
         .unwrap_or_default()
         .to_owned()
+}
+
+/// An `SSLCertVerificationError` with OpenSSL's number and words.
+fn certificate_refused(failure: &VerifyFailure) -> PyErr {
+    let text = failure.text();
+    let message =
+        format!("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {text} (echkit)");
+    let error = ssl::SSLCertVerificationError::new_err((ERROR_SSL, message));
+    with_attributes(error, "CERTIFICATE_VERIFY_FAILED", |value| {
+        value.setattr("verify_code", failure.code)?;
+        value.setattr("verify_message", text)
+    })
 }
 
 /// An `SSLError` with `library` and `reason`.

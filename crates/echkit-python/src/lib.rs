@@ -24,6 +24,7 @@ mod suites;
 mod testbed;
 mod trust;
 mod verifier;
+mod verify_failure;
 
 /// The extension module.
 #[pyo3::pymodule(gil_used = true)]
@@ -51,5 +52,5 @@ mod _echkit {
     #[pymodule_export]
     use super::testbed::Testbed;
     #[pymodule_export]
-    use super::trust::{TrustStore, der_items, pem_items, pem_items_of_file};
+    use super::trust::{TrustStore, check_crl, der_items, pem_items, pem_items_of_file};
 }

@@ -38,6 +38,8 @@ pub(crate) struct SslObject {
     transport: Transport,
     settings: Mutex<Py<Settings>>,
     context: Mutex<Py<PyAny>>,
+    /// The context that made the connection, whichever it was given later.
+    first_context: Py<PyAny>,
     owner: Mutex<Option<Py<PyWeakrefReference>>>,
     sessions: Mutex<Sessions>,
     stats: Py<Stats>,
@@ -67,6 +69,7 @@ impl SslObject {
                         incoming=None, outgoing=None, owner=None, session=None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
+        py: Python<'_>,
         settings: Py<Settings>,
         context: Py<PyAny>,
         stats: Py<Stats>,
@@ -105,6 +108,7 @@ impl SslObject {
             core: Mutex::new(core),
             transport,
             settings: Mutex::new(settings),
+            first_context: context.clone_ref(py),
             context: Mutex::new(context),
             owner: Mutex::new(match owner {
                 Some(owner) => Some(PyWeakrefReference::new(&owner)?.unbind()),
@@ -183,10 +187,11 @@ impl SslObject {
         if binary_form {
             return Ok(Some(PyBytes::new(py, &cert).into_any()));
         }
-        let anyone = lock(&self.settings).get().verifier.anyone;
-        match anyone {
-            true => Ok(Some(PyDict::new(py).into_any())),
-            false => Ok(Some(describe(py, &cert)?.into_any())),
+        // As the standard module, which asks the context that the connection has now.
+        let mode: u8 = self.context(py).getattr(py, "verify_mode")?.extract(py)?;
+        match mode {
+            0 => Ok(Some(PyDict::new(py).into_any())),
+            _ => Ok(Some(describe(py, &cert)?.into_any())),
         }
     }
 
@@ -284,13 +289,17 @@ impl SslObject {
 
     #[setter]
     fn set_context(&self, py: Python<'_>, context: Bound<'_, PyAny>) -> PyResult<()> {
-        if !context.hasattr("_connection_settings")? {
-            return Err(PyTypeError::new_err("The value must be a SSLContext"));
+        if !context.hasattr("_switched_settings")? {
+            return Err(PyTypeError::new_err(
+                "The value must be a SSLContext of echkit.ssl",
+            ));
         }
-        if self.server_side {
-            let settings = context.call_method1("_connection_settings", (true,))?;
+        if lock(&self.core).connection().is_none() {
+            let values = lock(&self.settings).get().values(py);
+            let settings = context.call_method1("_switched_settings", (values,))?;
             let settings = settings.cast::<Settings>()?.clone().unbind();
-            *lock(&self.settings) = settings;
+            let old = std::mem::replace(&mut *lock(&self.settings), settings);
+            old.drop_ref(py);
         }
         let old = std::mem::replace(&mut *lock(&self.context), context.unbind());
         old.drop_ref(py);

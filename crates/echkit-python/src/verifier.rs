@@ -10,8 +10,8 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::failure::VerifyFailure;
 use crate::trust::{Question, Role, TrustStore};
+use crate::verify_failure::VerifyFailure;
 
 thread_local! {
     /// What the last verification on this thread said. rustls has no room for OpenSSL's words in
@@ -45,7 +45,6 @@ pub(crate) struct Verifier {
     /// `CERT_REQUIRED` at a server.
     pub(crate) mandatory: bool,
     pub(crate) check_hostname: bool,
-    pub(crate) hints: Vec<DistinguishedName>,
 }
 
 impl Verifier {
@@ -141,8 +140,9 @@ impl ClientCertVerifier for Verifier {
         self.mandatory
     }
 
+    /// None, as in the standard module: many names would not fit in a CertificateRequest.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.hints
+        &[]
     }
 
     fn verify_client_cert(

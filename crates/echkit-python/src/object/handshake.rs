@@ -78,7 +78,10 @@ impl SslObject {
         }
         let context = self.context(py);
         let context = context.bind(py);
-        let callback = context.getattr("sni_callback")?;
+        let mut callback = context.getattr("sni_callback")?;
+        if callback.is_none() {
+            callback = self.first_context.bind(py).getattr("sni_callback")?;
+        }
         if !callback.is_none() {
             let owner = match self.owner(py) {
                 Some(owner) => owner.into_bound(py),
