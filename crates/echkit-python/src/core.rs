@@ -293,7 +293,7 @@ impl Core {
     /// About how much plaintext [`Self::read`] will give.
     pub(crate) fn expected(&self, io: Io, len: usize) -> usize {
         let coming = match io {
-            Io::Memory => self.input.next().len(),
+            Io::Memory => self.input.len(),
             Io::Socket(_) => self.record.announced().unwrap_or(0),
         };
         len.min(self.plaintext + coming).min(MAX_READ)
@@ -335,6 +335,15 @@ impl Core {
         Ok(taken)
     }
 
+    /// Whether a read would have to wait for the next record.
+    pub(crate) fn needs_input(&self) -> bool {
+        self.done
+            && self.plaintext == 0
+            && !self.closed_by_peer
+            && self.deferred.is_none()
+            && self.input.next().is_empty()
+    }
+
     /// Makes plaintext available, or says why there is none.
     fn fill(&mut self, io: Io) -> Result<(), Failure> {
         if let Some(failure) = self.deferred.take() {
@@ -349,11 +358,13 @@ impl Core {
         Ok(())
     }
 
-    /// Whether another record is on its way here, and leaves no plaintext behind.
+    /// Whether another record is on its way here, and leaves no plaintext behind. Over memory none
+    /// is taken ahead: it could be close_notify, or its end an error, and a consumer that saw
+    /// neither `pending()` nor the BIO hold anything would not read on to learn of it.
     fn more_fits(&self, io: Io, room: usize) -> bool {
         match io {
             Io::Socket(_) => self.record.announced().is_some_and(|len| len <= room),
-            Io::Memory => !self.input.next().is_empty(),
+            Io::Memory => false,
         }
     }
 

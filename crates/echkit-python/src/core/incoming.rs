@@ -12,8 +12,8 @@ use crate::socket::Received;
 use crate::verifier::observing;
 
 impl Core {
-    /// Receives and processes what comes next: one record, or ciphertext as it was handed in. The
-    /// latter only after the handshake, whose steps are taken record by record.
+    /// Receives and processes what comes next: one record, or a piece of one as it was taken from
+    /// a BIO. The latter only after the handshake, whose steps are taken record by record.
     pub(super) fn advance(&mut self, io: Io) -> Result<(), Failure> {
         if !(self.done && matches!(io, Io::Memory)) {
             self.receive(io)?;

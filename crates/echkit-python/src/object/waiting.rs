@@ -87,7 +87,7 @@ impl SslObject {
         loop {
             // Asked anew each time: another thread may have closed the socket meanwhile.
             let Some(fd) = self.fd(py)? else {
-                return self.run_in_memory(py, operation);
+                return self.run_in_memory(py, name == "read", operation);
             };
             let (outcome, waited) = py.detach(|| {
                 let outcome = operation(&mut lock(&self.core), Io::Socket(fd));
@@ -112,19 +112,47 @@ impl SslObject {
     fn run_in_memory<T: Send>(
         &self,
         py: Python<'_>,
+        reads: bool,
         mut operation: impl FnMut(&mut Core, Io) -> Result<T, Failure> + Send,
     ) -> Result<T, Failure> {
         let Transport::Memory { incoming, .. } = &self.transport else {
             return Err(Failure::WantRead);
         };
         let incoming = incoming.bind(py);
-        let data = incoming.call_method0(intern!(py, "read"))?;
-        let data = data.cast_into::<PyBytes>().map_err(PyErr::from)?.into();
+        // What would come to nothing is not tried first.
+        if reads && lock(&self.core).needs_input() {
+            self.supply(py, incoming)?;
+        }
+        loop {
+            let outcome = py.detach(|| operation(&mut lock(&self.core), Io::Memory));
+            self.hand_out(py)?;
+            if !matches!(outcome, Err(Failure::WantRead)) || !self.supply(py, incoming)? {
+                return outcome;
+            }
+        }
+    }
+
+    /// Takes from a BIO what is missing of one record, and no more; says whether there was
+    /// anything.
+    fn supply(&self, py: Python<'_>, incoming: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let mut supplied = false;
+        loop {
+            let wanted = lock(&self.core).input.wanted();
+            let data = incoming.call_method1(intern!(py, "read"), (wanted,))?;
+            let data = data.cast_into::<PyBytes>().map_err(PyErr::from)?;
+            let len = data.as_bytes().len();
+            if len == 0 {
+                break;
+            }
+            supplied = true;
+            let mut core = lock(&self.core);
+            core.input.add(data.into());
+            if len < wanted || core.input.is_between_records() {
+                return Ok(true);
+            }
+        }
         let eof: bool = incoming.getattr(intern!(py, "eof"))?.extract()?;
-        lock(&self.core).input.add(data, eof);
-        let outcome = py.detach(|| operation(&mut lock(&self.core), Io::Memory));
-        self.hand_out(py)?;
-        outcome
+        Ok((eof && lock(&self.core).input.end()) || supplied)
     }
 
     /// Hands out the records that were made, and lets go of those that were taken (memory only).
