@@ -50,8 +50,8 @@ pub(crate) struct CurlArgs {
     #[arg(short = 'j', long)]
     pub(crate) junk_session_cookies: bool,
 
-    /// Send DATA as the body, with POST; @FILE is a file without its line ends, of at most 16 MiB.
-    /// Several of these four options are joined by &
+    /// Send DATA as the body, with POST; @FILE is a file without its line ends, read while it is
+    /// sent, @- stdin, of at most 16 MiB. Several of these four options are joined by &
     #[arg(short, long, value_name = "DATA")]
     pub(crate) data: Vec<String>,
 
@@ -63,16 +63,17 @@ pub(crate) struct CurlArgs {
     #[arg(long, value_name = "DATA")]
     pub(crate) data_raw: Vec<String>,
 
-    /// The same, percent-encoded: CONTENT, =CONTENT, NAME=CONTENT, @FILE or NAME@FILE
+    /// The same, percent-encoded: CONTENT, =CONTENT, NAME=CONTENT, @FILE or NAME@FILE, the FILE of at
+    /// most 16 MiB
     #[arg(long, value_name = "DATA")]
     pub(crate) data_urlencode: Vec<String>,
 
-    /// Put the data into the URL's query instead, with GET
+    /// Put the data into the URL's query instead, with GET; a FILE of at most 16 MiB
     #[arg(short = 'G', long)]
     pub(crate) get: bool,
 
     /// Send a field of a form (multipart/form-data), with POST: NAME=TEXT, NAME=@FILE to upload a
-    /// file, NAME=<FILE for a file's text; then ;type=MIME and ;filename=NAME
+    /// file, NAME=<FILE for the text of a file of at most 16 MiB; then ;type=MIME and ;filename=NAME
     #[arg(
         short = 'F',
         long,

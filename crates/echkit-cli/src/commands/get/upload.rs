@@ -1,11 +1,12 @@
 //! The body of a request: text, and files that are read while it is sent.
 
-use std::io;
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use echkit::http::Body;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
@@ -26,7 +27,18 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 #[derive(Clone, Debug)]
 pub(super) enum Part {
     Bytes(Bytes),
-    File { path: PathBuf, length: u64 },
+    File {
+        path: PathBuf,
+        /// How much of it is sent.
+        length: u64,
+        /// Without the bytes that `-d` leaves out.
+        stripped: bool,
+    },
+}
+
+/// The bytes of a file that curl's `-d` leaves out.
+fn is_left_out(byte: &u8) -> bool {
+    matches!(byte, b'\r' | b'\n' | 0)
 }
 
 impl Part {
@@ -43,7 +55,67 @@ impl Part {
         Ok(Self::File {
             path: path.to_owned(),
             length: metadata.len(),
+            stripped: false,
         })
+    }
+
+    /// The same without line ends. It is read once before, to announce how long it is.
+    fn stripped_file(path: &Path) -> Result<Self, Failure> {
+        let failed =
+            |error: io::Error| Failure::read(format!("cannot read {}: {error}", path.display()));
+        let path = match Self::file(path)? {
+            Self::File { path, .. } => path,
+            Self::Bytes(bytes) => {
+                let kept = bytes.iter().copied().filter(|byte| !is_left_out(byte));
+                return Ok(Self::Bytes(kept.collect()));
+            }
+        };
+        let mut reader = io::BufReader::new(std::fs::File::open(&path).map_err(failed)?);
+        let mut length = 0;
+        loop {
+            let bytes = reader.fill_buf().map_err(failed)?;
+            if bytes.is_empty() {
+                break;
+            }
+            length += bytes.iter().filter(|byte| !is_left_out(byte)).count() as u64;
+            let read = bytes.len();
+            reader.consume(read);
+        }
+        Ok(Self::File {
+            path,
+            length,
+            stripped: true,
+        })
+    }
+
+    /// The part as it is sent, and no more of a file than was announced, where it has grown meanwhile.
+    async fn stream(self) -> io::Result<BoxStream<'static, io::Result<Bytes>>> {
+        use tokio::io::AsyncReadExt;
+        let (path, length, stripped) = match self {
+            Self::Bytes(bytes) => return Ok(stream::iter([Ok(bytes)]).boxed()),
+            Self::File {
+                path,
+                length,
+                stripped,
+            } => (path, length, stripped),
+        };
+        let file = tokio::fs::File::open(path).await?;
+        if !stripped {
+            return Ok(ReaderStream::new(file.take(length)).boxed());
+        }
+        let kept = ReaderStream::new(file).map_ok(|bytes| {
+            let kept = bytes.iter().copied().filter(|byte| !is_left_out(byte));
+            kept.collect::<Bytes>()
+        });
+        let announced = kept.scan(length, |left, bytes| {
+            let bytes = bytes.map(|mut bytes| {
+                bytes.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= bytes.len() as u64;
+                bytes
+            });
+            std::future::ready(Some(bytes))
+        });
+        Ok(announced.boxed())
     }
 
     fn length(&self) -> u64 {
@@ -79,11 +151,12 @@ impl Upload {
                 (DataKind::UrlEncode, _) => Part::Bytes(url_encoded(text)?.into()),
                 (DataKind::Binary, Some(path)) if path != "-" => Part::file(Path::new(path))?,
                 (DataKind::Binary, Some(_)) => Part::Bytes(input::stdin()?.into()),
-                (_, Some(_)) => {
-                    let mut bytes = input::text_or_file(text)?;
-                    bytes.retain(|byte| !matches!(byte, b'\r' | b'\n' | 0));
+                (_, Some("-")) => {
+                    let mut bytes = input::stdin()?;
+                    bytes.retain(|byte| !is_left_out(byte));
                     Part::Bytes(bytes.into())
                 }
+                (_, Some(path)) => Part::stripped_file(Path::new(path))?,
                 (_, None) => Part::Bytes(text.clone().into()),
             });
         }
@@ -96,7 +169,11 @@ impl Upload {
         for part in self.parts {
             match part {
                 Part::Bytes(bytes) => whole.extend_from_slice(&bytes),
-                Part::File { path, .. } => whole.extend(input::file(&path)?),
+                Part::File { path, stripped, .. } => {
+                    let mut bytes = input::file(&path)?;
+                    bytes.retain(|byte| !stripped || !is_left_out(byte));
+                    whole.extend(bytes);
+                }
             }
         }
         String::from_utf8(whole).map_err(|_| Failure::usage("-G: the data is not UTF-8 text"))
@@ -116,17 +193,7 @@ impl Upload {
         }
         let parts = self.parts.clone();
         Body::repeatable(move || {
-            let parts = stream::iter(parts.clone()).then(|part| async move {
-                Ok::<_, io::Error>(match part {
-                    Part::Bytes(bytes) => stream::iter([Ok(bytes)]).boxed(),
-                    Part::File { path, length } => {
-                        use tokio::io::AsyncReadExt;
-                        let file = tokio::fs::File::open(path).await?;
-                        // No more than was announced, where it has grown meanwhile.
-                        ReaderStream::new(file.take(length)).boxed()
-                    }
-                })
-            });
+            let parts = stream::iter(parts.clone()).then(Part::stream);
             StreamBody::new(parts.try_flatten().map_ok(Frame::data))
         })
     }
