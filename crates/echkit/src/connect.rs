@@ -25,6 +25,7 @@ mod handshake;
 mod handshake_words;
 mod linger;
 mod meter;
+mod offer_event;
 mod origin_retry_configs;
 mod overrides;
 mod proxy_route;

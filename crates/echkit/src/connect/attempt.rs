@@ -28,6 +28,7 @@ use super::handshake_words::{
     REJECTED_RESUMED, REJECTED_UNVERIFIED, describe_fault, in_words, shown_instead,
     unauthenticated_rejection,
 };
+use super::offer_event::OfferEvent;
 use super::origin_retry_configs::OriginRetryConfigs;
 use super::proxy_tunnel::ProxyTunnel;
 use super::stream::{Stream, TlsOverTcp};
@@ -62,6 +63,11 @@ impl AttemptContext<'_> {
             Some(proxy) => proxy.target(address).to_string(),
             None => address.to_string(),
         }
+    }
+
+    /// The address for events; none where a proxy connects, which may look the name up.
+    fn shown(&self, address: SocketAddr) -> Option<SocketAddr> {
+        self.proxy.is_none().then_some(address)
     }
 }
 
@@ -99,7 +105,9 @@ pub(super) async fn attempt(
         reached: false,
     };
     loop {
-        let attempt = context.log.begin(context.place(address));
+        let attempt = context
+            .log
+            .begin(context.place(address), context.shown(address));
         match state.connect(attempt.wire()).await {
             Ok((stream, tcp, took)) => {
                 state.keep();
@@ -123,7 +131,7 @@ pub(super) async fn attempt_plain(
     target: AttemptTarget,
     ech: EchReport,
 ) -> Result<AttemptWon, Box<AttemptFault>> {
-    let attempt = context.log.begin(context.place(target.address));
+    let attempt = (context.log).begin(context.place(target.address), context.shown(target.address));
     let begun = Instant::now();
     match connect(&context, target.address).await {
         Ok(tcp) => {
@@ -247,7 +255,6 @@ impl AttemptState<'_> {
                     address = %self.address,
                     config_id = self.ech.config_id,
                     suite = self.ech.suite,
-                    public_name = self.ech.public_name,
                     "TLS handshake finished"
                 );
                 if context.tls.accepts_any_certificate() {
@@ -373,6 +380,14 @@ impl AttemptState<'_> {
             AttemptFailure::Tls(error) => match self.after_handshake(&error) {
                 Then::Again => {
                     self.progress.restarted();
+                    let offer = OfferEvent::from(&self.offer);
+                    tracing::debug!(
+                        retries = self.ech.retries,
+                        offer = offer.kind,
+                        source = offer.source,
+                        config_id = offer.config_id,
+                        "connecting again"
+                    );
                     attempt.failed(describe_fault(&error));
                     return Ok(());
                 }

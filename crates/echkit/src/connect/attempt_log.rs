@@ -1,6 +1,7 @@
 //! The attempts of one connection: what has to be told even where one ends early, by a time-out
 //! or because another was faster. All else in a report is returned by the stage that knows it.
 
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::guarded::WireLog;
@@ -34,11 +35,18 @@ impl AttemptLog {
     }
 
     /// Begins an attempt. Unless it is ended it counts as cancelled when dropped.
-    pub(super) fn begin(&self, address: String) -> LoggedAttempt<'_> {
-        tracing::debug!("attempt started");
+    ///
+    /// `place` is what the report says, which may be a name where a proxy looks it up; events have
+    /// the `address`.
+    pub(super) fn begin(&self, place: String, address: Option<SocketAddr>) -> LoggedAttempt<'_> {
         let mut attempts = self.lock();
+        tracing::debug!(
+            attempt = attempts.len(),
+            address = address.map(tracing::field::display),
+            "attempt started"
+        );
         attempts.push(AttemptReport {
-            address,
+            address: place,
             protocol: None,
             started_ms: self.meter.elapsed_ms(),
             ended_ms: None,
@@ -76,6 +84,7 @@ impl LoggedAttempt<'_> {
 
     /// It failed, or led to another.
     pub(super) fn failed(mut self, error: impl std::fmt::Display) {
+        // What it says names the host.
         self.end(AttemptResult::Failed, None, Some(error.to_string()));
     }
 
@@ -92,7 +101,7 @@ impl LoggedAttempt<'_> {
         attempt.result = result;
         attempt.protocol = protocol;
         attempt.error = error;
-        tracing::debug!(?result, "attempt ended");
+        tracing::debug!(attempt = self.index, ?result, "attempt ended");
         attempt.hellos = self.wire.hellos().iter().map(HelloReport::from).collect();
     }
 }

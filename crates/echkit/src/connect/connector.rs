@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use echkit_tls::client::OuterName;
+use tracing::Instrument;
 
 use super::attempt_log::AttemptLog;
 use super::connection::Connection;
@@ -17,6 +19,9 @@ use crate::dns::Resolver;
 use crate::error::{Cause, Error};
 use crate::origin::Origin;
 use crate::policy::{EchMode, Policy};
+
+/// How many there have been in this process.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
 /// Connects to origins: discovery, ECH, TLS, retries. For any protocol over TLS.
 ///
@@ -78,7 +83,16 @@ impl Connector {
     pub(crate) async fn open(&self, request: &ConnectionRequest<'_>) -> Result<Connection, Error> {
         let log = AttemptLog::new();
         // Boxed: the whole of a connection is a large future, and callers' stacks may be small.
-        let established = Box::pin(establish(&self.parts, request, &log)).await;
+        // Tells the events of connections that are made side by side apart, without their names.
+        let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+        let span = tracing::debug_span!("connection", number);
+        let work = establish(&self.parts, request, &log).instrument(span.clone());
+        let established = Box::pin(work).await;
+        span.in_scope(|| match &established.outcome {
+            Ok(_) => tracing::debug!(ech = %established.ech_status(), "connected"),
+            // The error's text names the host.
+            Err(cause) => tracing::debug!(kind = cause.kind().as_str(), "connection failed"),
+        });
         let report = established.report(request.url, &log);
         match established.outcome {
             Ok(stream) => Ok(Connection {

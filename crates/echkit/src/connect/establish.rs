@@ -16,6 +16,7 @@ use super::connection_request::ConnectionRequest;
 use super::connector_parts::ConnectorParts;
 use super::discovery_options::discovery_options;
 use super::established::{Established, RacedPlan};
+use super::offer_event::OfferEvent;
 use super::proxy_route::ProxyRoute;
 use super::proxy_tunnel::ProxyTunnel;
 use super::race_driver::{DnsTimeout, RaceDriver, RaceEnd, Turn};
@@ -47,7 +48,16 @@ pub(super) async fn establish(
             return ended.through(route.as_ref());
         }
     };
-    let plan = ConnectionPlan::new(parts, request, driver.discovery(), driver.planned());
+    let found = driver.discovery();
+    tracing::debug!(
+        https = found.https.as_str(),
+        records = found.records.len(),
+        aliases = found.aliases.len(),
+        protected = found.protected,
+        svcb_reliant = found.svcb_reliant,
+        "HTTPS records"
+    );
+    let plan = ConnectionPlan::new(parts, request, found, driver.planned());
     // An `http` origin that DNS upgrades may have another way as an `https` one.
     if plan.origin != *request.origin {
         let upgraded = match ProxyRoute::choose(parts, &plan.origin) {
@@ -151,6 +161,18 @@ async fn race<'a>(
         log,
         proxy,
     });
+    for (index, endpoint) in plan.endpoints.iter().enumerate() {
+        let offer = OfferEvent::from(&endpoint.value.offer);
+        tracing::debug!(
+            index,
+            port = endpoint.port,
+            offer = offer.kind,
+            source = offer.source,
+            config_id = offer.config_id,
+            hints = endpoint.hints.len(),
+            "endpoint"
+        );
+    }
     driver.settle(plan.endpoints.iter().cloned());
     let mut first_start = None;
     loop {

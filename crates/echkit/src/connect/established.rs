@@ -15,7 +15,7 @@ use crate::error::{Cause, Step};
 use crate::origin::{Origin, Scheme};
 use crate::policy::EchMode;
 use crate::proxy::ProxyFault;
-use crate::report::{DnsReport, EchReport, Report, Timings, TlsReport, milliseconds};
+use crate::report::{DnsReport, EchReport, EchStatus, Report, Timings, TlsReport, milliseconds};
 
 use echkit_proto::race::Failure as Reach;
 
@@ -52,6 +52,11 @@ impl Established {
     pub(super) fn through(mut self, route: Option<&ProxyRoute>) -> Self {
         self.proxy = route.map(|route| route.proxy.to_string());
         self
+    }
+
+    /// What came of ECH.
+    pub(super) fn ech_status(&self) -> EchStatus {
+        self.ech.status
     }
 
     /// The report; `log` has the attempts.

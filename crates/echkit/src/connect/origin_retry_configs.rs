@@ -45,6 +45,7 @@ impl OriginRetryConfigs {
         }
         let cache = self.cache.as_ref()?;
         let list = cache.find(&self.place(published))?;
+        tracing::debug!("retry configs found in the cache");
         RealOffer::from_selection(list.select(), ConfigSource::Cache)
     }
 
@@ -53,6 +54,10 @@ impl OriginRetryConfigs {
         if let (Some(cache), Some(lifetime)) = (&self.cache, self.lifetime)
             && let Ok(configs) = EchConfigList::parse(configs)
         {
+            tracing::debug!(
+                lifetime = lifetime.as_secs(),
+                "retry configs kept in the cache"
+            );
             cache.keep(self.place(published), configs, lifetime);
         }
     }
@@ -60,6 +65,7 @@ impl OriginRetryConfigs {
     /// Forgets what did not serve.
     pub(super) fn forget(&self, published: Option<&[u8]>) {
         if let Some(cache) = &self.cache {
+            tracing::debug!("retry configs removed from the cache");
             cache.forget(&self.place(published));
         }
     }

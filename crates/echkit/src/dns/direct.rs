@@ -156,13 +156,16 @@ impl Direct {
             kind,
         };
         if let Some(outcome) = self.cache.outcome(&question) {
+            tracing::debug!(kind = %kind, "DNS answer from the cache");
             return outcome;
         }
         let key = (era, question);
         let ask = || {
             let (this, (era, question)) = (Arc::clone(self), key.clone());
             async move {
+                tracing::debug!(kind = %question.kind, resolver = this.uri, "DNS query");
                 let outcome = this.resolve(&question).await;
+                log_outcome(question.kind, &outcome);
                 // A connection that did not answer is replaced, and the next one may do.
                 if outcome.is_ok() || !this.is_protected() {
                     this.cache.keep(era, &question, &outcome);
@@ -244,6 +247,20 @@ impl Direct {
             ExchangeError::Refused(rcode) => QueryError::Refused { resolver, rcode },
             ExchangeError::Malformed(reason) => QueryError::Malformed { resolver, reason },
         }
+    }
+}
+
+/// The name is in no event: it is what ECH hides.
+fn log_outcome(kind: RecordType, outcome: &Result<Answer, QueryError>) {
+    match outcome {
+        Ok(answer) => tracing::debug!(
+            kind = %kind,
+            status = ?answer.status,
+            records = answer.rdata.len(),
+            ttl = answer.ttl.as_secs(),
+            "DNS answer"
+        ),
+        Err(error) => tracing::debug!(kind = %kind, %error, "DNS query failed"),
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 /// One piece of work, and its outcome; `None` if the runtime that it ran on has gone. It is a task
 /// of its own, so that a caller that is slow to poll delays no other, and ends with the last
@@ -68,7 +69,8 @@ impl<K: Clone + Eq + Hash, V: Clone + Send + Sync + 'static> Flights<K, V> {
             return flight;
         }
         let mut task = JoinSet::new();
-        task.spawn(work());
+        // Events belong to the connection that asked first.
+        task.spawn(work().in_current_span());
         let flight = async move { task.join_next().await?.ok() };
         let flight = flight.boxed().shared();
         if let Some(weak) = flight.downgrade() {

@@ -97,6 +97,12 @@ pub(super) async fn exchange(
             report: &recorder.snapshot(),
         });
     }
+    tracing::debug!(
+        method = %head.method(),
+        version = ?head.version(),
+        proxied = live.forward.is_some(),
+        "request head sent"
+    );
     let begun = Instant::now();
     let sent = match &mut live.channel {
         Channel::Http1(sender) => sender.try_send_request(head).await,
