@@ -221,11 +221,17 @@ pub(crate) struct GetArgs {
     #[arg(short = '6', long)]
     pub(crate) ipv6: bool,
 
-    /// Use ADDRESS for HOST; the host's HTTPS records still count
-    #[arg(long, value_name = "HOST:PORT:ADDRESS[,ADDRESS]")]
+    /// Use ADDRESS for HOST, or for every host where it is *; HTTPS records still count. -HOST:PORT
+    /// takes one back
+    #[arg(
+        long,
+        value_name = "HOST:PORT:ADDRESS[,ADDRESS]",
+        allow_hyphen_values = true
+    )]
     pub(crate) resolve: Vec<String>,
 
-    /// Connect to HOST2:PORT2 for HOST1:PORT1; the HTTPS records of HOST1 are then ignored
+    /// Connect to HOST2:PORT2 for HOST1:PORT1; the HTTPS records of HOST1 are then ignored. An empty
+    /// HOST1 or PORT1 is every one, an empty HOST2 or PORT2 keeps it, and the first that fits holds
     #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2")]
     pub(crate) connect_to: Vec<String>,
 

@@ -10,3 +10,4 @@ pub(crate) mod lookup;
 pub(crate) mod network;
 mod proxies;
 pub(crate) mod testbed;
+pub(crate) mod zone;

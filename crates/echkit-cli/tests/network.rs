@@ -3,81 +3,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use echkit_testbed::Testbed;
 use serde_json::Value;
 
-struct Bed {
-    testbed: Testbed,
-    dir: tempfile::TempDir,
-}
+use bed::{Bed, run};
 
-impl Bed {
-    async fn start(cases: &[&str]) -> Self {
-        let testbed = Testbed::builder()
-            .only(cases.to_vec())
-            .start()
-            .await
-            .unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("ca.pem"), testbed.ca_pem()).unwrap();
-        Self { testbed, dir }
-    }
-
-    fn url(&self, case: &str) -> String {
-        self.testbed.url(case).unwrap().to_owned()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// `ech` with the testbed's resolver and CA.
-    async fn ech(&self, arguments: &[&str]) -> Ended {
-        let dns = self.testbed.dns_uri();
-        let ca = self.path("ca.pem");
-        let more = ["--dns", &dns, "--cacert", ca.to_str().unwrap()];
-        run(&[arguments, &more].concat()).await
-    }
-}
-
-struct Ended {
-    code: i32,
-    stdout: Vec<u8>,
-    stderr: String,
-}
-
-impl Ended {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| {
-            panic!(
-                "{error}: {} {}",
-                String::from_utf8_lossy(&self.stdout),
-                self.stderr
-            );
-        })
-    }
-}
-
-async fn run(arguments: &[&str]) -> Ended {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ech"));
-    command
-        .args(arguments)
-        .env_remove("ECHKIT_DNS")
-        .env_remove("ECHKIT_DDR")
-        .env_remove("SSL_CERT_FILE")
-        .env("no_proxy", "*")
-        .stdin(Stdio::null());
-    let output = tokio::task::spawn_blocking(move || command.output());
-    let output = output.await.unwrap().unwrap();
-    Ended {
-        code: output.status.code().unwrap(),
-        stdout: output.stdout,
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
+mod bed;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn get_prints_the_documented_report() {

@@ -183,6 +183,7 @@ impl HostName {
     pub fn parse(text: &str) -> Result<Self, OriginError> {
         let ascii = idna::domain_to_ascii(text).map_err(|_| OriginError::HostName {
             host: text.to_owned(),
+            reason: fault(text),
         })?;
         Self::from_ascii(&ascii)
     }
@@ -190,6 +191,7 @@ impl HostName {
     fn from_ascii(ascii: &str) -> Result<Self, OriginError> {
         let bad = || OriginError::HostName {
             host: ascii.to_owned(),
+            reason: fault(ascii.strip_suffix('.').unwrap_or(ascii)),
         };
         let name = ascii
             .strip_suffix('.')
@@ -238,6 +240,24 @@ impl FromStr for HostName {
     }
 }
 
+/// What is wrong with a name that not both DNS and TLS can carry.
+fn fault(name: &str) -> &'static str {
+    let any = |wrong: fn(&str) -> bool| name.split('.').any(wrong);
+    if name.is_empty() {
+        "it is empty"
+    } else if any(str::is_empty) {
+        "a label is empty"
+    } else if any(|label| label.len() > 63) {
+        "a label is longer than 63 characters"
+    } else if name.len() > 253 {
+        "it is longer than 253 characters"
+    } else if any(|label| label.starts_with('-') || label.ends_with('-')) {
+        "a label begins or ends with a hyphen, which TLS cannot name (RFC 1123 §2.1)"
+    } else {
+        "it has a character or a number where host names have none"
+    }
+}
+
 /// Why text has no origin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -255,10 +275,12 @@ pub enum OriginError {
     #[error("the port in {0:?} is not a number from 0 to 65535")]
     Port(String),
     /// A host that cannot be looked up, or that no certificate can be for.
-    #[error("{host:?} is not a host name")]
+    #[error("{host:?} is not a host name: {reason}")]
     HostName {
         /// The host as written.
         host: String,
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// Anything else that is wrong with a URL.
     #[error("{url:?} is not a URL: {error}")]
@@ -357,6 +379,23 @@ mod tests {
         }
         let label = "a".repeat(64);
         assert!(Origin::parse(&format!("https://{label}.example/")).is_err());
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_refused_with_the_reason() {
+        let long = "a".repeat(64);
+        for (host, reason) in [
+            ("-x-.example", "hyphen"),
+            ("a-.example", "hyphen"),
+            ("a..b", "empty"),
+            (&*long, "63"),
+            (&*["a"; 128].join("."), "253"),
+            ("*.example", "character"),
+        ] {
+            let error = Origin::parse(&format!("https://{host}/")).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains(host) && text.contains(reason), "{text}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The protocol crate says what is allowed and in which order; the values here say how far to go.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -265,6 +266,8 @@ pub struct Policy {
     pub family: AddressFamily,
     /// How attempts follow each other.
     pub racing: Racing,
+    /// The interface, by its index, that link-local IPv6 addresses are reached over (RFC 4007 §6).
+    pub link_local_scope: Option<u32>,
 }
 
 impl Default for Policy {
@@ -277,11 +280,30 @@ impl Default for Policy {
             timeouts: Timeouts::default(),
             family: AddressFamily::default(),
             racing: Racing::default(),
+            link_local_scope: None,
         }
     }
 }
 
 impl Policy {
+    /// The address with the interface that it is reached over.
+    pub(crate) fn scoped(&self, address: SocketAddr) -> SocketAddr {
+        match (address, self.link_local_scope) {
+            (SocketAddr::V6(mut address), Some(scope)) if address.ip().is_unicast_link_local() => {
+                address.set_scope_id(scope);
+                SocketAddr::V6(address)
+            }
+            _ => address,
+        }
+    }
+
+    /// The same with the interface that link-local IPv6 addresses are reached over.
+    #[must_use]
+    pub fn with_link_local_scope(mut self, index: impl Into<Option<u32>>) -> Self {
+        self.link_local_scope = index.into();
+        self
+    }
+
     /// The same with another need of ECH.
     #[must_use]
     pub fn with_ech(mut self, mode: EchMode) -> Self {

@@ -11,7 +11,7 @@ use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use super::cache;
+use super::{cache, zone};
 use crate::cli::GetArgs;
 use crate::failure::Failure;
 use crate::input;
@@ -37,26 +37,32 @@ mod upload;
 mod verbose;
 mod write_out;
 
-pub(crate) async fn run(args: Box<GetArgs>) -> Result<(), Failure> {
+pub(crate) async fn run(mut args: Box<GetArgs>) -> Result<(), Failure> {
     let stdout_report = args.report.as_deref().is_some_and(|p| p.as_os_str() == "-");
     let to_file = args.output.as_deref().is_some_and(|p| p.as_os_str() != "-");
     if stdout_report && !to_file && !args.remote_name && !args.json {
         return Err(Failure::usage("--report - needs -o FILE for the body"));
     }
     let silent = args.silent && !args.show_error && !args.json;
-    let ended = fetch(&args).await;
+    let ended = match zone::split(&args.url) {
+        Ok((url, scope)) => {
+            args.url = url;
+            fetch(&args, scope).await
+        }
+        Err(failure) => Err(failure),
+    };
     match ended {
         Err(failure) if silent => Err(failure.quiet()),
         ended => ended,
     }
 }
 
-async fn fetch(args: &GetArgs) -> Result<(), Failure> {
+async fn fetch(args: &GetArgs, scope: Option<u32>) -> Result<(), Failure> {
     let to = Destination::from_args(args)?;
     let request = Request::from_args(args, &to)?;
     let jar = cookies::jar(&args.curl)?;
     let story = Story::default();
-    let builder = client(args, request.defaults.clone())?;
+    let builder = client(args, request.defaults.clone())?.link_local_scope(scope);
     let builder = match &jar {
         Some(jar) => builder.cookies(jar.clone()),
         None => builder,
@@ -361,15 +367,8 @@ fn client(args: &GetArgs, defaults: HeaderMap) -> Result<ClientBuilder, Failure>
     if let Some(name) = &args.outer_sni {
         builder = builder.outer_sni(name);
     }
-    for text in &args.resolve {
-        let fixed = overrides::resolve(text)?;
-        builder = builder.resolve(&fixed.host, fixed.port, fixed.addresses);
-    }
-    for text in &args.connect_to {
-        let to = overrides::connect_to(text)?;
-        builder = builder.connect_to(&to.host, to.port, &to.to_host, to.to_port);
-    }
-    Ok(builder)
+    builder = overrides::resolve(builder, &args.resolve)?;
+    overrides::connect_to(builder, &args.connect_to)
 }
 
 /// The list given by hand.

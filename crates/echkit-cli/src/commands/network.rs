@@ -6,6 +6,7 @@ use echkit::Origin;
 use echkit::dns::{DiscoverEncrypted, Resolver, ResolverOptions};
 use echkit::tls::{ClientTls, ClientTlsBuilder, Trust};
 
+use super::zone;
 use crate::cli::NetworkArgs;
 use crate::cli::proxy_args::ProxyArgs;
 use crate::failure::Failure;
@@ -53,6 +54,7 @@ pub(crate) fn with_scheme(url: &str) -> String {
 
 /// The origin of a URL or host.
 pub(crate) fn origin(url: &str) -> Result<Origin, Failure> {
-    Origin::parse(&with_scheme(url))
+    let (url, _) = zone::split(url)?;
+    Origin::parse(&with_scheme(&url))
         .map_err(|error| Failure::of_kind(echkit::ErrorKind::Url, format!("{url}: {error}")))
 }

@@ -157,7 +157,8 @@ async fn connect(context: &AttemptContext<'_>, address: SocketAddr) -> Result<Wi
     if let Some(proxy) = &context.proxy {
         return proxy.connect(&context.host, address, limit).await;
     }
-    let work = limit.run_step(&context.host, Step::Connect, TcpStream::connect(address));
+    let scoped = context.policy.scoped(address);
+    let work = limit.run_step(&context.host, Step::Connect, TcpStream::connect(scoped));
     work.await?
         .and_then(|stream| stream.set_nodelay(true).map(|()| Wire::Tcp(stream)))
         .map_err(|source| Cause::Connect {

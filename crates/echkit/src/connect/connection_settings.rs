@@ -114,6 +114,12 @@ macro_rules! connection_setters {
             self
         }
 
+        /// The interface, by its index, that link-local IPv6 addresses are reached over.
+        pub fn link_local_scope(mut self, index: impl Into<Option<u32>>) -> Self {
+            self.$($settings).+.policy.link_local_scope = index.into();
+            self
+        }
+
         /// How attempts follow each other.
         pub fn racing(mut self, racing: crate::policy::Racing) -> Self {
             self.$($settings).+.policy.racing = racing;
@@ -183,7 +189,8 @@ macro_rules! connection_setters {
         }
 
         /// Addresses of a host at a port, in place of those in DNS. Its records are still asked
-        /// for. `build` refuses a `host` that is not a host name.
+        /// for. The host `*` means every host that has no addresses of its own here; of two entries
+        /// for one host and port the later one holds. `build` refuses a `host` that is not a host name.
         pub fn resolve(
             mut self,
             host: impl Into<String>,
@@ -194,8 +201,10 @@ macro_rules! connection_setters {
             self
         }
 
-        /// Where to connect for a host and port. Its records are not asked for. `build` refuses
-        /// hosts that are neither names nor addresses.
+        /// Where to connect for a host and port. Its records are not asked for, and the names in
+        /// ClientHellos stay what they are. An empty `host` means every host and port 0 every port; an
+        /// empty `to_host` or a `to_port` of 0 leaves host or port as it is. The first entry that fits
+        /// holds. `build` refuses hosts that are neither names nor addresses.
         pub fn connect_to(
             mut self,
             host: impl Into<String>,

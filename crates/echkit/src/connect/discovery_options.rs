@@ -21,7 +21,7 @@ pub(super) fn discovery_options(
         ech: parts.policy.ech.offers(),
         family: parts.policy.family,
         resolve,
-        connect_to: parts.overrides.endpoint(request.origin).cloned(),
+        connect_to: parts.overrides.endpoint(request.origin),
         ..DiscoverOptions::default()
     }
 }

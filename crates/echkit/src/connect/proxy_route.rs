@@ -34,7 +34,7 @@ impl ProxyRoute {
         };
         let host = match parts.overrides.endpoint(origin) {
             Some((host, _)) => host,
-            None => &origin.host,
+            None => origin.host.clone(),
         };
         let mut route = Self { proxy, named: None };
         if parts.proxy_resolves || route.proxy.kind() == ProxyKind::Socks5h {

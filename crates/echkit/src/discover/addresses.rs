@@ -14,8 +14,9 @@ use crate::origin::{Host, HostName};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FixedAddresses {
-    /// The host: an origin's or that of a record's target.
-    pub host: HostName,
+    /// The host: an origin's or that of a record's target; `None` for every host that has no
+    /// entry of its own.
+    pub host: Option<HostName>,
     /// The port for which this holds; `None` for every port.
     pub port: Option<u16>,
     /// The addresses, in the order in which to try those of one family; families take turns,
@@ -31,7 +32,15 @@ impl FixedAddresses {
         addresses: impl IntoIterator<Item = IpAddr>,
     ) -> Self {
         Self {
-            host,
+            host: Some(host),
+            ..Self::of_every_host(port, addresses)
+        }
+    }
+
+    /// Addresses of every host that has no entry of its own, at `port`, or at every port.
+    pub fn of_every_host(port: Option<u16>, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        Self {
+            host: None,
             port,
             addresses: addresses.into_iter().collect(),
         }
@@ -109,10 +118,13 @@ impl Lookup {
             Host::Ip(address) => return Self::Known(Addresses::known(vec![*address])),
             Host::Name(name) => name,
         };
-        let fixed = options.resolve.iter().find(|fixed| {
-            fixed.host == *name && fixed.port.is_none_or(|fixed_port| fixed_port == port)
-        });
-        match fixed {
+        let entry = |host: Option<&HostName>| {
+            options.resolve.iter().find(|fixed| {
+                let any_port = fixed.port.is_none_or(|fixed_port| fixed_port == port);
+                fixed.host.as_ref() == host && any_port
+            })
+        };
+        match entry(Some(name)).or_else(|| entry(None)) {
             Some(fixed) => {
                 let usable = fixed.addresses.iter();
                 let usable = usable.filter(|address| options.family.allows(**address));

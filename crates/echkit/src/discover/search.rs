@@ -270,7 +270,7 @@ impl Search {
         let own_is_fixed = || {
             let name = self.discovery.origin.host.name();
             let mut fixed = self.options.resolve.iter();
-            fixed.any(|fixed| Some(&fixed.host) == name)
+            fixed.any(|fixed| fixed.host.is_none() || fixed.host.as_ref() == name)
         };
         let same = |known: &(Host, u16)| {
             *known == place

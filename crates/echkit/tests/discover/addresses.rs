@@ -73,6 +73,26 @@ async fn fixed_addresses_do_not_silence_records_and_a_fixed_endpoint_does() {
 }
 
 #[tokio::test]
+async fn fixed_addresses_of_every_host_hold_where_a_host_has_none_of_its_own() {
+    let [any, own]: [IpAddr; 2] = ["127.0.0.8", "127.0.0.9"].map(|text| text.parse().unwrap());
+    let host = Origin::parse("https://a.test").unwrap().host;
+    let host = host.name().unwrap().clone();
+    let options = DiscoverOptions::default().with_resolve([
+        FixedAddresses::of_every_host(Some(443), [any]),
+        FixedAddresses::new(host, Some(443), [own]),
+    ]);
+    let zone = || vec![("b.test", HTTPS, records(&["1 c.test.", "2 . port=444"]))];
+    let (found, _server) = run_with(zone(), "https://a.test", &options).await;
+    assert_eq!(found.endpoints[0].addresses, [own]);
+    // The target of a record is a host as well, and another port is none of theirs.
+    let (found, server) = run_with(zone(), "https://b.test", &options).await;
+    assert_eq!(places(&found)[0].1, "c.test");
+    assert_eq!(found.endpoints[0].addresses, [any]);
+    assert_eq!(server.script.count("c.test", A), 0);
+    assert_eq!(server.script.count("b.test", A), 1);
+}
+
+#[tokio::test]
 async fn so_many_addresses_and_hints_are_taken_and_no_more() {
     let many = |count: u16| {
         let rdata = (0..count).map(|number| {

@@ -34,7 +34,7 @@ async fn race<'a>(
     let options = DiscoverOptions {
         connect_to: Some((origin.host.clone(), 443)),
         resolve: vec![FixedAddresses {
-            host,
+            host: Some(host),
             port: None,
             addresses: list.collect(),
         }],
