@@ -396,7 +396,7 @@ pub(crate) struct KeygenArgs {
 /// Run an ECH internet on loopback: DNS, a CA, and servers, good, odd and broken
 #[derive(Debug, Args)]
 pub(crate) struct TestbedArgs {
-    /// List the cases, each with the outcome expected of a correct client, and exit
+    /// List the cases and the proxies, each with the outcome expected of a correct client, and exit
     #[arg(long)]
     pub(crate) list: bool,
 
@@ -410,7 +410,8 @@ pub(crate) struct TestbedArgs {
     )]
     pub(crate) only: Vec<String>,
 
-    /// Use the same ports every time, from this one on: DNS at PORT, DNS over HTTPS at PORT + 1
+    /// Use the same ports every time, from this one on: DNS at PORT, DNS over HTTPS at PORT + 1, the
+    /// cases' servers from PORT + 10, the proxies from PORT + 200
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
 

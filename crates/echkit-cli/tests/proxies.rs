@@ -4,8 +4,8 @@
 use std::process::{Command, Stdio};
 
 use echkit_test::lab::Pki;
-use echkit_test::proxy::{ProxyHabit, TestProxy};
 use echkit_testbed::Testbed;
+use echkit_testbed::proxy::{ProxyHabit, TestProxy};
 use serde_json::Value;
 
 /// The host of the page, which ECH hides.
@@ -95,7 +95,7 @@ async fn each_variable_and_the_flag_lead_through_the_proxy_which_reads_no_hidden
     let direct = bed.get(&[], &["--json", "--ech", "require"]).await.page();
     assert!(direct.is_string());
     for scheme in ["http", "socks5"] {
-        let proxy = TestProxy::start(ProxyHabit::Credentials).await;
+        let proxy = TestProxy::start(ProxyHabit::Password).await.unwrap();
         let uri = proxy.uri_with_credentials(scheme);
         let mut ways = vec![(vec![("https_proxy", NOWHERE)], vec!["-x", &*uri])];
         for variable in ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
@@ -114,7 +114,7 @@ async fn each_variable_and_the_flag_lead_through_the_proxy_which_reads_no_hidden
             );
             assert_eq!(ended.page(), direct);
         }
-        assert!(proxy.read() > 5000 && !proxy.shows(HIDDEN), "{scheme}");
+        assert!(proxy.kept() > 5000 && !proxy.shows(HIDDEN), "{scheme}");
         for place in proxy.asked() {
             assert!(place.parse::<std::net::SocketAddr>().is_ok(), "{place}");
         }
@@ -126,39 +126,96 @@ async fn each_variable_and_the_flag_lead_through_the_proxy_which_reads_no_hidden
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn failures_of_proxies_end_with_curls_exit_codes_and_name_the_proxy() {
-    use ProxyHabit::*;
+async fn each_proxy_of_the_testbed_ends_with_its_exit_code_and_reads_no_hidden_name() {
     let bed = Bed::start().await;
-    for (scheme, habit, code, said) in [
-        ("http", Refuses(407), 56, "credentials"),
-        ("http", Refuses(403), 56, "status 403"),
-        ("http", ClosesAtOnce, 56, "before it answered"),
-        ("http", Silent, 28, "timed out"),
-        ("http", Says(b"nonsense\r\n"), 56, "not one to CONNECT"),
-        ("https", Says(b"nonsense\r\n"), 35, "TLS with the proxy"),
-        ("socks5", Credentials, 97, "does not accept the credentials"),
-        ("socks5", Refuses(5), 97, "refused"),
-        ("socks5", ClosesAtOnce, 97, "before it answered"),
-        ("socks5", Silent, 28, "timed out"),
-        ("socks5h", Good, 97, "--proxy-resolves"),
+    let direct = bed.get(&[], &["--json"]).await.page();
+    for case in bed.testbed.proxy_cases() {
+        let proxy = bed.testbed.proxy(&case.name).unwrap();
+        for way in &case.ways {
+            proxy.clear_captures();
+            let uri = way.uri.as_deref().unwrap();
+            let limit = match way.exit_code {
+                28 => "1",
+                _ => "60",
+            };
+            for mode in ["prefer", "require"] {
+                let arguments = ["-x", uri, "--connect-timeout", limit, "--ech", mode];
+                let ended = bed.get(&[], &[&arguments[..], &["--json"]].concat()).await;
+                let what = format!("{} {} {mode} {ended:?}", case.name, way.scheme);
+                assert_eq!(i32::from(way.exit_code), ended.code, "{what}");
+                match ended.code {
+                    0 => {
+                        assert_eq!(ended.report()["ech"]["status"], "accepted", "{what}");
+                        assert_eq!(ended.page(), direct, "{what}");
+                    }
+                    _ => {
+                        assert_eq!(ended.stderr.lines().count(), 1, "{what}");
+                        for part in [HIDDEN, &*proxy.uri(&way.scheme)] {
+                            assert!(ended.stderr.contains(part), "{part}: {what}");
+                        }
+                    }
+                }
+                assert!(!proxy.shows(HIDDEN), "{what}");
+            }
+            if way.exit_code_with_names != way.exit_code {
+                let arguments = ["-x", uri, "--proxy-resolves", "--ech", "require"];
+                let ended = bed.get(&[], &arguments).await;
+                let code = i32::from(way.exit_code_with_names);
+                assert_eq!(code, ended.code, "{} {ended:?}", case.name);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_of_proxies_end_with_curls_exit_codes_and_say_why() {
+    let bed = Bed::start().await;
+    for (name, scheme, code, said) in [
+        (
+            "password-in-vain",
+            "http",
+            56,
+            "does not accept the credentials (407)",
+        ),
+        ("password", "http", 56, "asks for credentials (407)"),
+        ("password", "socks5", 97, "asks for credentials"),
+        ("forbids", "http", 56, "status 403"),
+        ("forbids", "socks5", 97, "not allowed"),
+        ("forbids", "socks5", 97, "--proxy-resolves"),
+        ("names-only", "http", 56, "--proxy-resolves"),
+        ("names-only", "socks5", 97, "--proxy-resolves"),
+        ("closes-at-once", "http", 56, "before it answered"),
+        ("closes-at-once", "socks5", 97, "before it answered"),
+        ("closes-at-once", "https", 35, "TLS with the proxy"),
+        ("not-a-proxy", "https", 35, "TLS with the proxy"),
+        ("not-a-proxy", "http", 56, "not one to CONNECT"),
+        ("not-a-proxy", "socks5", 97, "not SOCKS5"),
+        ("endless-head", "http", 56, "not one to CONNECT"),
+        ("talks-first", "http", 56, "after its head"),
+        ("silent", "http", 28, "timed out"),
+        ("open", "socks5h", 97, "--proxy-resolves"),
     ] {
-        let proxy = TestProxy::start(habit).await;
-        let uri = format!("{scheme}://user:hunter2x@{}", proxy.address);
+        let proxy = bed.testbed.proxy(name).unwrap();
+        let uri = match name {
+            "password" => proxy.uri(scheme),
+            _ => proxy.uri_with_credentials(scheme),
+        };
         let limit = match code {
             28 => "1",
             _ => "60",
         };
         let arguments = ["-x", &uri, "--connect-timeout", limit];
         let ended = bed.get(&[], &arguments).await;
-        assert_eq!(ended.code, code, "{scheme} {habit:?} {ended:?}");
+        assert_eq!(ended.code, code, "{name} {scheme} {ended:?}");
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
         for part in [said, HIDDEN, &*proxy.uri(scheme)] {
             assert!(ended.stderr.contains(part), "{part}: {ended:?}");
         }
-        assert!(!proxy.shows(HIDDEN), "{scheme} {habit:?}");
+        assert!(!proxy.shows(HIDDEN), "{name} {scheme}");
     }
     let strange = Pki::new();
-    let strange = TestProxy::start_tls(ProxyHabit::Good, strange.server(&["127.0.0.1"])).await;
+    let strange = TestProxy::start_tls(ProxyHabit::Open, strange.server(&["127.0.0.1"]));
+    let strange = strange.await.unwrap();
     for (uri, code, said) in [
         ("http://nowhere.example:3128", 5, "does not resolve"),
         (NOWHERE, 7, "cannot connect to the proxy"),
@@ -183,7 +240,7 @@ async fn failures_of_proxies_end_with_curls_exit_codes_and_name_the_proxy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_may_know_names_is_told_them() {
     let bed = Bed::start().await;
-    let proxy = TestProxy::start(ProxyHabit::Good).await;
+    let proxy = TestProxy::start(ProxyHabit::Open).await.unwrap();
     let arguments = ["-x", &proxy.uri("socks5h"), "--proxy-resolves"];
     let ended = bed.get(&[], &[&arguments[..], &["--json"]].concat()).await;
     assert_eq!(ended.code, 0, "{ended:?}");
@@ -194,7 +251,7 @@ async fn a_proxy_that_may_know_names_is_told_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_user_of_a_proxy_can_be_given_by_a_flag_of_its_own() {
     let bed = Bed::start().await;
-    let proxy = TestProxy::start(ProxyHabit::Credentials).await;
+    let proxy = TestProxy::start(ProxyHabit::Password).await.unwrap();
     let uri = proxy.uri("http");
     let ended = bed.get(&[], &["-x", &uri, "-U", "user:hunter2"]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
@@ -241,7 +298,8 @@ async fn proxies_over_tls_are_verified_by_a_ca_of_their_own_or_not_at_all_and_se
     let (pki, other) = (Pki::new(), Pki::new());
     let good = pem_file(&bed, "proxy-ca.pem", &pki);
     let wrong = pem_file(&bed, "other-ca.pem", &other);
-    let proxy = TestProxy::start_tls(ProxyHabit::Credentials, pki.server(&["127.0.0.1"])).await;
+    let proxy = TestProxy::start_tls(ProxyHabit::Password, pki.server(&["127.0.0.1"]));
+    let proxy = proxy.await.unwrap();
     let uri = proxy.uri_with_credentials("https");
     let doh = bed.testbed.doh_uri();
     for (arguments, code, said) in [
@@ -287,7 +345,7 @@ async fn proxies_over_tls_are_verified_by_a_ca_of_their_own_or_not_at_all_and_se
             assert_eq!(ended.stderr, "", "{arguments:?}");
         }
     }
-    assert!(proxy.read() > 1000 && !proxy.shows(HIDDEN));
+    assert!(proxy.kept() > 1000 && !proxy.shows(HIDDEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -311,5 +369,31 @@ async fn curls_other_flags_for_proxies_are_answered_with_what_to_do() {
         let start = format!("ech: {flag} is not supported: ");
         assert!(ended.stderr.starts_with(&start), "{ended:?}");
         assert!(ended.stderr.contains(said), "{ended:?}");
+    }
+}
+
+#[test]
+fn the_testbed_lists_its_proxies_with_what_a_client_comes_to() {
+    let list = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ech"));
+        let output = command.args(["testbed", "--list"]).args(arguments).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let text = list(&[]);
+    let document: Value = serde_json::from_str(&list(&["--json"])).unwrap();
+    let proxies = document["proxies"].as_array().unwrap();
+    assert!(proxies.len() >= 20);
+    for proxy in proxies {
+        let name = proxy["name"].as_str().unwrap();
+        for way in proxy["ways"].as_array().unwrap() {
+            let code = format!("exit {}", way["exit_code"]);
+            let words = [name, way["scheme"].as_str().unwrap(), &code];
+            let about = proxy["about"].as_str().unwrap();
+            let row = text.lines().find(|line| {
+                line.starts_with(&format!("{name} "))
+                    && words.iter().all(|word| line.contains(word))
+            });
+            assert!(row.unwrap().ends_with(about), "{name}");
+        }
     }
 }

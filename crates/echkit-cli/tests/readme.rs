@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// How many ports the testbed takes from the first on, and some.
-const PORTS: u16 = 120;
+const PORTS: u16 = 230;
 
 fn block() -> String {
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
@@ -37,7 +37,13 @@ fn paste(shell: &str, text: &str) -> Output {
     let mut shell = Command::new(shell)
         .env("PATH", format!("{}:{path}", bin.display()))
         .env("TMPDIR", folder.path())
-        .env("no_proxy", "*")
+        // The block names a proxy itself, and no other is to be used.
+        .env_remove("https_proxy")
+        .env_remove("HTTPS_PROXY")
+        .env_remove("all_proxy")
+        .env_remove("ALL_PROXY")
+        .env_remove("no_proxy")
+        .env_remove("NO_PROXY")
         .env_remove("ECHKIT_DNS")
         .env_remove("ECHKIT_DDR")
         .stdin(Stdio::piped())
@@ -58,7 +64,8 @@ fn the_block_survives_being_pasted_whole() {
         let first = free_ports(0);
         let block = block
             .replace("20000", &first.to_string())
-            .replace("20010", &(first + 10).to_string());
+            .replace("20010", &(first + 10).to_string())
+            .replace("20200", &(first + 200).to_string());
         // The first command that fails ends it.
         let ran = paste(shell, &format!("set -e\n{block}echo the end\n"));
         let (out, err) = (

@@ -10,7 +10,6 @@ pub mod in_memory;
 pub mod lab;
 pub mod pair;
 pub mod pki;
-pub mod proxy;
 pub mod sealed;
 
 /// Whether a name is in these bytes, in upper or lower case.

@@ -233,8 +233,11 @@ impl Expected {
 /// Exit codes of `ech get`, which are curl's.
 pub(crate) mod exit {
     pub(crate) const NAME: u8 = 6;
+    pub(crate) const TIMEOUT: u8 = 28;
     pub(crate) const TLS: u8 = 35;
+    pub(crate) const PROXY_TUNNEL: u8 = 56;
     pub(crate) const CERTIFICATE: u8 = 60;
+    pub(crate) const PROXY: u8 = 97;
     pub(crate) const ECH_REQUIRED: u8 = 101;
 }
 

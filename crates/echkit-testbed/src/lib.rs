@@ -3,7 +3,7 @@
 //! [`Testbed::start`] serves the zone `ech.test` on loopback: authoritative DNS (UDP, TCP, TLS,
 //! HTTPS, QUIC, HTTP/3), a certificate authority made for the occasion, and one TLS server for each
 //! way to publish and serve ECH, well or badly. Each [`Case`] says the outcome expected of a
-//! correct client, and each server has a page that says what it saw ([`Page`]).
+//! correct client, and each server has a page that says what it saw ([`Page`]). Beside them there are proxies ([`proxy`]).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -33,6 +33,9 @@ mod names;
 mod odd_zones;
 mod page;
 mod ports;
+mod proxies;
+pub mod proxy;
+mod proxy_cases;
 mod server;
 mod sessions;
 mod spec_parts;
@@ -47,5 +50,6 @@ pub use elsewhere::{Blueprint, Identity};
 pub use error::TestbedError;
 pub use names::ZONE;
 pub use page::{Page, PageEch, PageHttp, PageTls};
+pub use proxy_cases::{ProxyCase, ProxyWay, proxy_list};
 pub use testbed::{Builder, Listed, Ports, Testbed, case_names, list};
 pub use zone::ZoneRecord;

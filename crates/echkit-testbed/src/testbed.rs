@@ -22,6 +22,9 @@ use crate::error::TestbedError;
 use crate::names::{DOH_PATH, PUBLIC, in_zone};
 use crate::page::Directory;
 use crate::ports;
+use crate::proxies::{self, Proxies};
+use crate::proxy::TestProxy;
+use crate::proxy_cases::{ProxyCase, proxy_list};
 use crate::server::CaseServer;
 use crate::sessions::Tickets;
 use crate::zone::{self, Resolve};
@@ -30,6 +33,8 @@ use crate::{doh, doh3, doq, dot};
 /// With stable ports: DNS, DoH, the port where nothing listens, DoT, DoQ and DoH over HTTP/3 come
 /// first, in this order; then room for more; from here on, one port per case of the whole table.
 const FIRST_SERVER: u16 = 10;
+/// From here on, one port per proxy; before, there is room for more cases.
+const FIRST_PROXY: u16 = 200;
 
 /// Which ports a testbed takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,8 +43,8 @@ pub enum Ports {
     #[default]
     Free,
     /// The same at each start: DNS at this port, DoH at the next, DoT, DoQ and DoH over HTTP/3 from
-    /// two further, and the servers from ten further than the first on, in the order of the whole
-    /// table, whichever cases are chosen.
+    /// two further, the servers from ten further than the first on, in the order of the whole table,
+    /// whichever cases are chosen, and the proxies from 200 further on.
     From(u16),
 }
 
@@ -137,8 +142,9 @@ impl Builder {
             forms = chosen.iter().filter_map(known).collect();
         }
         let designations = designated::records(&forms).map_err(wrong_zone("all"))?;
+        let proxy = zone::loopback(proxies::LABEL);
         let zone = cases.iter().flat_map(|case: &Case| &case.zone);
-        let authority = Authority::new(zone, &designations, faults)
+        let authority = Authority::new(zone.chain([&proxy]), &designations, faults)
             .await
             .map_err(wrong_zone("all"))?;
         let dns_server = authority.serve(udp, tcp);
@@ -150,6 +156,8 @@ impl Builder {
         let tls = resolver_tls(&authorities, &[doh3::ALPN])?;
         let (endpoint, doh3) = ports::quic(self.port(5)?, tls, "DNS over HTTP/3")?;
         tasks.spawn(doh3::serve(endpoint, authority));
+        let port = |place| self.port(place + usize::from(FIRST_PROXY));
+        let proxies = Proxies::start(&authorities, port, doh).await?;
 
         directory.fill(&cases);
         Ok(Testbed {
@@ -165,6 +173,7 @@ impl Builder {
             recorder,
             tickets,
             servers,
+            proxies,
             tasks,
             dns_server,
             _closed: closed,
@@ -193,7 +202,7 @@ impl Builder {
         let Ports::From(first) = self.ports else {
             return Ok(0);
         };
-        let needed = usize::from(FIRST_SERVER) + table().len();
+        let needed = usize::from(FIRST_PROXY) + proxy_list().len();
         u16::try_from(usize::from(first) + place).map_err(|_| TestbedError::Ports { first, needed })
     }
 }
@@ -212,6 +221,7 @@ pub struct Testbed {
     recorder: Recorder,
     tickets: Tickets,
     servers: Vec<CaseServer>,
+    proxies: Proxies,
     tasks: JoinSet<()>,
     dns_server: Server<Authority>,
     // Bound and never listening, so that connections are refused and no other program takes the
@@ -375,6 +385,16 @@ impl Testbed {
         self.recorder.clear();
     }
 
+    /// The proxies, each with its URIs and the outcome expected over it.
+    pub fn proxy_cases(&self) -> Vec<ProxyCase> {
+        self.proxies.cases().cloned().collect()
+    }
+
+    /// The proxy of that name, with what passed it.
+    pub fn proxy(&self, name: &str) -> Option<&TestProxy> {
+        self.proxies.get(name)
+    }
+
     /// The session tickets that the cases' servers have issued, oldest first: up to 4096. None of
     /// them may be read in a connection that offers ECH.
     pub fn tickets(&self) -> Vec<Vec<u8>> {
@@ -385,6 +405,7 @@ impl Testbed {
     /// runtime.
     pub async fn shutdown(mut self) {
         self.tasks.shutdown().await;
+        self.proxies.shutdown().await;
         // A connection that its client keeps open ends with the drop.
         let graceful = self.dns_server.shutdown_gracefully();
         let _ = tokio::time::timeout(Duration::from_secs(1), graceful).await;

@@ -151,6 +151,12 @@ pub(crate) fn name(text: &str) -> Result<Name, String> {
     Ok(name)
 }
 
+/// The address of what is on loopback and has no case.
+pub(crate) fn loopback(labels: &str) -> ZoneRecord {
+    let address = Ipv4Addr::LOCALHOST;
+    ZoneRecord::new(&in_zone(labels), RData::A(A(address)), address.to_string())
+}
+
 impl RecordSpec {
     /// The records that this one expands to.
     pub(crate) fn resolve(&self, cx: &Resolve<'_>) -> Result<Vec<ZoneRecord>, String> {

@@ -313,10 +313,11 @@ impl fmt::Display for Cause {
             }
             Self::Tls { host, reason, .. } => write!(f, "TLS with {host} failed: {reason}"),
             Self::Certificate {
+                host,
                 meaning: Some(meaning),
                 source,
                 ..
-            } => write!(f, "{meaning}: {source}"),
+            } => write!(f, "{host}: {meaning}: {source}"),
             Self::Certificate {
                 host, name, source, ..
             } => write!(

@@ -68,7 +68,7 @@ async fn a_rejection_that_cannot_be_authenticated_says_what_it_means() {
     let text = error.to_string();
     let address = relay.address;
     let meaning = format!(
-        "the server at {address} does not hold the key of the ECHConfig that was given, and its \
+        "{HIDDEN}: the server at {address} does not hold the key of the ECHConfig that was given, and its \
          certificate is not for {PUBLIC} (the hello showed {PUBLIC} outside): "
     );
     assert!(text.starts_with(&meaning), "{text}");

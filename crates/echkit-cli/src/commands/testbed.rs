@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use echkit_testbed::{Case, Ports, Testbed, list};
+use echkit_testbed::{Case, Ports, ProxyCase, ProxyWay, Testbed, list, proxy_list};
 use serde_json::{Value, json};
 
 use crate::cli::TestbedArgs;
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: TestbedArgs) -> Result<(), Failure> {
 fn show_list(json: bool) -> Result<(), Failure> {
     let cases = list();
     if json {
-        return output::json(&json!({ "cases": cases }));
+        return output::json(&json!({ "cases": cases, "proxies": proxy_list() }));
     }
     let rows: Vec<Vec<String>> = cases
         .iter()
@@ -69,7 +69,27 @@ fn show_list(json: bool) -> Result<(), Failure> {
         .map(str::to_owned)
         .to_vec();
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
-    output::stdout(output::table(&rows).as_bytes())
+    let proxies = proxy_list();
+    let rows_of = |case| proxy_rows(case, |way: &ProxyWay| way.scheme.clone());
+    let proxies = proxies.iter().flat_map(rows_of);
+    let head = ["PROXY", "BY", "EXIT", "WHAT IT DOES"]
+        .map(str::to_owned)
+        .to_vec();
+    let proxies: Vec<Vec<String>> = std::iter::once(head).chain(proxies).collect();
+    let text = format!("{}\n{}", output::table(&rows), output::table(&proxies));
+    output::stdout(text.as_bytes())
+}
+
+/// A row for each way to speak to a proxy; `way` names it.
+fn proxy_rows(case: &ProxyCase, way: impl Fn(&ProxyWay) -> String) -> Vec<Vec<String>> {
+    let row = |one: &ProxyWay| {
+        let exit = match one.exit_code_with_names {
+            code if code == one.exit_code => format!("exit {code}"),
+            code => format!("exit {}, {code} with --proxy-resolves", one.exit_code),
+        };
+        vec![case.name.clone(), way(one), exit, case.about.clone()]
+    };
+    case.ways.iter().map(row).collect()
 }
 
 /// Where the CA's certificate was written; a temporary one goes with the testbed.
@@ -109,6 +129,7 @@ fn document(testbed: &Testbed, ca: &CaFile) -> Value {
         "doh3": testbed.doh3_uri(),
         "cacert": ca.path,
         "cases": testbed.cases().iter().map(case_json).collect::<Vec<_>>(),
+        "proxies": testbed.proxy_cases(),
     })
 }
 
@@ -133,11 +154,17 @@ fn text(testbed: &Testbed, ca: &CaFile, detached: bool) -> String {
         .iter()
         .map(|case| vec![case.name.clone(), case.url.clone(), case.about.clone()])
         .collect();
+    let proxies = testbed.proxy_cases();
+    let by_uri = |way: &ProxyWay| way.uri.clone().unwrap_or_default();
+    let proxies = proxies.iter().flat_map(|case| proxy_rows(case, by_uri));
+    let proxies: Vec<Vec<String>> = proxies.collect();
     let first = testbed.cases().first().map_or("", |case| case.url.as_str());
     format!(
-        "{}\n{}\nDNS  {}\nDoT  {}\nDoH  {}\nDoQ  {}\nDoH3 {}\nCA   {}\n\nTry:  ech get --dns {} --cacert {} {}\n{end}\n",
+        "{}\n{}\n{}\n{}\nDNS  {}\nDoT  {}\nDoH  {}\nDoQ  {}\nDoH3 {}\nCA   {}\n\nTry:  ech get --dns {} --cacert {} {}\n{end}\n",
         style.bold("An ECH internet on loopback"),
         output::table(&rows),
+        style.bold("Proxies, for -x"),
+        output::table(&proxies),
         testbed.dns_uri(),
         testbed.dot_uri(),
         testbed.doh_uri(),

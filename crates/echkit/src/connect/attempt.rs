@@ -25,7 +25,7 @@ use super::grease_refusal::{answer_limit, refusal};
 use super::guarded::{Guarded, WireLog};
 use super::handshake::{ClientHandshakeError, HandshakeFault, HandshakeLimits, handshake};
 use super::handshake_words::{
-    REJECTED_RESUMED, REJECTED_UNVERIFIED, describe_fault, in_words, shown_instead,
+    REJECTED_RESUMED, REJECTED_UNVERIFIED, describe_fault, in_words, shown_instead, through,
     unauthenticated_rejection,
 };
 use super::offer_event::OfferEvent;
@@ -509,9 +509,10 @@ impl AttemptState<'_> {
     fn cause(&self, error: ClientHandshakeError) -> (Cause, Reach) {
         let host = self.context.host.clone();
         let (source, outer_sni) = (self.ech.source, self.ech.outer_sni.as_deref());
+        let proxy = self.context.proxy.as_ref().map(|proxy| proxy.name());
         let tls = |reason: String, error: Option<rustls::Error>| Cause::Tls {
             host: host.clone(),
-            reason: reason + &shown_instead(source, outer_sni),
+            reason: reason + &shown_instead(source, outer_sni) + &through(proxy.as_deref()),
             source: error,
         };
         match error.fault {
@@ -549,6 +550,7 @@ impl AttemptState<'_> {
                                 source,
                                 &public_name,
                                 outer_sni,
+                                proxy.as_deref(),
                                 &error,
                             )),
                             host,

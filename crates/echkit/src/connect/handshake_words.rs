@@ -39,6 +39,7 @@ pub(super) fn unauthenticated_rejection(
     source: EchSource,
     public_name: &str,
     outer_sni: Option<&str>,
+    proxy: Option<&str>,
     error: &Error,
 ) -> String {
     let certificate = match error {
@@ -62,9 +63,13 @@ pub(super) fn unauthenticated_rejection(
         ),
     };
     let shown = shown_instead(source, outer_sni);
+    let elsewhere = match proxy {
+        Some(proxy) => format!(", or the proxy {proxy} connects to another server"),
+        None => String::new(),
+    };
     format!(
         "the server at {address} does not hold the key {publisher}, and its certificate \
-         {certificate} {public_name}{shown}: {reason}"
+         {certificate} {public_name}{shown}: {reason}{elsewhere}"
     )
 }
 
@@ -74,6 +79,14 @@ pub(super) fn shown_instead(source: EchSource, outer_sni: Option<&str>) -> Strin
     match (source, outer_sni) {
         (EchSource::Manual, Some(name)) => format!(" (the hello showed {name} outside)"),
         _ => String::new(),
+    }
+}
+
+/// The proxy, for errors about what is behind it.
+pub(super) fn through(proxy: Option<&str>) -> String {
+    match proxy {
+        Some(proxy) => format!(" (through proxy {proxy})"),
+        None => String::new(),
     }
 }
 

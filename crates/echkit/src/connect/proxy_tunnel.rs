@@ -57,6 +57,11 @@ impl ProxyTunnel {
         })))
     }
 
+    /// The proxy, without credentials.
+    pub(super) fn name(&self) -> String {
+        self.route.proxy.to_string()
+    }
+
     /// Where the proxy is asked to connect to.
     pub(super) fn target(&self, address: SocketAddr) -> ProxyTarget {
         self.route.target(address)

@@ -100,16 +100,21 @@ struct ResolverProxyError {
     fault: ProxyFault,
 }
 
+/// What to do about a proxy that does not lead to the resolver.
+const DIRECT: &str = "; where direct connections are allowed, NO_PROXY (--noproxy) with the \
+                      resolver's host makes one";
+
 impl fmt::Display for ResolverProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "through proxy {}: ", self.proxy)?;
         match &self.fault {
             // A resolver is asked for by address, whatever the proxy may know of other hosts.
-            ProxyFault::Refused { to, status } => write!(
-                f,
-                "it answered CONNECT {to} with status {status}; where direct connections are \
-                 allowed, NO_PROXY (--noproxy) with the resolver's host makes one"
-            ),
+            ProxyFault::Refused { to, status } => {
+                write!(f, "it answered CONNECT {to} with status {status}{DIRECT}")
+            }
+            ProxyFault::Socks { to, reason, .. } => {
+                write!(f, "SOCKS5 to {to} failed: {reason}{DIRECT}")
+            }
             fault => fault.fmt(f),
         }
     }

@@ -63,6 +63,8 @@ pub enum ProxyFault {
         reason: String,
         /// Whether it may connect to another address.
         about_address: bool,
+        /// Whether it may connect to a name.
+        about_names: bool,
     },
 }
 
@@ -95,6 +97,10 @@ impl ProxyFault {
     }
 }
 
+/// What to do about a proxy that refuses addresses.
+const NAMES: &str = ". Where a proxy wants names in place of addresses, --proxy-resolves \
+                     (`proxy_resolves`) gives it the name";
+
 impl fmt::Display for ProxyFault {
     /// What the proxy did, to follow its name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,16 +120,22 @@ impl fmt::Display for ProxyFault {
             Self::Credentials { sent: true } => {
                 f.write_str("it does not accept the credentials (407)")
             }
-            Self::Refused { to, status } => write!(
-                f,
-                "it answered CONNECT {to} with status {status}. Where a proxy wants names in place \
-                 of addresses, --proxy-resolves (`proxy_resolves`) gives it the name"
-            ),
+            Self::Refused { to, status } => {
+                write!(f, "it answered CONNECT {to} with status {status}{NAMES}")
+            }
             Self::Broken { source } => {
                 write!(f, "the connection ended before it answered: {source}")
             }
             Self::Malformed { reason } => write!(f, "its answer is not one to CONNECT: {reason}"),
-            Self::Socks { to, reason, .. } => write!(f, "SOCKS5 to {to} failed: {reason}"),
+            Self::Socks {
+                to,
+                reason,
+                about_names,
+                ..
+            } => {
+                let advice = if *about_names { NAMES } else { "" };
+                write!(f, "SOCKS5 to {to} failed: {reason}{advice}")
+            }
         }
     }
 }

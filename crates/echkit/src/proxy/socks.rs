@@ -27,6 +27,10 @@ pub(super) async fn socks_connect(
             Socks5Stream::connect_with_password_and_socket(wire, target, user, password).await
         }
     };
+    let about_names = matches!(
+        connected,
+        Err(Error::AddressTypeNotSupported | Error::ConnectionNotAllowedByRuleset)
+    );
     let (reason, about_address) = match connected {
         Ok(stream) => return Ok(stream.into_inner()),
         Err(Error::NoAcceptableAuthMethods | Error::AuthorizationRequired)
@@ -64,6 +68,7 @@ pub(super) async fn socks_connect(
         to,
         reason,
         about_address,
+        about_names,
     })
 }
 
@@ -78,5 +83,6 @@ pub(super) async fn socks_connect(
         to: target.to_string(),
         reason: "SOCKS proxies are not compiled in".to_owned(),
         about_address: false,
+        about_names: false,
     })
 }
