@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--cafile", help="trust these certificates instead of the system's")
     args = parser.parse_args()
     context = echkit.create_default_context(
-        args.port, cafile=args.cafile, dns=args.dns, ech="require"
+        port=args.port, cafile=args.cafile, dns=args.dns, ech="require"
     )
     context.set_alpn_protocols(["http/1.1"])
     endpoint = context.discover(args.host).endpoints[0]

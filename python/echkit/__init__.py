@@ -7,7 +7,12 @@
 """
 
 from . import ssl
-from ._context import DiscoveringSSLContext, ECHDiscoveryError, create_default_context
+from ._context import (
+    DiscoveringSSLContext,
+    ECHDiscoveryError,
+    ECHWarning,
+    create_default_context,
+)
 from ._discovery import Config, Discovery, Endpoint, Record, lookup
 from .ssl import ECHRejectedError
 
@@ -17,6 +22,7 @@ __all__ = [
     "Discovery",
     "ECHDiscoveryError",
     "ECHRejectedError",
+    "ECHWarning",
     "Endpoint",
     "Record",
     "create_default_context",

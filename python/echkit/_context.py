@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import collections
+import errno
+import functools
 import ipaddress
+import operator
 import os
 import socket
 import ssl as _std
-import sys
-import time
 import types
 import typing
+import warnings
 
-from . import _echkit, ssl
-from ._discovery import Answer, Discovery, IPAddress, look_up, look_up_soon, resolver
+from . import _echkit, _loops, ssl
+from ._answers import Answers, Peer, Retries, is_about, key_of
+from ._discovery import Answer, Discovery, look_up, resolver
 
 _Path = str | os.PathLike[str]
-# Address and port of the other end; no address where it has none, as on a Unix socket.
-_Peer = tuple[IPAddress | None, int]
-
-# How long what prepare() found may wait for its connection, whatever the TTL: the connection that
-# the question was asked for may still be under way.
-_GRACE = 60.0
-_MAX_ANSWERS = 512
 
 
 class ECHDiscoveryError(ssl.SSLError):
@@ -40,6 +35,10 @@ def _error(text: str, discovery: Discovery | None) -> ECHDiscoveryError:
     error.reason = "ECH_NOT_POSSIBLE"
     error.discovery = discovery
     return error
+
+
+# What connect_ex() returns of a connection that is not refused.
+_UNDER_WAY = (errno.EINPROGRESS, errno.EAGAIN, errno.EALREADY)
 
 
 class DiscoveringSSLSocket(ssl.SSLSocket):
@@ -61,7 +60,8 @@ class DiscoveringSSLSocket(ssl.SSLSocket):
         else:
             code = None
             socket.socket.connect(self, addr)
-        self._unwrapped = True
+        # Refused, it may be tried again; what is under way is finished by the handshake.
+        self._unwrapped = code in (None, 0, *_UNDER_WAY)
         if not code:
             self._connected = True
             if self.do_handshake_on_connect:
@@ -76,7 +76,8 @@ class DiscoveringSSLSocket(ssl.SSLSocket):
             )
             self._connected = True
             self._unwrapped = False
-        super().do_handshake(block)
+        # gevent's method has no parameter.
+        super().do_handshake(*((block,) if block else ()))
 
 
 class DiscoveringSSLObject(ssl.SSLObject):
@@ -104,70 +105,42 @@ class DiscoveringSSLContext(ssl.SSLContext):
         """Whether to go on where there is nothing to offer, or to raise."""
         self._dns: str | None = None
         self._dns_cafile: _Path | None = None
-        # Each access is one step of the interpreter. A lock would have to be renewed at a fork.
-        self._answers: collections.OrderedDict[str, tuple[float, float, Answer]] = (
-            collections.OrderedDict()
-        )
+        self._answers = Answers()
+        self._retries = Retries()
 
     async def prepare(
         self, host: str, port: int | None = None, timeout: float | None = None
     ) -> Discovery:
         """Look up what a connection to ``host`` will need, without blocking the event loop.
 
-        Needed before ``asyncio`` connects with this context; the answer is kept for its TTL, and
-        for a minute at least. Connect to one of the endpoints in the result.
+        Needed before ``asyncio``, ``trio`` or ``anyio`` connect with this context; the answer is
+        kept for its TTL, and for a minute at least. Connect to one of the endpoints in the result.
         """
-        key = _key(host)
-        known = self._known(key, fresh=True, port=port)
+        wanted = self.port if port is None else port
+        known = self._known(host, wanted)
         if known is not None:
             return known.discovery
         asked = resolver(self._dns, self._dns_cafile)
-        wanted = self.port if port is None else port
-        answer = await look_up_soon(asked, host, wanted, self._alpn or None, timeout)
-        return self._keep(key, answer).discovery
+        answer = await _loops.look_up_soon(asked, host, wanted, self._alpn or None, timeout)
+        return self._answers.keep(key_of(host), answer).discovery
 
     def discover(
         self, host: str, port: int | None = None, timeout: float | None = None
     ) -> Discovery:
-        """What :meth:`prepare` does, for threads."""
-        return self._look_up(host, port, timeout).discovery
+        """What :meth:`prepare` does, for threads and for gevent."""
+        return self._look_up(host, self.port if port is None else port, timeout).discovery
 
-    def _look_up(
-        self, host: str, port: int | None = None, timeout: float | None = None
-    ) -> Answer:
-        key = _key(host)
-        known = self._known(key, fresh=True, port=port)
+    def _known(self, host: str, port: int) -> Answer | None:
+        return next(self._answers.of(key_of(host), fresh=True, port=port), None)
+
+    def _look_up(self, host: str, port: int, timeout: float | None = None) -> Answer:
+        known = self._known(host, port)
         if known is not None:
             return known
         asked = resolver(self._dns, self._dns_cafile)
-        wanted = self.port if port is None else port
         alpn = self._alpn or None
-        return self._keep(key, look_up(asked, host, wanted, "https", alpn, timeout))
-
-    def _keep(self, key: str, answer: Answer) -> Answer:
-        found = answer.discovery
-        now = time.monotonic()
-        # A failure is not an answer to keep.
-        settled = found.https != "failed" and found.error is None
-        until = now + ((found.ttl or 0) if settled else 0)
-        for name in {key, _key(found.host)}:
-            self._answers.pop(name, None)
-            self._answers[name] = (until, now + _GRACE, answer)
-        while len(self._answers) > _MAX_ANSWERS:
-            try:
-                self._answers.popitem(last=False)
-            except KeyError:
-                break  # other threads made room as well
-        return answer
-
-    def _known(self, key: str, *, fresh: bool, port: int | None = None) -> Answer | None:
-        """What is known of a host: for another question only while its TTL lasts (``fresh``)."""
-        until, grace, answer = self._answers.get(key, (0.0, 0.0, None))
-        if answer is None or (port is not None and port != answer.discovery.port):
-            return None
-        if fresh and port is None and answer.discovery.port != self.port:
-            return None
-        return answer if time.monotonic() < (until if fresh else max(until, grace)) else None
+        ask = functools.partial(look_up, asked, host, port, "https", alpn, timeout)
+        return self._answers.keep(key_of(host), _loops.call_beside(ask))
 
     def _ech_for(
         self,
@@ -195,62 +168,106 @@ class DiscoveringSSLContext(ssl.SSLContext):
             if required:
                 raise _error("ECH is required, and there is no server_hostname to look up", None)
             return None
-        if sock is None:
+        peer = None if sock is None else _peer(sock)
+        if peer is None:
             answer = self._for_memory(server_hostname)
-            peer: _Peer | None = None
         else:
-            answer = self._for_socket(server_hostname, sock.gettimeout())
-            peer = _peer(sock)
+            wrapping = _loops.wrapping(sock)
+            owner = owner if wrapping is sock else wrapping
+            answer = self._for_socket(server_hostname, peer, wrapping.gettimeout())
         if owner is not None:
             owner.ech_discovery = answer.discovery
         offer, refusal = answer.found.offer_to(peer, required)
         if refusal is not None:
-            raise _error(refusal, answer.discovery)
-        return offer
+            raise _error(_with_advice(refusal, server_hostname, peer, answer), answer.discovery)
+        if offer is None:
+            _warn_of_failed(answer.discovery)
+            return None
+        instead = self._retries.instead_of(answer, offer)
+        return (instead.hiding(server_hostname) or offer) if required else instead
 
-    def _for_socket(self, host: str, timeout: float | None) -> Answer:
-        if timeout != 0:
-            return self._look_up(host, None, timeout)
-        found = self._known(_key(host), fresh=False)
-        if found is None:
-            raise RuntimeError(
-                f"a non-blocking socket cannot wait for DNS: call prepare({host!r}) or "
-                f"discover({host!r}) before it is wrapped"
-            )
-        return found
+    def _ech_failed(self, offered: _echkit.EchConfigList, retry_configs: bytes | None) -> None:
+        self._retries.failed(offered, retry_configs)
+
+    def _for_socket(self, host: str, peer: Peer, timeout: float | None) -> Answer:
+        """The answer that says what to offer to a peer: one that it is an endpoint of, else that
+        for the context's port, else that for the peer's port."""
+        key = key_of(host)
+        for answer in self._answers.of(key, fresh=True):
+            if is_about(answer, peer):
+                return answer
+        earlier = [a for a in self._answers.of(key, fresh=False) if is_about(a, peer)]
+        if timeout == 0:
+            # A resolver cannot be waited for: what was found before counts.
+            found = [*earlier, *self._answers.of(key, fresh=False)]
+            if not found:
+                raise RuntimeError(
+                    f"{host}: a non-blocking socket cannot wait for DNS; call "
+                    f"discover({host!r}) or await prepare({host!r}) before it is wrapped"
+                )
+            return _one_with_ech(found) if not earlier else earlier[0]
+        answer = self._look_up(host, self.port, timeout)
+        if peer[1] in (0, self.port) or is_about(answer, peer):
+            return answer
+        other = self._look_up(host, peer[1], timeout)
+        if other.discovery.ech is not None or answer.discovery.ech is None:
+            answer = other
+        # Addresses of an earlier answer may still be in use.
+        return answer if is_about(answer, peer) or not earlier else earlier[0]
 
     def _for_memory(self, host: str) -> Answer:
-        found = self._known(_key(host), fresh=False)
-        if found is not None:
-            return found
-        if _in_event_loop():
+        """The answer for a connection whose peer nobody knows."""
+        found = list(self._answers.of(key_of(host), fresh=False))
+        if found:
+            return _one_with_ech(found)
+        if _loops.current() is not None:
             raise RuntimeError(
-                f"an event loop must not wait for DNS: `await context.prepare({host!r})` before "
-                "connecting with this context"
+                f"{host}: an event loop must not wait for DNS; `await context.prepare({host!r})` "
+                "before connecting with this context"
             )
-        return self._look_up(host)
+        return self._look_up(host, self.port)
 
 
-def _key(host: str) -> str:
-    return host.lower().removesuffix(".")
+def _one_with_ech(answers: typing.Sequence[Answer]) -> Answer:
+    """Of answers for several ports the newest with ECH: nothing shows a name that one of them can
+    hide. Of one port the newest alone counts."""
+    newest: dict[int, Answer] = {}
+    for answer in answers:
+        newest.setdefault(answer.discovery.port, answer)
+    with_ech = (answer for answer in newest.values() if answer.discovery.ech is not None)
+    return next(with_ech, answers[0])
 
 
-def _in_event_loop() -> bool:
-    """Whether this thread runs asyncio, or what sniffio knows of."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:
-        return True
-    sniffio = sys.modules.get("sniffio")
-    if sniffio is None:
-        return False
-    try:
-        sniffio.current_async_library()
-    except sniffio.AsyncLibraryNotFoundError:
-        return False
-    return True
+def _with_advice(refusal: str, host: str, peer: Peer | None, answer: Answer) -> str:
+    """Why nothing was sent, and what to do about it."""
+    text = f"{host}: {refusal}"
+    if peer is None or answer.discovery.ech is None or is_about(answer, peer):
+        return text
+    return (
+        f"{text}. Connect to one of these, or to the port that the context was made for "
+        f"({answer.discovery.port}; create_default_context(port=...)). Through a proxy use a context "
+        "of echkit.ssl.create_default_context() after "
+        f"set_ech_config(echkit.lookup({host!r}, {answer.discovery.port}).ech)"
+    )
 
 
-def _peer(sock: typing.Any) -> _Peer:
+def _warn_of_failed(found: Discovery) -> None:
+    """Say that a connection goes on without ECH because nobody could tell whether there is any."""
+    if found.https in ("failed", "malformed"):
+        why = "; ".join(found.warnings) or f"the HTTPS records are {found.https}"
+        warnings.warn(
+            f"{found.host}: the connection goes on without ECH and shows the name: {why}. "
+            "ech='require' refuses instead",
+            ECHWarning,
+            stacklevel=7,
+        )
+
+
+class ECHWarning(RuntimeWarning):
+    """A connection shows a name that Encrypted Client Hello might have hidden."""
+
+
+def _peer(sock: typing.Any) -> Peer:
     """The other end of a socket."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return None, 0
@@ -269,30 +286,47 @@ _create.__kwdefaults__ = _std.create_default_context.__kwdefaults__
 
 
 def create_default_context(
-    port: int = 443,
+    purpose: _std.Purpose = _std.Purpose.SERVER_AUTH,
     *,
     cafile: _Path | None = None,
     capath: _Path | None = None,
     cadata: str | bytes | None = None,
+    port: int = 443,
     ech: typing.Literal["prefer", "require"] = "prefer",
     dns: str | None = None,
     dns_cafile: _Path | None = None,
 ) -> DiscoveringSSLContext:
     """A context for clients that hides the name of each host whose DNS records say how.
 
+    The arguments of ``ssl.create_default_context`` are taken as there, with ``SERVER_AUTH`` for the
+    only purpose: ECH on a server needs keys, which ``echkit.ssl`` contexts load.
+
     For each connection the HTTPS records of ``https://server_hostname:port`` are looked up, within
-    the socket's timeout. A record applies only if the connected peer is one of its endpoints; where
+    the socket's timeout, and where the socket is connected to another port those for that port as
+    well. A record applies only if the connected peer is one of its endpoints; where
     records offer ECH and none applies, ``ECHDiscoveryError`` is raised and nothing is sent. Where
     there is nothing to offer, the connection goes on without ECH, or not at all with
     ``ech="require"``.
 
     A rejection raises ``ECHRejectedError`` with the server's ``retry_configs``; nothing here
-    connects again on its own.
+    connects again on its own, but the next connection of this context offers them.
 
     Inside an event loop, ``await context.prepare(host)`` first. ``dns`` and ``dns_cafile`` choose
-    the resolver as in ``echkit.lookup``; the other arguments are those of
-    ``ssl.create_default_context``.
+    the resolver as in ``echkit.lookup``.
     """
+    if not isinstance(purpose, _std.Purpose):
+        raise TypeError(
+            f"purpose is ssl.Purpose.SERVER_AUTH, not {purpose!r}; a port is given as port={purpose!r}"
+            if isinstance(purpose, int)
+            else f"purpose is ssl.Purpose.SERVER_AUTH, not {purpose!r}"
+        )
+    if purpose != _std.Purpose.SERVER_AUTH:
+        raise ValueError(
+            "this makes contexts for clients; a server's is echkit.ssl.create_default_context("
+            "ssl.Purpose.CLIENT_AUTH), with load_ech_keys()"
+        )
+    if not 0 < operator.index(port) < 65536:
+        raise ValueError(f"port is a number from 1 to 65535, not {port!r}")
     if ech not in ("prefer", "require"):
         raise ValueError(f"ech must be 'prefer' or 'require', not {ech!r}")
     resolver(dns, dns_cafile)

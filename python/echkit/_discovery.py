@@ -6,9 +6,12 @@ import base64
 import dataclasses
 import ipaddress
 import json
+import operator
 import os
+import re
 import threading
 import typing
+import urllib.parse
 
 from . import _echkit
 
@@ -113,6 +116,16 @@ class Discovery:
         """The ECHConfigList of the first endpoint that has a usable one."""
         return next((e.ech for e in self.endpoints if e.ech_usable), None)
 
+    def to_json(self, indent: int | None = None) -> str:
+        """All of it as a JSON document; what is binary is base64."""
+
+        def plain(value: object) -> str:
+            if isinstance(value, bytes):
+                return base64.b64encode(value).decode("ascii")
+            return str(value)
+
+        return json.dumps(dataclasses.asdict(self), default=plain, indent=indent)
+
 
 def _record(found: dict[str, typing.Any]) -> Record:
     ech = found["ech"]
@@ -153,7 +166,7 @@ class Answer(typing.NamedTuple):
     found: _echkit.Found
 
 
-def _answer(found: _echkit.Found) -> Answer:
+def answer_of(found: _echkit.Found) -> Answer:
     return Answer(_discovery(found.document()), found)
 
 
@@ -214,54 +227,43 @@ def look_up(
 ) -> Answer:
     """Ask a resolver that is at hand."""
     protocols = None if alpn is None else list(alpn)
-    return _answer(asked.lookup(host, port, scheme, protocols, timeout))
+    return answer_of(asked.lookup(host, port, scheme, protocols, timeout))
 
 
-async def look_up_soon(
-    asked: _echkit.Resolver,
-    host: str,
-    port: int,
-    alpn: typing.Sequence[bytes] | None = None,
-    timeout: float | None = None,
-) -> Answer:
-    """Ask a resolver that is at hand, from inside of asyncio's event loop."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[_echkit.Found | None] = loop.create_future()
-
-    def settle(found: _echkit.Found | None) -> None:
-        if not answer.done():
-            answer.set_result(found)
-
-    def done(found: _echkit.Found | None) -> None:
-        try:
-            loop.call_soon_threadsafe(settle, found)
-        except RuntimeError:
-            pass  # the loop was closed meanwhile
-
-    protocols = None if alpn is None else list(alpn)
-    pending = asked.begin(host, port, "https", protocols, timeout, done)
-    try:
-        found = await answer
-    finally:
-        pending.cancel()
-    if found is None:
-        raise TimeoutError("The look-up of HTTPS records timed out")
-    return _answer(found)
+def _origin(where: str, port: int | None, scheme: str | None) -> tuple[str, str, int]:
+    """Scheme, host and port of a host, ``host:port`` or a URL."""
+    host, given = where, None
+    if "://" in where:
+        url = urllib.parse.urlsplit(where)
+        if scheme not in (None, url.scheme):
+            raise ValueError(f"{where}: the URL has another scheme than {scheme}")
+        scheme, host, given = url.scheme, url.hostname or "", url.port
+    elif found := re.fullmatch(r"(\[[^\]]*\]|[^:]*):([0-9]+)", where):
+        host, given = found[1].strip("[]"), int(found[2])
+    if port is not None and given not in (None, port):
+        raise ValueError(f"{where}: the port is {given} here, and {port} as an argument; give one")
+    scheme = scheme or "https"
+    default = 80 if scheme == "http" else 443
+    chosen = next((p for p in (port, given) if p is not None), default)
+    if not 0 < operator.index(chosen) < 65536:
+        raise ValueError(f"{where}: a port is a number from 1 to 65535, not {chosen}")
+    return scheme, host, chosen
 
 
 def lookup(
     host: str,
-    port: int = 443,
+    port: int | None = None,
     *,
-    scheme: str = "https",
+    scheme: str | None = None,
     dns: str | None = None,
     dns_cafile: str | os.PathLike[str] | None = None,
     alpn: typing.Sequence[str] | None = None,
     timeout: float | None = None,
 ) -> Discovery:
     """Look up the HTTPS records of ``scheme://host:port`` and the endpoints that they lead to.
+
+    ``host`` may be a host, ``host:port`` or a URL, of which the scheme, host and port count. The
+    scheme is ``https`` where there is none, the port that of the scheme.
 
     ``dns`` is the resolver: ``system``, ``udp://ADDRESS:PORT``, ``tcp://ADDRESS:PORT``,
     ``tls://HOST#ADDRESS`` (DNS over TLS), ``quic://HOST#ADDRESS`` (DNS over QUIC),
@@ -276,6 +278,7 @@ def lookup(
     """
     protocols = None if alpn is None else [name.encode("ascii") for name in alpn]
     asked = resolver(dns, dns_cafile)
+    scheme, host, port = _origin(host, port, scheme)
     return look_up(asked, host, port, scheme, protocols, timeout).discovery
 
 

@@ -349,7 +349,7 @@ class SSLContext(_std.SSLContext):
 
     # Encrypted Client Hello.
 
-    def set_ech_config(self, config: bytes | str) -> None:
+    def set_ech_config(self, config: bytes | str | None) -> None:
         """Offer ECH with this ECHConfigList from the next connection on.
 
         It may be binary, base64, hexadecimal, PEM, an ``ech=`` parameter or an HTTPS record.
@@ -357,6 +357,13 @@ class SSLContext(_std.SSLContext):
         configs take the place of those that it rejected. Raises ``SSLError`` when the list holds
         no config that is usable; what was set before then stays.
         """
+        if config is None:
+            self._ech_config = None
+            return
+        if not isinstance(config, (str, bytes, bytearray, memoryview)):
+            raise TypeError(
+                f"an ECHConfigList is bytes, a string or None, not {type(config).__name__}"
+            )
         raw = config.encode() if isinstance(config, str) else bytes(config)
         self._ech_config = _echkit.EchConfigList(raw)
 
@@ -404,6 +411,10 @@ class SSLContext(_std.SSLContext):
     ) -> _echkit.EchConfigList | None:
         """What to offer on one connection; ``sock`` is ``None`` over memory."""
         return self._ech_config
+
+    def _ech_failed(self, offered: _echkit.EchConfigList, retry_configs: bytes | None) -> None:
+        """Called when a handshake with an offer has failed; ``retry_configs`` is what an
+        authenticated rejection brought."""
 
     def _connection_settings(
         self, server_side: bool, ech: _echkit.EchConfigList | None = None

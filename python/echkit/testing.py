@@ -5,7 +5,7 @@ DNS, a certificate authority, and a server for each way to publish and serve ECH
     with echkit.testing.Testbed() as testbed:
         case = testbed.case("nominal")
         context = echkit.create_default_context(
-            case.port, cafile=testbed.ca_file, dns=testbed.dns
+            port=case.port, cafile=testbed.ca_file, dns=testbed.dns
         )
         plain = socket.create_connection(("127.0.0.1", case.port))
         with context.wrap_socket(plain, server_hostname=case.host) as sock:

@@ -1,6 +1,7 @@
 """``echkit.lookup`` and ``echkit.create_default_context``, against the testbed."""
 
 import asyncio
+import base64
 import errno
 import functools
 import http.client
@@ -30,7 +31,7 @@ def bed(ech_testbed):
 def context(bed, case, **settings):
     settings = {"cafile": bed.ca_file, "dns": bed.dns, **settings}
     port = urllib.parse.urlsplit(bed.url(case)).port or 443
-    return echkit.create_default_context(port, **settings)
+    return echkit.create_default_context(port=port, **settings)
 
 
 def connect(made, bed, case, port=None):
@@ -62,6 +63,33 @@ def test_a_look_up_tells_the_records_and_the_endpoints(bed):
     assert found.resolver == bed.dns
     with pytest.raises(AttributeError):
         found.host = "other"
+
+
+def test_a_look_up_takes_a_host_with_a_port_and_a_url(bed):
+    case = bed.case("nominal")
+    expected = echkit.lookup(case.host, case.port, dns=bed.dns).ech
+    assert expected is not None
+    for where in (f"{case.host}:{case.port}", case.url, f"{case.url}path?query#part"):
+        assert echkit.lookup(where, dns=bed.dns).ech == expected
+        assert echkit.lookup(where, case.port, dns=bed.dns).ech == expected
+        with pytest.raises(ValueError, match=f"{case.port}.*1"):
+            echkit.lookup(where, 1, dns=bed.dns)
+    assert echkit.lookup("[::1]:8443", dns=bed.dns).port == 8443
+    assert echkit.lookup(f"http://{case.host}", dns=bed.dns).port == 80
+    for wrong in ("ftp://a.example", "https://", "a.example:", "a.example:x", "a.example:65536"):
+        with pytest.raises(ValueError):
+            echkit.lookup(wrong, dns=bed.dns)
+
+
+def test_a_look_up_as_json(bed):
+    for name in ("nominal", "no-record", "servfail", "several"):
+        case = bed.case(name)
+        found = echkit.lookup(case.host, case.port, dns=bed.dns)
+        document = json.loads(found.to_json(indent=1))
+        assert document["host"] == case.host and document["https"] == found.https
+        assert [e["port"] for e in document["endpoints"]] == [e.port for e in found.endpoints]
+        if found.ech is not None:
+            assert base64.b64decode(document["endpoints"][0]["ech"]) == found.endpoints[0].ech
 
 
 @pytest.mark.parametrize("over", ["doh", "dot", "doq", "doh3"])
@@ -226,7 +254,7 @@ def test_required_ech_that_cannot_be_had_sends_nothing(bed, case):
 
 def test_no_record_applies_to_a_peer_that_is_no_endpoint(bed):
     elsewhere = bed.case("no-record").port
-    with pytest.raises(echkit.ECHDiscoveryError, match="no endpoint"):
+    with pytest.raises(echkit.ECHDiscoveryError, match="not an endpoint"):
         connect(context(bed, "nominal"), bed, "nominal", port=elsewhere)
     assert not shown(bed, "nominal")
 

@@ -52,7 +52,7 @@ def test_configs_by_hand(ech_testbed: Testbed) -> None:
 def test_discovery_in_the_context(ech_testbed: Testbed) -> None:
     case = ech_testbed.case("nominal")
     context = echkit.create_default_context(
-        case.port, cafile=ech_testbed.ca_file, dns=ech_testbed.dns, ech="require"
+        port=case.port, cafile=ech_testbed.ca_file, dns=ech_testbed.dns, ech="require"
     )
     assert_type(context, echkit.DiscoveringSSLContext)
 

@@ -235,6 +235,11 @@ impl Settings {
         }
     }
 
+    /// The config that is offered, as Python has it.
+    pub(crate) fn offered(&self, py: Python<'_>) -> Option<Py<EchConfigList>> {
+        self.ech.as_ref().map(|list| list.clone_ref(py))
+    }
+
     /// The config that is offered, if any.
     pub(crate) fn ech(&self) -> Option<&EchConfigList> {
         self.ech.as_ref().map(Py::get)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use rustls::Connection;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
@@ -25,10 +26,34 @@ impl SslObject {
             return Ok(());
         }
         self.begin(py)?;
-        while !self.run(py, patience, name, |core, io| core.handshake(io))? {
-            self.choose(py)?;
+        loop {
+            match self.run(py, patience, name, |core, io| core.handshake(io)) {
+                Ok(true) => break,
+                Ok(false) => self.choose(py)?,
+                Err(failure) => {
+                    self.tell_of_failure(py, &failure)?;
+                    return Err(failure.into());
+                }
+            }
         }
         self.finish();
+        Ok(())
+    }
+
+    /// Tells the context of a client what became of an offer that did not serve.
+    fn tell_of_failure(&self, py: Python<'_>, failure: &Failure) -> PyResult<()> {
+        if matches!(failure, Failure::WantRead | Failure::WantWrite) {
+            return Ok(());
+        }
+        let Some(offered) = lock(&self.settings).get().offered(py) else {
+            return Ok(());
+        };
+        let retry_configs = match failure {
+            Failure::Rejected(configs) => Some(PyBytes::new(py, configs)),
+            _ => None,
+        };
+        let context = self.first_context.bind(py);
+        context.call_method1("_ech_failed", (offered, retry_configs))?;
         Ok(())
     }
 

@@ -56,6 +56,11 @@ impl Discovery {
     /// A record applies only to its own endpoints. Where some record offers ECH and none applies,
     /// an attacker could have steered the connection there to see the name.
     ///
+    /// An address that no answer here holds may be from another answer for the same name, as with
+    /// hosts whose addresses rotate. DNS cannot tell then, and the name and port decide: a record for
+    /// the origin's own name applies to its port at any such address. A server there that does not
+    /// have its key rejects the offer, and the name stays hidden.
+    ///
     /// # Errors
     ///
     /// When no ClientHello may be sent.
@@ -86,10 +91,30 @@ impl Discovery {
         }
         let places = places(&usable);
         let here = usable
-            .into_iter()
+            .iter()
             .find(|(endpoint, _)| peer.is(endpoint))
-            .map(|(_, offer)| offer);
+            .or_else(|| {
+                usable
+                    .iter()
+                    .find(|(endpoint, _)| self.may_be_at(peer, endpoint))
+            })
+            .map(|(_, offer)| offer.clone());
         here.map(Some).ok_or(NoClientHello::PeerElsewhere(places))
+    }
+
+    /// Whether a peer of unknown address may be an endpoint of the origin's own name.
+    fn may_be_at(&self, peer: Peer, endpoint: &Endpoint) -> bool {
+        let Peer::At(at) = peer else { return false };
+        let address = at.ip().to_canonical();
+        let is_known = self
+            .endpoints
+            .iter()
+            .any(|e| e.addresses.contains(&address));
+        // RFC 9460 §2.5: the root stands for the record's own name. An alias has led elsewhere.
+        let record = endpoint.record.and_then(|index| self.records.get(index));
+        let own = endpoint.target == self.origin.host
+            || record.is_some_and(|verdict| verdict.record.target.is_root());
+        !is_known && at.port() == endpoint.port && own && self.aliases.is_empty()
     }
 
     /// Whether a compatible record has a config that can be used.
@@ -182,7 +207,7 @@ mod tests {
         for peer in [
             at("192.0.2.1:8443"),
             at("192.0.2.3:443"),
-            at("198.51.100.1:443"),
+            at("198.51.100.1:80"),
             Peer::WithoutAddress,
         ] {
             let refusal = found.offer_to(peer, false).unwrap_err();
@@ -192,6 +217,27 @@ mod tests {
                 text.ends_with("192.0.2.1 port 443, 192.0.2.2 port 8443"),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn an_address_of_another_answer_for_the_origins_name_gets_the_offer() {
+        let key = ech("one.example");
+        let own = endpoint("192.0.2.1", 443, Some(key.clone()));
+        let mut other = own.clone();
+        other.target = Origin::parse("https://elsewhere.example").unwrap().host;
+        let rotated = at("198.51.100.1:443");
+        let found = discovery(vec![own.clone()]);
+        let offered = found.offer_to(rotated, false).unwrap().unwrap();
+        assert_eq!(Some(&offered.chosen), key.chosen());
+        // An alias has led to other addresses than the origin's.
+        let mut aliased = discovery(vec![own]);
+        aliased.aliases = vec!["elsewhere.example".parse().unwrap()];
+        for found in [discovery(vec![other]), aliased] {
+            assert!(matches!(
+                found.offer_to(rotated, false),
+                Err(NoClientHello::PeerElsewhere(_))
+            ));
         }
     }
 
