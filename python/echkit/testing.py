@@ -17,16 +17,22 @@ imported or registered.
 
 from __future__ import annotations
 
+import collections.abc
+import contextlib
 import dataclasses
 import json
 import os
+import socket
 import tempfile
 import types
 import typing
+import unittest.mock
 
 from . import _echkit
 
 __all__ = ["Capture", "Case", "Testbed"]
+
+AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, typing.Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +110,77 @@ class Testbed:
     def url(self, name: str) -> str:
         """The URL of a case."""
         return self.case(name).url
+
+    def getaddrinfo(
+        self,
+        host: bytes | str | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[AddressInfo]:
+        """Look up as ``socket.getaddrinfo`` does, which knows nothing of the testbed's names."""
+        return self._look_up(socket.getaddrinfo, host, port, family, type, proto, flags)
+
+    @contextlib.contextmanager
+    def names_resolve(self) -> collections.abc.Iterator[None]:
+        """Have ``socket.getaddrinfo`` know the testbed's names, for libraries that look up themselves::
+
+            with testbed.names_resolve():
+                requests.get(testbed.url("nominal"), verify=testbed.ca_file)
+        """
+        others = socket.getaddrinfo
+
+        def getaddrinfo(
+            host: bytes | str | None,
+            port: bytes | str | int | None,
+            family: int = 0,
+            type: int = 0,
+            proto: int = 0,
+            flags: int = 0,
+        ) -> list[AddressInfo]:
+            return self._look_up(others, host, port, family, type, proto, flags)
+
+        with unittest.mock.patch.object(socket, "getaddrinfo", getaddrinfo):
+            yield
+
+    def _look_up(
+        self,
+        others: typing.Callable[..., typing.Any],
+        host: bytes | str | None,
+        port: bytes | str | int | None,
+        family: int,
+        type: int,
+        proto: int,
+        flags: int,
+    ) -> list[AddressInfo]:
+        name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
+        name = name.rstrip(".").lower() if name else ""
+        if name != "ech.test" and not name.endswith(".ech.test"):
+            return typing.cast(list[AddressInfo], others(host, port, family, type, proto, flags))
+        found: list[AddressInfo] = []
+        for address in self._addresses(name):
+            ours = socket.AF_INET6 if ":" in address else socket.AF_INET
+            if family in (0, ours):
+                found += others(address, port, ours, type, proto, flags | socket.AI_NUMERICHOST)
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, f"{name}: not an address of the testbed")
+        return found
+
+    def _addresses(self, name: str, links: int = 8) -> list[str]:
+        """The addresses of a name, over so many CNAMEs, as the testbed's DNS has them."""
+        records = {line for case in self.cases for line in case.zone}
+        found = []
+        for line in sorted(records, reverse=True):  # AAAA first
+            owner, _, _, kind, data = line.split(" ", 4)
+            if owner.rstrip(".").lower() != name:
+                continue
+            if kind in ("A", "AAAA"):
+                found.append(data)
+            elif kind == "CNAME" and links > 0:
+                found += self._addresses(data.rstrip(".").lower(), links - 1)
+        return found
 
     def rotate(self, name: str) -> None:
         """Replace the ECH keys of a case's server. Its record stays, and is stale from now on."""

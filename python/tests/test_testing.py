@@ -1,11 +1,13 @@
 """``echkit.testing``: the testbed as a context manager and as a pytest fixture."""
 
+import asyncio
 import json
 import os
 import pathlib
 import socket
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
@@ -67,6 +69,36 @@ def test_keys_rotate_and_captures_show_what_was_sent():
         assert all(case.public_name in c and case.host not in c for c in captures)
         testbed.clear_captures()
         assert testbed.captures() == []
+
+
+def test_programs_that_look_up_names_themselves_find_those_of_the_testbed(ech_testbed):
+    case = ech_testbed.case("nominal")
+    plain = ssl_of_the_interpreter(ech_testbed.ca_file)
+    before = socket.getaddrinfo
+    with ech_testbed.names_resolve():
+        with urllib.request.urlopen(case.url + "?format=json", context=plain) as page:
+            assert json.load(page)["ech"]["status"] == "not_offered"
+        with pytest.raises(socket.gaierror, match="nothing.ech.test"):
+            socket.create_connection(("nothing.ech.test", 443))
+        others = socket.getaddrinfo("127.0.0.1", 443, type=socket.SOCK_STREAM)
+        assert others[0][4] == ("127.0.0.1", 443)
+
+        async def looked_up():
+            loop = asyncio.get_running_loop()
+            return await loop.getaddrinfo(case.host, case.port, type=socket.SOCK_STREAM)
+
+        assert ("127.0.0.1", case.port) in [found[4] for found in asyncio.run(looked_up())]
+    assert socket.getaddrinfo is before
+    found = ech_testbed.getaddrinfo(case.host.upper().encode(), "https", socket.AF_INET)
+    assert {entry[4] for entry in found} == {("127.0.0.1", 443)}
+    alias = next(c for c in ech_testbed.cases if any(" CNAME " in line for line in c.zone))
+    assert ech_testbed.getaddrinfo(alias.host, 443)
+
+
+def ssl_of_the_interpreter(cafile):
+    import ssl
+
+    return ssl.create_default_context(cafile=cafile)
 
 
 def test_a_forked_child_says_that_the_testbed_is_not_its_own(tmp_path):

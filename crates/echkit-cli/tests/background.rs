@@ -80,6 +80,20 @@ fn it_serves_after_the_command_has_ended_and_until_it_is_killed() {
     let got = ech(bed.folder.path(), &get);
     assert!(got.status.success(), "{}", text(&got.stderr));
 
+    // What tests in other languages read, by any HTTP client.
+    let inspect = bed.document["inspect"].as_str().unwrap();
+    let read = |path: &str| {
+        let got = ech(
+            bed.folder.path(),
+            &["get", "-f", &format!("{inspect}{path}")],
+        );
+        assert!(got.status.success(), "{}", text(&got.stderr));
+        text(&got.stdout)
+    };
+    assert!(read("/hosts").contains("127.0.0.1 nominal.ech.test\n"));
+    let captures: Value = serde_json::from_str(&read("/captures?wait=60")).unwrap();
+    assert_eq!(captures[0]["names"], serde_json::json!(["public.ech.test"]));
+
     // Whatever is left of it: its files and its ports are not.
     kill_process(bed.pid, Signal::TERM).unwrap();
     let address = dns.trim_start_matches("udp://");

@@ -21,7 +21,7 @@ fn block() -> String {
 /// A first port after which all were free a moment ago.
 fn free_ports(tries: u16) -> u16 {
     let own = u16::try_from(std::process::id() % 200).unwrap();
-    let first = 21_000 + own * PORTS / 2 + tries * PORTS;
+    let first = 21_000 + own * 50 + tries * PORTS;
     let free = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
     match (first..first + PORTS).all(free) {
         true => first,

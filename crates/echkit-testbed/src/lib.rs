@@ -29,6 +29,7 @@ mod doq;
 mod dot;
 mod elsewhere;
 mod error;
+mod inspect;
 mod names;
 mod odd_zones;
 mod page;
@@ -48,6 +49,7 @@ pub use case::{
 };
 pub use elsewhere::{Blueprint, Identity};
 pub use error::TestbedError;
+pub use inspect::Inspector;
 pub use names::ZONE;
 pub use page::{Page, PageEch, PageHttp, PageTls};
 pub use proxy_cases::{ProxyCase, ProxyWay, proxy_list};

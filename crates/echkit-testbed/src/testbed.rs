@@ -380,6 +380,10 @@ impl Testbed {
         self.recorder.captures()
     }
 
+    pub(crate) fn recorder(&self) -> Recorder {
+        self.recorder.clone()
+    }
+
     /// Forgets what was captured.
     pub fn clear_captures(&self) {
         self.recorder.clear();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use echkit_testbed::{Case, Ports, ProxyCase, ProxyWay, Testbed, list, proxy_list};
+use echkit_testbed::{Case, Inspector, Ports, ProxyCase, ProxyWay, Testbed, list, proxy_list};
 use serde_json::{Value, json};
 
 use crate::cli::TestbedArgs;
@@ -14,6 +14,9 @@ mod background;
 mod pid_file;
 
 pub(crate) use background::detach;
+
+/// The port of captures over HTTP, from the first one on.
+const INSPECTOR: u16 = 9;
 
 pub(crate) async fn run(args: TestbedArgs) -> Result<(), Failure> {
     if args.list {
@@ -33,20 +36,28 @@ pub(crate) async fn run(args: TestbedArgs) -> Result<(), Failure> {
         .start()
         .await
         .map_err(|error| Failure::usage(format!("cannot start the testbed: {error}")))?;
+    let inspector = inspect(&testbed, args.port).await?;
     // Before the testbed is announced, so that a signal sent right after the announcement is
     // handled.
     let stop = Stop::listen()?;
     let ca = CaFile::write(args.ca_file, testbed.ca_pem())?;
     let _pid_file = args.pid_file.map(PidFile::write).transpose()?;
     let text = match args.json {
-        true => output::json_text(&document(&testbed, &ca)),
-        false => text(&testbed, &ca, args.detached),
+        true => output::json_text(&document(&testbed, &ca, &inspector)),
+        false => text(&testbed, &ca, &inspector, args.detached),
     };
     match args.detached {
         true => background::serves(text.as_bytes())?,
         false => output::stdout(text.as_bytes())?,
     }
     stop.wait().await
+}
+
+/// Serves captures over HTTP. Its place is the last before those of the cases' servers.
+async fn inspect(testbed: &Testbed, first: Option<u16>) -> Result<Inspector, Failure> {
+    let port = first.map_or(0, |first| first.saturating_add(INSPECTOR));
+    let served = testbed.inspect(port).await;
+    served.map_err(|error| Failure::usage(format!("cannot start the testbed: {error}")))
 }
 
 fn show_list(json: bool) -> Result<(), Failure> {
@@ -118,9 +129,10 @@ impl Drop for CaFile {
     }
 }
 
-fn document(testbed: &Testbed, ca: &CaFile) -> Value {
+fn document(testbed: &Testbed, ca: &CaFile, inspector: &Inspector) -> Value {
     json!({
         "pid": std::process::id(),
+        "inspect": inspector.url(),
         "dns": testbed.dns_uri(),
         "dns_tcp": testbed.dns_tcp_uri(),
         "dot": testbed.dot_uri(),
@@ -143,11 +155,31 @@ fn case_json(case: &Case) -> Value {
     })
 }
 
-fn text(testbed: &Testbed, ca: &CaFile, detached: bool) -> String {
+/// For programs that are not ours: where the names and captures are.
+fn for_others(testbed: &Testbed, ca: &CaFile, inspector: &Inspector) -> String {
+    let url = inspector.url();
+    let address = testbed.dns_address();
+    let example = testbed.cases().first().map_or_else(String::new, |case| {
+        let (host, port, ca) = (&case.host, case.port, ca.path.display());
+        format!(
+            "\n  curl --cacert {ca} --resolve {host}:{port}:127.0.0.1 {}",
+            case.url
+        )
+    });
+    format!(
+        "\nOther programs: the names are known to these resolvers alone ({address}, UDP and TCP). One that \
+         takes no\nresolver is told the address, or finds the names in /etc/hosts with the lines of \
+         {url}/hosts{example}\nWhat clients sent, for tests in any language: {url}/captures \
+         ({url} says more)\n\n"
+    )
+}
+
+fn text(testbed: &Testbed, ca: &CaFile, inspector: &Inspector, detached: bool) -> String {
     let end = match (detached, std::process::id()) {
         (true, id) => format!("It runs in the background as process {id}. To end it:  kill {id}"),
         (false, _) => "Ctrl-C ends it.".to_owned(),
     };
+    let end = for_others(testbed, ca, inspector) + &end;
     let style = output::Style::stdout();
     let rows: Vec<Vec<String>> = testbed
         .cases()
