@@ -1,6 +1,7 @@
 //! The command line, flags documented where they are defined.
 
 pub(crate) mod curl_flags;
+pub(crate) mod examples;
 pub(crate) mod not_there;
 pub(crate) mod proxy_args;
 mod seconds;
@@ -410,8 +411,8 @@ pub(crate) struct TestbedArgs {
     )]
     pub(crate) only: Vec<String>,
 
-    /// Use the same ports every time, from this one on: DNS at PORT, DNS over HTTPS at PORT + 1, the
-    /// cases' servers from PORT + 10, the proxies from PORT + 200
+    /// Use the same ports every time, from this one on: DNS at PORT, DNS over HTTPS at PORT + 1,
+    /// captures over HTTP at PORT + 9, the cases' servers from PORT + 10, the proxies from PORT + 200
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
 

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 
 mod cli;
 mod commands;
@@ -32,7 +32,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 /// arguments follow, as `ech testbed --detach` does.
 pub fn run_as(program: Vec<OsString>, args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
-    let parsed = Cli::command()
+    let parsed = cli::examples::command()
         .try_get_matches_from(&args)
         .and_then(|matches| {
             let mut cli = Cli::from_arg_matches(&matches)?;

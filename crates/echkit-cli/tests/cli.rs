@@ -306,8 +306,18 @@ fn every_command_has_a_manual_page_of_its_own() {
         let text = page(&format!("ech-{command}.1"));
         assert!(text.contains(&format!(".TH ech-{command} 1")), "{text}");
         assert!(text.contains(&format!("ech\\-{command} \\-")), "{text}");
+        assert_eq!(text.matches(".SH EXAMPLES").count(), 1, "{text}");
+        for short in ["-h", "--help"] {
+            let help = String::from_utf8(ech(&[command, short]).stdout).unwrap();
+            assert!(help.contains("Examples:\n  "), "{help}");
+        }
     }
+    assert!(page("ech.1").contains(".SH EXAMPLES"));
     let get = page("ech-get.1");
+    assert!(
+        get.contains(".SH EXAMPLES") && get.contains("SSLKEYLOGFILE"),
+        "{get}"
+    );
     assert!(
         get.contains("MODE") && get.contains("HOST:PORT:ADDRESS"),
         "{get}"

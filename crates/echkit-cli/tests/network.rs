@@ -293,6 +293,17 @@ async fn demo_ends_well() {
         text.contains("FOUND") && text.contains("not found"),
         "{text}"
     );
+    for words in [
+        "name that the network saw",
+        "the server, after it rejected",
+        "Try next:",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(
+        text.contains(" testbed  ") && text.contains(" lookup HOST"),
+        "{text}"
+    );
     let document = run(&["demo", "--json"]).await.json();
     assert_eq!(document["problems"], serde_json::json!([]));
     assert_eq!(document["scenes"][1]["eavesdropper"]["name_found"], false);

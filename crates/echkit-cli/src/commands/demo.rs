@@ -3,7 +3,7 @@
 
 use echkit::dns::{Resolver, ResolverOptions};
 use echkit::policy::EchMode;
-use echkit::report::EchStatus;
+use echkit::report::{EchSource, EchStatus};
 use echkit::tls::{ClientTls, Trust};
 use echkit::{Client, Report};
 use echkit_proto::hello::{ClientHello, HelloReader};
@@ -42,7 +42,8 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
         true if args.json => output::json(&document),
         true => {
             let style = Style::stdout();
-            output::stdout(format!("{}\n", style.good("All of it is as it should be.")).as_bytes())
+            let good = style.good("All of it is as it should be.");
+            output::stdout(format!("{good}\n{}", next_steps()).as_bytes())
         }
         false => Err(Failure::check(problems.join("; ")).with_document(document)),
     }
@@ -228,28 +229,49 @@ fn text(scenes: &[Scene; 3]) -> String {
     out
 }
 
+/// Where the key came from under which the name was hidden.
+fn key_source(source: EchSource) -> &'static str {
+    match source {
+        EchSource::None => "none used",
+        EchSource::Dns => "DNS, where the site publishes it",
+        EchSource::Retry => "the server, after it rejected the one from DNS",
+        other => other.as_str(),
+    }
+}
+
+/// What to try once the demo has been seen. `ech` may not be in the path.
+fn next_steps() -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "ech".to_owned());
+    format!(
+        "\nTry next:\n\
+         \x20 {program} testbed                    serve this and some sixty other cases, to fetch from\n\
+         \x20 {program} lookup HOST                whether a site publishes a key for ECH\n\
+         \x20 {program} get -v https://HOST/       fetch a page, and see which name was sent in the clear\n"
+    )
+}
+
 fn table(scenes: &[&Scene], style: Style) -> String {
     type Cell = fn(&Scene) -> String;
     let rows: [(&str, Cell); 9] = [
         ("", |s| s.title.to_owned()),
-        ("asked for", |s| s.url.clone()),
-        ("client says ECH", |s| s.report.ech.status.to_string()),
-        ("config from, retries", |s| {
-            format!("{}, {}", s.report.ech.source, s.report.ech.retries)
+        ("page fetched", |s| s.url.clone()),
+        ("ECH key from", |s| {
+            key_source(s.report.ech.source).to_owned()
         }),
-        ("hello shows", Scene::on_the_wire),
-        ("name in bytes sent", |s| match s.name_was_seen() {
-            true => format!("FOUND in {} bytes", s.bytes()),
-            false => format!("not found in {} bytes", s.bytes()),
+        ("connections made", |s| s.captures.len().to_string()),
+        ("name that the network saw", Scene::on_the_wire),
+        ("the page's own name", |s| match s.name_was_seen() {
+            true => format!("FOUND in the {} bytes sent", s.bytes()),
+            false => format!("not found in the {} bytes sent", s.bytes()),
         }),
-        ("connections", |s| s.captures.len().to_string()),
-        ("server says ECH", |s| {
-            json!(s.page.ech.status)
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
+        ("ECH, says the client", |s| {
+            s.report.ech.status.to_string().replace('_', " ")
         }),
-        ("server was asked for", |s| {
+        ("ECH, says the server", |s| {
+            let word = json!(s.page.ech.status);
+            word.as_str().unwrap_or_default().replace('_', " ")
+        }),
+        ("name that the server got", |s| {
             let ech = &s.page.ech;
             let sni = ech.inner_sni.as_deref().or(ech.outer_sni.as_deref());
             sni.unwrap_or("nothing").to_owned()

@@ -1,8 +1,11 @@
 //! Shell completions and the manual pages, made from the definition of the command line.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+
 use clap::CommandFactory;
 
-use crate::cli::{Cli, CompletionsArgs, ManArgs};
+use crate::cli::{Cli, CompletionsArgs, ManArgs, examples};
 use crate::failure::Failure;
 use crate::output;
 
@@ -22,6 +25,7 @@ pub(crate) fn man(args: ManArgs) -> Result<(), Failure> {
         clap_mangen::Man::new(command)
             .render(&mut out)
             .map_err(|error| Failure::write(format!("cannot write the manual page: {error}")))?;
+        out.extend(examples::manual("ech").into_bytes());
         return output::stdout(&out);
     };
     let shown = dir.display();
@@ -29,5 +33,18 @@ pub(crate) fn man(args: ManArgs) -> Result<(), Failure> {
         Failure::write(format!("cannot write manual pages into {shown}: {error}"))
     };
     std::fs::create_dir_all(&dir).map_err(failed)?;
-    clap_mangen::generate_to(Cli::command(), &dir).map_err(failed)
+    clap_mangen::generate_to(Cli::command(), &dir).map_err(failed)?;
+    let command = Cli::command();
+    let pages = command.get_subcommands().map(|subcommand| {
+        let name = subcommand.get_name();
+        (format!("ech-{name}.1"), examples::manual(name))
+    });
+    for (page, text) in pages.chain([("ech.1".to_owned(), examples::manual("ech"))]) {
+        let mut file = OpenOptions::new()
+            .append(true)
+            .open(dir.join(page))
+            .map_err(failed)?;
+        file.write_all(text.as_bytes()).map_err(failed)?;
+    }
+    Ok(())
 }
