@@ -17,7 +17,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: prepare ## see ECH hide a name: an ECH internet on loopback, with and without, and on the wire
-	cargo run --quiet --locked --package echkit-cli --bin ech -- demo
+	cargo run --locked --package echkit-cli --bin ech -- demo
 
 test: peers ## everything CI checks but the style: unit, property, API and interop tests
 	cargo test --locked --workspace --no-fail-fast
@@ -59,7 +59,7 @@ fuzz: prepare ## feed every parser MUTATIONS (1000000) mutated inputs
 wheel: ## build the Python wheel into dist/ (WHEEL_PROFILE=dev compiles faster)
 	@scripts/prepare python
 	@env=$$(scripts/python-env); rm -f dist/*.whl; cd python && \
-	"$$env/bin/maturin" build --quiet --profile $(WHEEL_PROFILE) --locked --out ../dist
+	"$$env/bin/maturin" build --profile $(WHEEL_PROFILE) --locked --out ../dist
 
 test-python: wheel ## install the wheel into a fresh environment and test it there, types and test_ssl included
 	@scripts/test-python
