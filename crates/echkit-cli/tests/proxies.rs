@@ -135,7 +135,7 @@ async fn each_proxy_of_the_testbed_ends_with_its_exit_code_and_reads_no_hidden_n
             proxy.clear_captures();
             let uri = way.uri.as_deref().unwrap();
             let limit = match way.exit_code {
-                28 => "1",
+                28 => "2",
                 _ => "60",
             };
             for mode in ["prefer", "require"] {
@@ -201,7 +201,7 @@ async fn failures_of_proxies_end_with_curls_exit_codes_and_say_why() {
             _ => proxy.uri_with_credentials(scheme),
         };
         let limit = match code {
-            28 => "1",
+            28 => "2",
             _ => "60",
         };
         let arguments = ["-x", &uri, "--connect-timeout", limit];

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use echkit::dns::{RecordType, Resolver, ResolverOptions};
 use echkit::policy::AddressFamily;
@@ -370,4 +371,47 @@ async fn clients_reach_a_resolver_given_by_uri_through_their_proxy_and_another_t
         }
         assert!(!proxy.shows(LABEL));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_report_warns_where_the_proxys_name_is_looked_up_in_the_clear() {
+    let bed = Bed::start().await;
+    let proxy = bed.testbed.proxy("open").unwrap();
+    let doh = bed.testbed.doh_uri();
+    // Loopback by name is not looked up; another name is, and this one is nowhere.
+    let local = format!("http://localhost:{}", proxy.address().port());
+    let arguments = ["--dns", &doh, "--json", "-x", &local];
+    let ended = bed.run("get", &[], &arguments).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(ended.report()["dns"]["proxy"], *local);
+    assert_eq!(ended.report()["dns"]["warnings"], Value::Array(Vec::new()));
+    assert!(proxy.kept() > 1000 && !proxy.shows(LABEL));
+
+    let tls = ClientTls::builder().trust(Trust::certificates([bed.testbed.ca_der()]).unwrap());
+    let tls = tls.build().unwrap().plain_config().unwrap();
+    for (uri, looked_up) in [
+        ("http://proxy.invalid:3128", Some("proxy.invalid")),
+        (&local, None),
+        ("socks5h://127.0.0.1:9", None),
+    ] {
+        let proxies = ProxyEnvironment::default().with_proxy(uri.parse().unwrap());
+        let options = ResolverOptions::default().with_tls(Arc::clone(&tls));
+        let resolver = Resolver::from_uri(&doh, &options.with_proxies(proxies)).unwrap();
+        assert_eq!(resolver.looked_up_proxy_name(), looked_up, "{uri}");
+    }
+    // RFC 6761 §6.4: the name does not exist, at any resolver.
+    let arguments = ["--dns", &doh, "-x", "http://proxy.invalid:3128"];
+    let ended = bed
+        .run("lookup", &[], &[&arguments[..], &["--json"]].concat())
+        .await;
+    assert_eq!(ended.code, 6, "{ended:?}");
+    let warnings = ended.report()["dns"]["warnings"].to_string();
+    assert!(
+        warnings.contains("the proxy proxy.invalid was looked up"),
+        "{ended:?}"
+    );
+    assert!(
+        ended.stdout.contains("its name does not resolve"),
+        "{ended:?}"
+    );
 }

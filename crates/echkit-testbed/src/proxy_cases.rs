@@ -209,7 +209,7 @@ pub(crate) fn proxy_table() -> Vec<ProxySpec> {
         both(
             "closes-mid-tunnel",
             "closes when the server's first bytes arrive",
-            ClosesMidTunnel,
+            ClosesMidTunnel { after: 1 },
             TLS,
         ),
         both(

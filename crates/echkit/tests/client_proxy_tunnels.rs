@@ -175,11 +175,24 @@ async fn bodies_pass_a_proxy_that_drips_and_one_that_is_cut_is_an_error() {
         assert!(request.send().await.unwrap().bytes().await.unwrap() == body);
         assert!(!proxy.shows(HIDDEN));
 
-        let proxy = TestProxy::start(ProxyHabit::ClosesMidTunnel).await.unwrap();
-        let client = site.through(&proxy.uri(scheme)).build().unwrap();
-        let error = client.get(&url("echo")).send().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
-        assert!(!proxy.shows(HIDDEN));
+        // In the handshake, and in the middle of the body.
+        for (after, kind) in [(1, ErrorKind::Tls), (10_000, ErrorKind::Http)] {
+            let cut = ProxyHabit::ClosesMidTunnel { after };
+            let proxy = TestProxy::start(cut).await.unwrap();
+            for versions in [HttpVersions::Http1, HttpVersions::Http2] {
+                let client = site.through(&proxy.uri(scheme)).http(versions);
+                let client = client.build().unwrap();
+                let request = client.post(&url("echo")).body(body.clone());
+                let ended = match request.send().await {
+                    Ok(mut response) => response.bytes().await,
+                    Err(error) => Err(error),
+                };
+                let error = ended.unwrap_err();
+                assert_eq!(error.kind(), kind, "{versions:?} {error}");
+                assert!(error.to_string().contains(HIDDEN), "{error}");
+            }
+            assert!(!proxy.shows(HIDDEN));
+        }
     }
 }
 

@@ -31,8 +31,11 @@ pub enum ProxyHabit {
     ClosesAtOnce,
     /// Closes a connection once it has been told where to connect to.
     ClosesWhenAsked,
-    /// Closes both connections when the server's first bytes arrive.
-    ClosesMidTunnel,
+    /// Closes both connections when the server has sent so many bytes; the last is not passed on.
+    ClosesMidTunnel {
+        /// How many.
+        after: u64,
+    },
     /// Reads everything and sends nothing.
     Silent,
     /// Waits this long before it answers.

@@ -21,12 +21,22 @@ pub(super) async fn tunnel(
     habit: ProxyHabit,
 ) -> io::Result<()> {
     match habit {
-        ProxyHabit::ClosesMidTunnel => {
-            let (mut from_client, _to_client) = tokio::io::split(&mut client);
-            let (mut from_server, mut to_server) = tokio::io::split(&mut server);
+        ProxyHabit::ClosesMidTunnel { after } => {
+            let (mut from_client, mut to_client) = tokio::io::split(&mut client);
+            let (from_server, mut to_server) = tokio::io::split(&mut server);
+            let mut few = from_server.take(after.saturating_sub(1));
+            let down = async {
+                copy(&mut few, &mut to_client).await?;
+                to_client.flush().await?;
+                few.into_inner().read_u8().await.map(drop)
+            };
+            let up = async {
+                copy(&mut from_client, &mut to_server).await?;
+                std::future::pending().await
+            };
             tokio::select! {
-                passed = copy(&mut from_client, &mut to_server) => passed.map(drop),
-                first = from_server.read_u8() => first.map(drop),
+                ended = up => ended,
+                ended = down => ended,
             }
         }
         ProxyHabit::Drips => {

@@ -20,7 +20,6 @@ use super::{DiscoverOptions, Discovery, EndpointKind, Warning};
 use crate::dns::{Answer, QueryError, RecordType, Resolver};
 use crate::keyed_futures::KeyedFutures;
 use crate::origin::{Host, Origin, Scheme};
-use crate::proxy::Proxy;
 
 /// How long queries that no caller waits for any more may take: their answers serve the cache
 /// (draft-ietf-happy-happyeyeballs-v3, "Connection Attempts").
@@ -242,10 +241,11 @@ impl Search {
                 .push(Warning::ResolverLookedUp(name.to_owned()));
         }
         if discovery.protected
-            && let Some(Host::Name(name)) = discovery.proxy.as_ref().map(Proxy::host)
+            && let Some(name) = self.resolver.looked_up_proxy_name()
         {
-            let name = name.to_string();
-            discovery.warnings.push(Warning::ProxyLookedUp(name));
+            discovery
+                .warnings
+                .push(Warning::ProxyLookedUp(name.to_owned()));
         }
         discovery.elapsed = self.started.elapsed();
         self.discovery

@@ -21,6 +21,11 @@ pub(super) enum Bootstrap {
 }
 
 impl Bootstrap {
+    /// Whether the network learns what is looked up.
+    pub(super) fn is_looked_up(&self) -> bool {
+        matches!(self, Self::System(..))
+    }
+
     /// Those of a host that no addresses are given for.
     pub(super) fn of(host: &Host) -> Self {
         match host {

@@ -41,6 +41,8 @@ pub(super) struct Direct {
     host: Option<Host>,
     /// The proxy that it is reached through.
     proxy: Option<Proxy>,
+    /// The name of that proxy, where the system's resolver is asked for it.
+    proxy_looked_up: Option<String>,
     /// The hosts file that is used.
     hosts: Option<System>,
 }
@@ -62,6 +64,7 @@ impl Direct {
             looked_up: None,
             host: None,
             proxy: None,
+            proxy_looked_up: None,
             hosts,
         }
     }
@@ -72,6 +75,7 @@ impl Direct {
             looked_up: parsed.looked_up,
             host: parsed.host,
             proxy: parsed.proxy,
+            proxy_looked_up: parsed.proxy_looked_up,
             ..Self::new(parsed.uri, parsed.transport, options)
         })
     }
@@ -94,6 +98,10 @@ impl Direct {
 
     pub(super) fn proxy(&self) -> Option<&Proxy> {
         self.proxy.as_ref()
+    }
+
+    pub(super) fn proxy_looked_up(&self) -> Option<&str> {
+        self.proxy_looked_up.as_deref()
     }
 
     /// The servers that are asked in the clear; none where that cannot be said.

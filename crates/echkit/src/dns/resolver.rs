@@ -103,6 +103,11 @@ impl Resolver {
         self.direct.proxy()
     }
 
+    /// The name of that proxy, where it is looked up in the clear.
+    pub fn looked_up_proxy_name(&self) -> Option<&str> {
+        self.direct.proxy_looked_up()
+    }
+
     /// The host that is asked, by name or address; `None` where the system says which.
     pub(crate) fn host(&self) -> Option<&Host> {
         self.direct.host()

@@ -56,10 +56,19 @@ impl ResolverProxy {
         self.hop.proxy()
     }
 
+    /// The proxy's name, where the system's resolver is asked for it.
+    pub(super) fn looked_up(&self) -> Option<String> {
+        let looked_up = self.addresses.is_looked_up();
+        looked_up.then(|| self.proxy().host().to_string())
+    }
+
     /// Connects to an address of the resolver. The proxy is told the address alone.
     pub(super) async fn connect(&self, address: SocketAddr) -> io::Result<Wire> {
         let proxy = self.proxy();
         let connected = match self.addresses.resolve(&self.patience).await {
+            Ok(found) if found.is_empty() => Err(ProxyFault::Unresolved {
+                reason: "it has no address".to_owned(),
+            }),
             Ok(found) => {
                 let at = |address| SocketAddr::new(address, proxy.port());
                 let addresses: Vec<_> = found.into_iter().map(at).collect();

@@ -53,6 +53,8 @@ pub(super) struct Parsed {
     pub(super) looked_up: Option<String>,
     /// The proxy that it is reached through.
     pub(super) proxy: Option<Proxy>,
+    /// The name of that proxy, where it has to be looked up in the clear.
+    pub(super) proxy_looked_up: Option<String>,
 }
 
 pub(super) fn parse(uri: &str, options: &ResolverOptions) -> Result<Parsed, ResolverError> {
@@ -72,6 +74,7 @@ impl Parsed {
             host,
             looked_up: None,
             proxy: None,
+            proxy_looked_up: None,
         }
     }
 }
@@ -135,10 +138,7 @@ fn encrypted(
         (Some(list), _) => Bootstrap::Fixed(bootstrap(&list).map_err(refused)?),
         (None, host) => Bootstrap::of(host),
     };
-    let looked_up = match &addresses {
-        Bootstrap::System(..) => Some(origin.host.to_string()),
-        Bootstrap::Fixed(_) => None,
-    };
+    let looked_up = addresses.is_looked_up().then(|| origin.host.to_string());
     let proxy = match OVER_TCP.contains(&scheme) {
         true => {
             ResolverProxy::choose(&origin, tls, options).map_err(|error| ResolverError::Proxy {
@@ -149,6 +149,7 @@ fn encrypted(
         false => None,
     };
     let through = proxy.as_ref().map(|proxy| proxy.proxy().clone());
+    let proxy_looked_up = proxy.as_ref().and_then(ResolverProxy::looked_up);
     let upstream = |port| Upstream {
         host: origin.host.clone(),
         port,
@@ -193,6 +194,7 @@ fn encrypted(
         host: Some(origin.host),
         looked_up,
         proxy: through,
+        proxy_looked_up,
     })
 }
 
