@@ -19,10 +19,10 @@ help: ## list the targets
 demo: prepare ## see ECH hide a name: an ECH internet on loopback, with and without, and on the wire
 	cargo run --locked --package echkit-cli --bin ech -- demo
 
-test: peers ## everything CI checks but the style: unit, property, API and interop tests
+test: peers ## the tests in Rust: unit, property, API, command and interop tests, shell in the documents
 	cargo test --locked --workspace --no-fail-fast
 
-lint: prepare ## formatting, clippy, documentation, licences, leftovers
+lint: prepare ## formatting, clippy, documentation, licences, leftovers, code in the documents
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
@@ -30,6 +30,7 @@ lint: prepare ## formatting, clippy, documentation, licences, leftovers
 	python3 scripts/leftovers.py
 	python3 scripts/circles.py
 	python3 scripts/names.py
+	python3 scripts/snippets.py
 	@scripts/package
 	python3 scripts/crates.py
 

@@ -3,13 +3,15 @@
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+import snippets  # noqa: E402
+
 WHEELS = list(ROOT.glob("dist/echkit-*.whl"))
 
 pytestmark = pytest.mark.skipif(len(WHEELS) != 1, reason="`make wheel` leaves one wheel in dist/")
@@ -35,21 +37,25 @@ def run(tmp_path_factory):
     return run
 
 
-def readme(language):
-    """The README's blocks of a language in its section on Python."""
-    section = (ROOT / "README.md").read_text().split("## In Python")[1].split("\n## ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
-
-
-def test_the_command_works(run):
-    assert any("ech demo" in block for block in readme("sh"))
-    assert run("ech", "--version").stdout.startswith("ech ")
-    demo = run("ech", "demo")
-    assert demo.returncode == 0 and "All of it is as it should be." in demo.stdout
+def test_the_documents_lines_install_it_and_run_the_command(tmp_path):
+    pasted = [block for block in snippets.all_blocks() if block.with_the_wheel]
+    assert pasted
+    for block in pasted:
+        (tmp_path / "dist").mkdir()
+        (tmp_path / "dist" / WHEELS[0].name).symlink_to(WHEELS[0])
+        # The wheel needs nothing from an index.
+        path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment = {"PATH": path, "PIP_NO_INDEX": "1", "PIP_NO_CACHE_DIR": "1"}
+        printed = snippets.paste(block, "sh", environment, tmp_path)
+        assert "All of it is as it should be." in printed
 
 
 def test_the_readmes_lines_fetch_a_page_over_ech(run):
-    (lines,) = readme("python")
+    (lines,) = [
+        block.text
+        for block in snippets.all_blocks()
+        if (block.document, block.language) == ("README.md", "python")
+    ]
     check = (
         "testbed.quiet()\n"
         "import json\n"

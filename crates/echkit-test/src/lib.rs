@@ -5,6 +5,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::result_large_err)]
 
 pub mod dns;
+#[cfg(doctest)]
+mod documents;
 pub mod encrypted_dns;
 pub mod in_memory;
 pub mod lab;
