@@ -4,6 +4,7 @@ pub(crate) mod curl_flags;
 pub(crate) mod examples;
 pub(crate) mod not_there;
 pub(crate) mod proxy_args;
+pub(crate) mod record;
 mod seconds;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use echkit::dns::DiscoverEncrypted;
 use echkit::policy::EchMode;
 use echkit_proto::hpke::{Kem, SymmetricSuite};
 use proxy_args::ProxyArgs;
+use record::RecordArgs;
 use seconds::seconds;
 
 /// Encrypted Client Hello: fetch, look up, decode, make keys, and try it on loopback.
@@ -350,6 +352,8 @@ pub(crate) struct DecodeArgs {
 /// Make an ECH key
 ///
 /// Writes a PEM file (RFC 9934) with the private key and the ECHConfigList, as `openssl ech` does.
+/// With -o, prints what to publish: the `ech` parameter, and for each --site the record as lines of
+/// a zone file, in both forms, and as a script for nsupdate.
 #[derive(Debug, Args)]
 pub(crate) struct KeygenArgs {
     /// The name that outer hellos show; the server needs a certificate for it
@@ -388,6 +392,9 @@ pub(crate) struct KeygenArgs {
     /// The longest name that clients pad for (maximum_name_length); 0 leaves padding to the client
     #[arg(long, value_name = "0-255", default_value_t = 0)]
     pub(crate) max_name_length: u8,
+
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
 
     /// Print one JSON document
     #[arg(long)]

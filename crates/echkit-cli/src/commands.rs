@@ -9,5 +9,6 @@ pub(crate) mod keygen;
 pub(crate) mod lookup;
 pub(crate) mod network;
 mod proxies;
+pub(crate) mod records;
 pub(crate) mod testbed;
 pub(crate) mod zone;

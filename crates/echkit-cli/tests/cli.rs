@@ -89,6 +89,62 @@ fn a_key_is_made_once_and_decoded_again() {
 }
 
 #[test]
+fn a_key_is_published_by_whole_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key.pem");
+    let path = path.to_str().unwrap();
+    let sites = ["--site", "a.example", "--site", "b.example:8443"];
+    let more = ["--alpn", "h2", "--ttl", "120", "--force"];
+    let arguments = [&["keygen", "public.example", "-o", path][..], &sites, &more].concat();
+    let made = ech(&arguments);
+    let text = String::from_utf8(made.stdout).unwrap();
+    let advice = String::from_utf8(made.stderr).unwrap();
+    assert!(advice.contains("TTL 120: ") && advice.contains("at least 120 seconds"));
+    for wanted in [
+        "\nech=\"",
+        "\na.example. 120 IN HTTPS 1 . alpn=h2 ech=",
+        "\n_8443._https.b.example. 120 IN HTTPS 1 b.example. alpn=h2 ech=",
+        "\na.example. 120 IN TYPE65 \\# ",
+        "\nprereq nxrrset a.example. TYPE65\nupdate add a.example. 120 TYPE65 \\# ",
+    ] {
+        assert!(text.contains(wanted), "{wanted} is not in {text}");
+    }
+
+    let made = json(&ech(&[&arguments[..], &["--json"]].concat()));
+    assert_eq!(made["ttl"], 120);
+    let list = made["ech"].as_str().unwrap();
+    for (at, owner) in ["a.example", "_8443._https.b.example"].iter().enumerate() {
+        let record = &made["records"][at];
+        assert_eq!(record["owner"], *owner);
+        for form in ["zone", "generic"] {
+            let line = record[form].as_str().unwrap();
+            let decoded = json(&with_stdin(&["decode", "--json"], line.as_bytes()));
+            assert_eq!(decoded["ech_config_list"]["ech"], list, "{decoded}");
+        }
+    }
+}
+
+#[test]
+fn records_that_cannot_be_are_refused_before_a_key_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key.pem");
+    let text = path.to_str().unwrap();
+    for (site, word) in [("192.0.2.1", "host name"), ("https://a.example/", "HOST")] {
+        let (code, line) = failure(&ech(&["keygen", "p.example", "-o", text, "--site", site]));
+        assert!(
+            code == 2 && line.contains(site) && line.contains(word),
+            "{line}"
+        );
+        assert!(!path.exists());
+    }
+    let (code, line) = failure(&ech(&["keygen", "p.example", "--site", "a.example"]));
+    assert!(code == 2 && line.contains("-o FILE"), "{line}");
+    let same = ech(&["keygen", "p.example", "-o", text, "--site", "P.example"]);
+    let notes = String::from_utf8(same.stderr).unwrap();
+    assert!(notes.contains("ECH hides nothing"), "{notes}");
+}
+
+#[test]
 fn a_key_of_a_slow_kem_is_made_with_a_note_about_its_cost() {
     for (kem, slow) in [
         ("x25519", false),

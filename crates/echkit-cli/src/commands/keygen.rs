@@ -13,8 +13,15 @@ use crate::cli::KeygenArgs;
 use crate::failure::Failure;
 use crate::output;
 
+use super::records::{Records, exposed, ttl_advice};
+
 pub(crate) fn run(args: KeygenArgs) -> Result<(), Failure> {
     let name = &args.public_name;
+    if !args.record.site.is_empty() && args.output.is_none() && !args.json {
+        return Err(Failure::usage(
+            "--site: without -o FILE the private key goes to stdout, and records with it; give -o FILE or --json",
+        ));
+    }
     let mut params = KeyParams::new(name)
         .map_err(|why| Failure::usage(format!("public name {name:?} is not valid: {why}")))?;
     params.config_id = args.config_id;
@@ -27,10 +34,16 @@ pub(crate) fn run(args: KeygenArgs) -> Result<(), Failure> {
     let pem = key
         .to_pem()
         .map_err(|error| Failure::system(error.to_string()))?;
-    let list = EchConfigList::from(key.config().clone()).to_base64();
+    let list = EchConfigList::from(key.config().clone());
+    let records = Records::new(&args.record, &list)?;
 
     if let Some(note) = cost_note(args.kem) {
         output::note(&note);
+    }
+    for site in exposed(&args.record, &params.public_name) {
+        output::note(&format!(
+            "ech: note: {site} is the public name itself, which every hello shows: ECH hides nothing of it"
+        ));
     }
     if let Some(path) = &args.output {
         write_secret(path, &pem, args.force)?;
@@ -43,7 +56,9 @@ pub(crate) fn run(args: KeygenArgs) -> Result<(), Failure> {
             "kem": contents.kem.to_string(),
             "suites": contents.cipher_suites.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "maximum_name_length": contents.maximum_name_length,
-            "ech": list,
+            "ech": list.to_base64(),
+            "ttl": args.record.ttl,
+            "records": records.json(),
             "file": args.output,
             "pem": args.output.is_none().then_some(pem),
         }));
@@ -54,7 +69,11 @@ pub(crate) fn run(args: KeygenArgs) -> Result<(), Failure> {
                 "Wrote {} (private key: keep it on the server). Publish:",
                 path.display()
             ));
-            output::stdout(format!("ech=\"{list}\"\n").as_bytes())
+            output::stdout(records.text().as_bytes())?;
+            if !args.record.site.is_empty() {
+                output::note(&ttl_advice(args.record.ttl));
+            }
+            Ok(())
         }
         None => output::stdout(pem.as_bytes()),
     }
