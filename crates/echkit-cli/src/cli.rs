@@ -332,7 +332,7 @@ pub(crate) enum DecodeKind {
 ///
 /// ECHConfigList: base64, hex, PEM, an `ech=` parameter or binary, with or without the list's
 /// length. HTTPS records: presentation form ("1 . ech=…"), RFC 3597 ("\# 10 0001…"), or the output
-/// of dig, kdig, drill, delv and others, several at once too. ClientHello: hex, base64 or binary,
+/// of dig, kdig, drill, delv and others, JSON and YAML included, several at once too. ClientHello: hex, base64 or binary,
 /// with or without its TLS record.
 #[derive(Debug, Args)]
 pub(crate) struct DecodeArgs {

@@ -276,6 +276,47 @@ fn what_dns_tools_print_is_decoded_record_by_record() {
 }
 
 #[test]
+fn answers_in_json_are_decoded_as_their_records_are() {
+    let data = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../echkit-proto/testdata/dns-tools"
+    );
+    let records = |name: &str| {
+        let mut decoded = json(&ech(&["decode", "--json", &format!("@{data}/{name}")]));
+        match decoded["records"].take() {
+            Value::Null => vec![decoded],
+            Value::Array(records) => records,
+            other => panic!("{other}"),
+        }
+    };
+    for (name, count) in [("several", 4), ("cname", 1)] {
+        let expected = records(&format!("{name}.zone"));
+        assert_eq!(expected.len(), count);
+        assert_eq!(records(&format!("{name}.kdig-json")), expected);
+    }
+    // The form of resolvers that answer in JSON, with the data in words and in hexadecimal.
+    let answer = r#"{"Status":0,"Question":[{"name":"a.test.","type":65}],"Answer":[
+        {"name":"a.test.","type":5,"TTL":1,"data":"b.test."},
+        {"name":"b.test.","type":65,"TTL":1,"data":"1 . alpn=\"h2\""},
+        {"name":"b.test.","type":65,"TTL":1,"data":"\\# 10 00 02 00 00 01 00 03 02 68 33"}]}"#;
+    let decoded = json(&with_stdin(&["decode", "--json"], answer.as_bytes()));
+    assert_eq!(decoded["records"][0]["owner"], "b.test.");
+    assert_eq!(decoded["records"][1]["presentation"], "2 . alpn=h3");
+    for none in [
+        "no-record.kdig-json",
+        "no-record.host",
+        "no-record.nslookup",
+        "no-record.dig-yaml",
+    ] {
+        let (code, line) = failure(&ech(&["decode", &format!("@{data}/{none}")]));
+        assert_eq!(code, 61, "{none}");
+        assert!(line.contains("no HTTPS record"), "{none}: {line}");
+    }
+    let (_, line) = failure(&with_stdin(&["decode"], b"{\"other\": 1}"));
+    assert!(!line.contains("no HTTPS record"), "{line}");
+}
+
+#[test]
 fn what_cannot_be_decoded_is_named() {
     for (arguments, code, part) in [
         (

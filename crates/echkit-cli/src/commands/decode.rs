@@ -49,6 +49,11 @@ fn decode(bytes: &[u8], kind: DecodeKind) -> Result<Decoded, Failure> {
             or a ClientHello",
         ));
     }
+    if matches!(kind, DecodeKind::Auto | DecodeKind::Record)
+        && let Some(lines) = text(bytes).and_then(dns_json::lines)
+    {
+        return records(lines.as_bytes());
+    }
     match kind {
         DecodeKind::Config => config(bytes),
         DecodeKind::Record => records(bytes),
@@ -349,4 +354,5 @@ fn list_text(list: &EchConfigList) -> String {
     out
 }
 
+mod dns_json;
 mod hello;

@@ -1,7 +1,7 @@
 //! HTTPS and SVCB records as zone files have them and DNS tools print them (RFC 1035 §5.1).
 //!
-//! Read are the lines of `dig`, `dig +short`, `kdig`, `drill`, `delv`, `host`, `nslookup` and
-//! `resolvectl`, with what stands around them: comments, other record types, names on their own.
+//! Read are the lines of `dig`, `dig +short`, `dig +yaml`, `kdig`, `drill`, `delv`, `host`, `nslookup`
+//! and `resolvectl`, with what stands around them: comments, other record types, names on their own.
 
 use std::str::FromStr;
 
@@ -151,11 +151,28 @@ fn finish<'t>(lines: &mut Vec<LogicalLine<'t>>, mut tokens: Vec<&'t str>, number
     if let Some(end) = tokens.iter().position(|token| *token == "--") {
         tokens.truncate(end);
     }
+    unquote_item(&mut tokens);
     match (tokens.first(), lines.last_mut()) {
         (None, _) => {}
         (Some(token), _) if token.starts_with('$') => {}
         (Some(token), Some(line)) if is_param(token) => line.tokens.extend(tokens),
         _ => lines.push(LogicalLine { number, tokens }),
+    }
+}
+
+/// Takes a record out of an item of a list in YAML, as `dig +yaml` prints it: `- 'RECORD'`.
+fn unquote_item(tokens: &mut Vec<&str>) {
+    if tokens.first() != Some(&"-") {
+        return;
+    }
+    tokens.remove(0);
+    if let Some(first) = tokens.first_mut()
+        && let Some(bare) = first.strip_prefix('\'')
+    {
+        *first = bare;
+        if let Some(last) = tokens.last_mut() {
+            *last = last.strip_suffix('\'').unwrap_or(last);
+        }
     }
 }
 
@@ -200,6 +217,15 @@ fn part<'a, 't>(tokens: &'a [&'t str]) -> Part<'a, 't> {
         };
     }
     match rest {
+        // `nslookup`: "*** Can't find a.example: No answer"
+        _ if *first == "***" => return Part::OtherType,
+        // The question in `dig +yaml`.
+        [class, name] if is_class(class) && is_type(name) => return Part::OtherType,
+        _ => {}
+    }
+    match rest {
+        // `host`: "a.example has no HTTPS record"
+        ["has", "no", ..] => Part::OtherType,
         // `host`: "a.example has HTTPS record 1 ."
         ["has", words @ ..] => words
             .iter()
@@ -208,7 +234,7 @@ fn part<'a, 't>(tokens: &'a [&'t str]) -> Part<'a, 't> {
                 owner: Some(first),
                 rdata: &words[at..],
             }),
-        ["is", "an", "alias", ..] => Part::Words,
+        ["is", "an", "alias", ..] | ["canonical", "name", "=", ..] => Part::Words,
         // `nslookup` without a name for the type.
         ["rdata_65" | "rdata_64", "=", data @ ..] => Part::Record {
             owner: Some(first),
@@ -243,8 +269,7 @@ fn typed<'a, 't>(
         }
         rest = tail;
     };
-    let service = ["HTTPS", "SVCB", "TYPE65", "TYPE64"];
-    if service.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+    if is_service_type(name) {
         return match () {
             // A signature of such records under `+short`, which begins with the type it covers.
             () if is_signature(data) => Some(Part::OtherType),
@@ -252,6 +277,17 @@ fn typed<'a, 't>(
         };
     }
     (owner.is_some() && is_other_type(name) && !data.is_empty()).then_some(Part::OtherType)
+}
+
+fn is_service_type(token: &str) -> bool {
+    let service = ["HTTPS", "SVCB", "TYPE65", "TYPE64"];
+    service
+        .iter()
+        .any(|known| token.eq_ignore_ascii_case(known))
+}
+
+fn is_type(token: &str) -> bool {
+    is_service_type(token) || is_other_type(token)
 }
 
 /// A priority and a target, or the generic form (RFC 3597 §5).
