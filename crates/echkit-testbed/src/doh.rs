@@ -11,13 +11,14 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Body;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::dns::Authority;
+use crate::in_order::InOrder;
 use crate::names::DOH_PATH;
 use crate::zone::TTL;
 
@@ -43,9 +44,10 @@ pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, authority: Au
             };
             let service = service_fn(move |request| answer(request, client, authority.clone()));
             // The peer may leave whenever it likes.
-            let _ = auto::Builder::new(TokioExecutor::new())
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let (in_order, queue) = InOrder::new();
+            let builder = auto::Builder::new(in_order);
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            let _ = queue.run_with(connection).await;
         });
     }
 }

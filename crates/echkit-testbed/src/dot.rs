@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use futures_util::poll;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -51,11 +52,15 @@ async fn converse(
             let mut query = vec![0; usize::from(length)];
             reader.read_exact(&mut query).await?;
             let (authority, answers) = (authority.clone(), answers.clone());
-            running.spawn(async move {
+            let mut answering = Box::pin(async move {
                 if let Ok(Some(answer)) = authority.answer(query, client).await {
                     let _ = answers.send(answer).await;
                 }
             });
+            // What is there at once is answered in the order of the questions.
+            if poll!(&mut answering).is_pending() {
+                running.spawn(answering);
+            }
             while running.try_join_next().is_some() {}
             if running.len() >= ANSWERS {
                 running.join_next().await;

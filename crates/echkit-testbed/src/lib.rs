@@ -29,6 +29,7 @@ mod doq;
 mod dot;
 mod elsewhere;
 mod error;
+mod in_order;
 mod inspect;
 mod names;
 mod odd_zones;
