@@ -97,16 +97,24 @@ class DiscoveringSSLContext(ssl.SSLContext):
     sslsocket_class = DiscoveringSSLSocket
     sslobject_class = DiscoveringSSLObject
 
-    def __init__(self, *args: typing.Any, **kwargs: typing.Any) -> None:
-        super().__init__(*args, **kwargs)
+    port: int
+    """The port of the origins, which is part of the question in DNS."""
+    ech: typing.Literal["prefer", "require"]
+    """Whether to continue where there is nothing to offer, or to raise."""
+    _dns: str | None
+    _dns_cafile: _Path | None
+    _answers: Answers
+    _retries: Retries
+
+    def __new__(cls, *args: typing.Any, **kwargs: typing.Any) -> typing.Self:
+        self = super().__new__(cls, *args, **kwargs)
         self.port = 443
-        """The port of the origins, which is part of the question in DNS."""
-        self.ech: typing.Literal["prefer", "require"] = "prefer"
-        """Whether to go on where there is nothing to offer, or to raise."""
-        self._dns: str | None = None
-        self._dns_cafile: _Path | None = None
+        self.ech = "prefer"
+        self._dns = None
+        self._dns_cafile = None
         self._answers = Answers()
         self._retries = Retries()
+        return self
 
     async def prepare(
         self, host: str, port: int | None = None, timeout: float | None = None

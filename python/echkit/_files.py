@@ -9,6 +9,7 @@ import collections
 import os
 import re
 import threading
+import time
 import typing
 import weakref
 
@@ -75,7 +76,8 @@ class Shared:
 Items = tuple[tuple[bytes, ...], tuple[bytes, ...]]
 """Certificates and revocation lists, in DER."""
 
-_files = Cache(64)
+_files = Cache(1024)
+_valid = Cache(64)
 _folders = Cache(16)
 
 
@@ -85,12 +87,17 @@ def fingerprint(path: str) -> tuple[typing.Any, ...]:
     return (path, found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev)
 
 
-def is_known(path: str) -> bool:
-    """Whether a file is kept as it is now."""
+def is_valid(path: str) -> bool:
+    """Whether the standard class has read a file as it is now, all of it."""
     try:
-        return fingerprint(path) in _files
+        return fingerprint(path) in _valid
     except OSError:
         return False
+
+
+def note_valid(path: str) -> None:
+    """Note that the standard class has read a file."""
+    _valid.get(fingerprint(path), lambda: True)
 
 
 def items_of_text(text: bytes) -> Items:
@@ -109,17 +116,43 @@ def items_of_file(path: str) -> Items:
     return typing.cast(Items, _files.get(fingerprint(path), make))
 
 
+# How long a folder's files are taken to be what they were. Only whether the folder itself has changed is
+# looked at for each connection.
+_GLANCE = 1.0
+# For each folder: when its files were last looked at, and what told them then.
+_seen: dict[str, tuple[float, tuple[typing.Any, ...]]] = {}
+
+
+def look_again(path: str) -> None:
+    """Have a folder's files looked at by the next connection, whenever that was last done."""
+    _seen.pop(path, None)
+
+
+def _files_of_folder(path: str) -> tuple[str, ...]:
+    names = (name for name in os.listdir(path) if re.fullmatch(r"[0-9a-f]{8}\.r?[0-9]+", name))
+    return tuple(os.path.join(path, name) for name in sorted(names))
+
+
+def _fingerprints(path: str) -> tuple[typing.Any, ...]:
+    found = [fingerprint(path)]
+    for file in _files_of_folder(path):
+        try:
+            found.append(fingerprint(file))
+        except OSError:
+            continue  # a link that leads nowhere
+    return tuple(found)
+
+
 def items_of_folder(path: str) -> Items:
-    """The certificates under OpenSSL's hashed names."""
+    """The certificates under OpenSSL's hashed names. A file that has been rewritten is read again
+    after a second at the latest, and at once by a context that the folder is then loaded into."""
 
     def make() -> Items:
         certificates: list[bytes] = []
         crls: list[bytes] = []
-        for name in sorted(os.listdir(path)):
-            if not re.fullmatch(r"[0-9a-f]{8}\.r?[0-9]+", name):
-                continue
+        for file in _files_of_folder(path):
             try:
-                found = items_of_file(os.path.join(path, name))
+                found = items_of_file(file)
             except OSError:
                 continue
             certificates += found[0]
@@ -127,6 +160,11 @@ def items_of_folder(path: str) -> Items:
         return tuple(dict.fromkeys(certificates)), tuple(dict.fromkeys(crls))
 
     try:
-        return typing.cast(Items, _folders.get(fingerprint(path), make))
+        now = time.monotonic()
+        looked, known = _seen.get(path, (0.0, ()))
+        if not known or now >= looked + _GLANCE or known[0] != fingerprint(path):
+            known = _fingerprints(path)
+            _seen[path] = (now, known)
+        return typing.cast(Items, _folders.get(known, make))
     except OSError:
         return (), ()

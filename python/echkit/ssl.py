@@ -4,10 +4,9 @@ Contexts are real ``ssl.SSLContext`` objects, so that libraries accept them. Eve
 goes through the standard class, which validates; what a connection uses is read when it is
 wrapped. What rustls does not have raises instead of being ignored.
 
-Differences from the standard module that no setting changes: TLS 1.2 and 1.3 only; names are
-matched against ``subjectAltName`` alone; certificates and keys are those that webpki takes (no
-RSA below 2048 bits, no SHA-1); a minimum version below TLS 1.2, ``post_handshake_auth = True``,
-``VERIFY_ALLOW_PROXY_CERTS`` and options that rustls always satisfies change nothing.
+What differs from the standard module is one table in ``docs/python.md``. In short: TLS 1.2 and 1.3 only;
+names are matched against ``subjectAltName`` alone; certificates and keys are those that webpki and
+rustls take; what OpenSSL decides by settings that rustls does not have raises.
 """
 
 from __future__ import annotations
@@ -58,7 +57,23 @@ OP_ECH_IGNORE_CID = _std.Options(1 << 39)
 OP_ECH_GREASE_RETRY_CONFIG = _std.Options(1 << 40)
 # OpenSSL below 4 has no such bits, so that they are kept here.
 _ECH_OPTIONS = 0b1111 << 37
-_KNOWN_OPTIONS = _functools.reduce(_operator.or_, map(int, _std.Options.__members__.values())) | _ECH_OPTIONS
+# Options of OpenSSL that change nothing here: what they allow is never needed (renegotiation in the old
+# form, key exchange of resumptions without Diffie-Hellman), what they turn off does not exist
+# (encrypt-then-MAC, compression of certificates, DTLS), and what they work around is not done.
+_WITHOUT_EFFECT = sum(
+    1 << bit
+    for bit in (2, 3, 4, 6, 8, 9, 10, 11, 12, 13, 15, 16, 18, 19, 21, 23, 24, 31, 32, 33, 34, 35, 36)
+)
+_KNOWN_OPTIONS = (
+    _functools.reduce(_operator.or_, map(int, _std.Options.__members__.values()))
+    | _ECH_OPTIONS
+    | _WITHOUT_EFFECT
+)
+# Known, and not possible with rustls.
+_REFUSED_OPTIONS = {
+    1 << 0: "rustls always uses the extended master secret (OP_NO_EXTENDED_MASTER_SECRET)",
+    1 << 1: "rustls does not overwrite the plaintext that it has delivered (OP_CLEANSE_PLAINTEXT)",
+}
 _KNOWN_FLAGS = _functools.reduce(_operator.or_, map(int, _std.VerifyFlags.__members__.values()))
 _NOT_SUPPORTED = OP_ECH_IGNORE_CID | OP_ECH_GREASE_RETRY_CONFIG | OP_ECH_TRIALDECRYPT
 
@@ -140,23 +155,38 @@ class SSLContext(_std.SSLContext):
     sslsocket_class = SSLSocket
     sslobject_class = SSLObject
 
-    def __init__(self, *args: _typing.Any, **kwargs: _typing.Any) -> None:
-        self._certificates: dict[bytes, None] = {}
-        self._crls: dict[bytes, None] = {}
-        self._ca_folders: list[str] = []
-        self._identities: dict[str, _echkit.Identity] = {}
-        self._ciphers: tuple[int, ...] | None = None
-        self._curve: str | None = None
-        self._alpn: tuple[bytes, ...] = ()
+    _certificates: dict[bytes, None]
+    _crls: dict[bytes, None]
+    _ca_folders: list[str]
+    _identities: dict[str, _echkit.Identity]
+    _ciphers: tuple[int, ...] | None
+    _curve: str | None
+    _alpn: tuple[bytes, ...]
+    _ech_config: _echkit.EchConfigList | None
+    _outer_name: str | None
+    _ech_keys: _echkit.EchKeys | None
+    _made: _collections.OrderedDict[_typing.Any, _echkit.Settings]
+    _ech_options: int
+    _stats: _echkit.Stats
+
+    # Not in __init__, which subclasses need not call: the standard class has none.
+    def __new__(cls, *args: _typing.Any, **kwargs: _typing.Any) -> _typing.Self:
+        self = super().__new__(cls, *args, **kwargs)
+        self._certificates = {}
+        self._crls = {}
+        self._ca_folders = []
+        self._identities = {}
+        self._ciphers = None
+        self._curve = None
+        self._alpn = ()
         self._ech_options = 0
-        self._ech_config: _echkit.EchConfigList | None = None
-        self._outer_name: str | None = None
-        self._ech_keys: _echkit.EchKeys | None = None
+        self._ech_config = None
+        self._outer_name = None
+        self._ech_keys = None
         # Each access is one step of the interpreter. A lock would have to be renewed at a fork.
-        self._made: _collections.OrderedDict[_typing.Any, _echkit.Settings] = (
-            _collections.OrderedDict()
-        )
+        self._made = _collections.OrderedDict()
         self._stats = _echkit.Stats()
+        return self
 
     # Settings that rustls has, recorded.
 
@@ -207,12 +237,14 @@ class SSLContext(_std.SSLContext):
     ) -> None:
         """Load certificates to trust. A file that has not changed is not parsed again."""
         alone = isinstance(cafile, (str, bytes)) and capath is None and cadata is None
-        if not (alone and _files.is_known(_os.fsdecode(cafile))):
+        if not (alone and _files.is_valid(_os.fsdecode(cafile))):
             super().load_verify_locations(cafile, capath, cadata)
+        if cafile is not None:
+            _files.note_valid(_os.fsdecode(cafile))
         if cafile is not None:
             self._trust(_files.items_of_file(_os.fsdecode(cafile)), _os.fsdecode(cafile))
         if capath is not None:
-            self._ca_folders.append(_os.fsdecode(capath))
+            self._trust_folders(_os.fsdecode(capath))
         if isinstance(cadata, str):
             self._trust(_files.items_of_text(cadata.encode("ascii")), "cadata")
         elif cadata is not None:
@@ -221,14 +253,26 @@ class SSLContext(_std.SSLContext):
     def set_default_verify_paths(self) -> None:
         """Trust what OpenSSL would: ``SSL_CERT_FILE``, ``SSL_CERT_DIR`` or its own paths."""
         paths = _std.get_default_verify_paths()
-        for file in (paths.cafile,):
-            if file is not None:
-                try:
-                    self._trust(_files.items_of_file(file), file)
-                except OSError:
-                    pass
-        if paths.capath is not None:
-            self._ca_folders.append(paths.capath)
+        if paths.cafile is not None:
+            try:
+                # The standard class says whether the whole file is valid: else nothing of it counts.
+                if not _files.is_valid(paths.cafile):
+                    _std.SSLContext(_std.PROTOCOL_TLS_CLIENT).load_verify_locations(paths.cafile)
+                    _files.note_valid(paths.cafile)
+                self._trust(_files.items_of_file(paths.cafile), paths.cafile)
+            except OSError:
+                pass
+        # `paths.capath` is None where the variable names several folders.
+        self._trust_folders(
+            _os.environ.get(paths.openssl_capath_env, paths.openssl_capath)
+        )
+
+    def _trust_folders(self, folders: str) -> None:
+        """Trust what is in these folders, with ``:`` between their names as OpenSSL has it."""
+        for folder in filter(None, folders.split(_os.pathsep)):
+            if folder not in self._ca_folders:
+                self._ca_folders.append(folder)
+            _files.look_again(folder)
 
     def _trust(self, items: _files.Items, file: str) -> None:
         for crl in items[1]:
@@ -271,6 +315,9 @@ class SSLContext(_std.SSLContext):
             _Base.options.__set__(self, value)  # type: ignore[attr-defined]
             self._ech_options = 0
             return
+        for option, why in _REFUSED_OPTIONS.items():
+            if value & option & ~int(self.options):
+                raise NotImplementedError(f"options {option:#x}: {why}")
         unknown = value & ~(int(self.options) | _KNOWN_OPTIONS)
         if unknown:
             raise ValueError(f"unknown options {unknown:#x}")

@@ -23,6 +23,7 @@ pub(crate) struct Certificate {
 #[pymethods]
 impl Certificate {
     /// The certificate as PEM text (1) or DER bytes (2).
+    #[pyo3(signature = (format=1))]
     fn public_bytes(&self, py: Python<'_>, format: i32) -> PyResult<Py<PyAny>> {
         match format {
             2 => Ok(PyBytes::new(py, &self.der).into_any().unbind()),

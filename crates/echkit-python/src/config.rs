@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use rustls::client::ClientSessionStore;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::version::{TLS12, TLS13};
-use rustls::{KeyLog, NamedGroup, ServerConfig, SupportedProtocolVersion};
+use rustls::{KeyLog, NamedGroup, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
 
 use crate::ech_config::{EchConfigList, outer};
@@ -101,9 +101,17 @@ impl Settings {
             false => aws_lc_rs::default_provider(),
         };
         if let Some(ids) = ciphers {
-            provider
-                .cipher_suites
-                .retain(|suite| suite.tls13().is_some() || ids.contains(&u16::from(suite.suite())));
+            let place = |suite: &SupportedCipherSuite| match suite.tls13() {
+                Some(_) => Some(0),
+                None => ids
+                    .iter()
+                    .position(|id| *id == u16::from(suite.suite()))
+                    .map(|p| p + 1),
+            };
+            let suites = &mut provider.cipher_suites;
+            suites.retain(|suite| place(suite).is_some());
+            // The order of preference; those of TLS 1.3 keep their own.
+            suites.sort_by_key(|suite| place(suite));
         }
         if let Some(name) = &curve {
             provider.kx_groups = vec![group(name)?];

@@ -166,11 +166,11 @@ impl SslObject {
     }
 
     /// What the standard module's `getpeercert()` returns.
-    #[pyo3(signature = (binary_form=false))]
+    #[pyo3(signature = (binary_form=None))]
     fn getpeercert<'py>(
         &self,
         py: Python<'py>,
-        binary_form: bool,
+        binary_form: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         // Nothing of Python's is called with a lock held.
         let (done, cert) = {
@@ -184,7 +184,8 @@ impl SslObject {
         let Some(cert) = cert else {
             return Ok(None);
         };
-        if binary_form {
+        // Anything that Python takes for true or false.
+        if binary_form.map_or(Ok(false), |form| form.is_truthy())? {
             return Ok(Some(PyBytes::new(py, &cert).into_any()));
         }
         // As the standard module, which asks the context that the connection has now.
@@ -328,8 +329,11 @@ impl SslObject {
         let reused = self.session_reused() == Some(true);
         let context = lock(&self.context).as_ptr() as usize;
         let sessions = lock(&self.sessions);
-        let resumed = sessions.wanted.as_ref().filter(|_| reused);
-        SSLSession::of(&sessions.store, resumed.map(|s| s.get()), context)
+        let store = match (&sessions.wanted, reused) {
+            (Some(wanted), true) => wanted.get().store(),
+            _ => &sessions.store,
+        };
+        SSLSession::of(store, context)
     }
 
     #[setter]

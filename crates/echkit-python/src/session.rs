@@ -1,6 +1,7 @@
 //! TLS sessions as values: Python's callers say which session to resume.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::prelude::*;
@@ -23,23 +24,77 @@ struct Kept {
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     kept: Mutex<Kept>,
+    /// The store of the session that the connection offers.
+    offered: Option<Arc<Self>>,
+    /// Whether the server has resumed that session.
+    resumed: AtomicBool,
+    /// The session's number and when it began, from its first use on.
+    identity: OnceLock<([u8; 32], u64)>,
 }
 
 impl Store {
-    /// A store that begins with what another one keeps. Tickets of TLS 1.3 are for one use, so
-    /// that they move (RFC 8446 §C.4).
-    fn resuming(other: &Self) -> Self {
-        let mut from = other.kept.lock().unwrap_or_else(PoisonError::into_inner);
+    /// A store for a connection that offers a session. A ticket of TLS 1.3 is for one connection
+    /// (RFC 8446 §C.4); where the session is resumed, the tickets that the server sends are new ones
+    /// for it, so that it can be offered again.
+    pub(crate) fn resuming(offered: &Arc<Self>) -> Self {
         Self {
-            kept: Mutex::new(Kept {
-                tls12: from.tls12.clone(),
-                tls13: std::mem::take(&mut from.tls13),
-            }),
+            offered: Some(Arc::clone(offered)),
+            ..Self::default()
         }
     }
 
+    /// Notes that the server has resumed the session that was offered.
+    pub(crate) fn note_resumed(&self) {
+        self.resumed.store(true, Ordering::Relaxed);
+    }
+
+    /// The session that goes on, if one does.
+    fn continued(&self) -> Option<&Arc<Self>> {
+        let offered = self.offered.as_ref();
+        offered.filter(|_| self.resumed.load(Ordering::Relaxed))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep_tls12(&self, value: Tls12ClientSessionValue) {
+        match self.continued() {
+            Some(session) => session.keep_tls12(value),
+            None => self.kept().tls12 = Some(value),
+        }
+    }
+
+    fn tls12(&self) -> Option<Tls12ClientSessionValue> {
+        let own = self.kept().tls12.clone();
+        own.or_else(|| self.offered.as_ref()?.tls12())
+    }
+
+    fn forget_tls12(&self) {
+        self.kept().tls12 = None;
+        if let Some(offered) = &self.offered {
+            offered.forget_tls12();
+        }
+    }
+
+    fn keep_ticket(&self, value: Tls13ClientSessionValue) {
+        if let Some(session) = self.continued() {
+            return session.keep_ticket(value);
+        }
+        let mut kept = self.kept();
+        if kept.tls13.len() == MAX_TICKETS {
+            kept.tls13.remove(0);
+        }
+        kept.tls13.push(value);
+    }
+
+    fn take_ticket(&self) -> Option<Tls13ClientSessionValue> {
+        let own = self.kept().tls13.pop();
+        own.or_else(|| self.offered.as_ref()?.take_ticket())
+    }
+
     fn is_empty(&self) -> bool {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept();
         kept.tls12.is_none() && kept.tls13.is_empty()
     }
 }
@@ -52,30 +107,23 @@ impl ClientSessionStore for Store {
     }
 
     fn set_tls12_session(&self, _: ServerName<'static>, value: Tls12ClientSessionValue) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.tls12 = Some(value);
+        self.keep_tls12(value);
     }
 
     fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.tls12.clone()
+        self.tls12()
     }
 
     fn remove_tls12_session(&self, _: &ServerName<'static>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.tls12 = None;
+        self.forget_tls12();
     }
 
     fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.tls13.len() < MAX_TICKETS {
-            kept.tls13.push(value);
-        }
+        self.keep_ticket(value);
     }
 
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.tls13.pop()
+        self.take_ticket()
     }
 }
 
@@ -84,33 +132,35 @@ impl ClientSessionStore for Store {
 #[derive(Debug)]
 pub(crate) struct SSLSession {
     store: Arc<Store>,
-    number: [u8; 32],
-    created: u64,
     /// The identity of the context that made it.
     pub(crate) context: usize,
 }
 
 impl SSLSession {
-    /// The session of a connection: the one that was resumed, under its own number.
-    pub(crate) fn of(store: &Arc<Store>, resumed: Option<&Self>, context: usize) -> Option<Self> {
-        if store.is_empty() {
+    /// The session of a connection, if there is something to resume it with.
+    pub(crate) fn of(store: &Arc<Store>, context: usize) -> Option<Self> {
+        // Once told, it stays: its last ticket may be in use.
+        if store.is_empty() && store.identity.get().is_none() {
             return None;
         }
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs());
         Some(Self {
             store: Arc::clone(store),
-            number: resumed.map_or_else(rand::random, |s| s.number),
-            // Never before the session that it continues from, whatever happens to the clock.
-            created: resumed.map_or(now, |s| now.max(s.created)),
             context,
         })
     }
 
-    /// A store to begin with.
-    pub(crate) fn store(&self) -> Arc<Store> {
-        Arc::new(Store::resuming(&self.store))
+    /// What it can be resumed with.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    fn identity(&self) -> &([u8; 32], u64) {
+        self.store.identity.get_or_init(|| {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |d| d.as_secs());
+            (rand::random(), now)
+        })
     }
 }
 
@@ -119,13 +169,13 @@ impl SSLSession {
     /// A number of its own, which a resumption keeps.
     #[getter]
     fn id(&self) -> &[u8] {
-        &self.number
+        &self.identity().0
     }
 
     /// When it began.
     #[getter]
     fn time(&self) -> u64 {
-        self.created
+        self.identity().1
     }
 
     /// How long it may be resumed, in seconds.
@@ -147,11 +197,12 @@ impl SSLSession {
     }
 
     fn __eq__(&self, other: &Self) -> bool {
-        self.number == other.number
+        self.identity().0 == other.identity().0
     }
 
     fn __hash__(&self) -> u64 {
-        self.number
+        self.identity()
+            .0
             .iter()
             .take(8)
             .fold(0, |sum, byte| sum << 8 | u64::from(*byte))

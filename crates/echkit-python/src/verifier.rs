@@ -5,12 +5,17 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use webpki::RawPublicKeyEntity;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::trust::{Question, Role, TrustStore};
+use crate::trust::{Limits, Question, Role, TrustStore};
 use crate::verify_failure::VerifyFailure;
 
 thread_local! {
@@ -76,6 +81,43 @@ fn remember(failure: VerifyFailure) -> Error {
     error
 }
 
+/// Verifies a signature of whoever the peer is: of its certificate the key alone is read, because
+/// webpki refuses those of version 1 and with unknown critical extensions.
+fn by_anyone(
+    cert: &CertificateDer<'_>,
+    verify: impl FnOnce(&SubjectPublicKeyInfoDer<'_>) -> Result<HandshakeSignatureValid, Error>,
+) -> Result<HandshakeSignatureValid, Error> {
+    let (_, parsed) = X509Certificate::from_der(cert)
+        .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    verify(&SubjectPublicKeyInfoDer::from(parsed.public_key().raw)).map_err(|error| {
+        match Limits::of(&parsed).has_weak_key() {
+            true => remember(VerifyFailure::WEAK_KEY),
+            false => error,
+        }
+    })
+}
+
+/// What rustls does for TLS 1.2, with a key in the place of a certificate.
+fn tls12_signature(
+    message: &[u8],
+    key: &SubjectPublicKeyInfoDer<'_>,
+    dss: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, Error> {
+    let bad = || Error::InvalidCertificate(CertificateError::BadSignature);
+    let key = RawPublicKeyEntity::try_from(key).map_err(|_| bad())?;
+    let fitting = algorithms.mapping.iter();
+    let fitting = fitting.filter(|(scheme, _)| *scheme == dss.scheme);
+    fitting
+        .flat_map(|(_, algorithms)| algorithms.iter())
+        .any(|algorithm| {
+            key.verify_signature(*algorithm, message, dss.signature())
+                .is_ok()
+        })
+        .then(HandshakeSignatureValid::assertion)
+        .ok_or_else(bad)
+}
+
 /// Signatures are verified alike on both sides.
 macro_rules! signatures {
     () => {
@@ -86,7 +128,10 @@ macro_rules! signatures {
             dss: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, Error> {
             let algorithms = &self.provider.signature_verification_algorithms;
-            verify_tls12_signature(message, cert, dss, algorithms)
+            match self.anyone {
+                true => by_anyone(cert, |key| tls12_signature(message, key, dss, algorithms)),
+                false => verify_tls12_signature(message, cert, dss, algorithms),
+            }
         }
 
         fn verify_tls13_signature(
@@ -96,7 +141,12 @@ macro_rules! signatures {
             dss: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, Error> {
             let algorithms = &self.provider.signature_verification_algorithms;
-            verify_tls13_signature(message, cert, dss, algorithms)
+            match self.anyone {
+                true => by_anyone(cert, |key| {
+                    verify_tls13_signature_with_raw_key(message, key, dss, algorithms)
+                }),
+                false => verify_tls13_signature(message, cert, dss, algorithms),
+            }
         }
 
         fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

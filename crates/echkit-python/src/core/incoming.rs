@@ -80,6 +80,13 @@ impl Core {
 
     /// Gives the received record to rustls.
     pub(super) fn process(&mut self, io: Io) -> Result<(), Failure> {
+        if matches!(self.state, State::Accepting(_) | State::Opening(_))
+            && let Some((reason, text)) = http_request(self.record.news())
+        {
+            // As OpenSSL, without an alert: nobody there could read it.
+            self.state = State::Dead;
+            return Err(Failure::Other(reason, text.to_owned()));
+        }
         let mut record = std::mem::take(&mut self.record);
         let outcome = self.give(&mut record.news(), false);
         record.next();
@@ -222,4 +229,16 @@ impl Core {
         };
         taken
     }
+}
+
+/// What the beginning of a request in plain HTTP is called by OpenSSL. Servers look for it, to answer
+/// in plain HTTP.
+fn http_request(first: &[u8]) -> Option<(&'static str, &'static str)> {
+    let requests: [&[u8]; 4] = [b"GET ", b"POST ", b"HEAD ", b"PUT "];
+    if requests.iter().any(|request| first.starts_with(request)) {
+        return Some(("HTTP_REQUEST", "http request"));
+    }
+    first
+        .starts_with(b"CONNE")
+        .then_some(("HTTPS_PROXY_REQUEST", "https proxy request"))
 }

@@ -13,6 +13,7 @@ use super::{SslObject, lock};
 use crate::config::Settings;
 use crate::core::{Io, State};
 use crate::failure::{Failure, ssl_error};
+use crate::session::Store;
 use crate::trust::Role;
 
 impl SslObject {
@@ -81,7 +82,7 @@ impl SslObject {
         // rustls 0.23.46 can show the real ticket of an offer in a second outer hello; where
         // nothing may tie the hidden visit to another one, none is offered.
         if let (Some(wanted), None) = (&sessions.wanted, settings.ech()) {
-            sessions.store = wanted.get().store();
+            sessions.store = Arc::new(Store::resuming(wanted.get().store()));
         }
         let started = settings.client(name, Arc::clone(&sessions.store) as _)?;
         core.guard = Some(started.guard);
@@ -158,6 +159,7 @@ impl SslObject {
         });
         if self.session_reused() == Some(true) {
             stats.add(HITS);
+            lock(&self.sessions).store.note_resumed();
         }
     }
 

@@ -69,6 +69,11 @@ impl SslObject {
         if matches!(patience, Patience::NonBlocking) && !self.in_memory() {
             data.copy(py, 0, &mut chunk);
             let written = self.run(py, patience, "write", |core, io| {
+                // What was taken from a longer buffer is on its way, and cannot be told as part of
+                // this one.
+                if core.unflushed > chunk.len() {
+                    return Err(Failure::Other("BAD_LENGTH", "bad length".to_owned()));
+                }
                 if core.unflushed == 0 {
                     core.flush(io)?;
                     core.unflushed = core.encrypt(&chunk)?;

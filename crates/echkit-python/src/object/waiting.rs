@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyWeakrefMethods};
 
 use super::transport::Transport;
@@ -44,7 +45,7 @@ impl SslObject {
             return Ok((None, Patience::NonBlocking));
         };
         let socket = weak.bind(py).upgrade().ok_or_else(gone)?;
-        let timeout: Option<f64> = socket.call_method0(intern!(py, "gettimeout"))?.extract()?;
+        let timeout: Option<f64> = sockets(py)?.0.call1(py, (&socket,))?.extract(py)?;
         let patience = match timeout {
             None => Patience::Until(None),
             Some(0.0) => Patience::NonBlocking,
@@ -66,10 +67,7 @@ impl SslObject {
             return Ok(None);
         };
         let socket = weak.bind(py).upgrade().ok_or_else(gone)?;
-        match socket
-            .call_method0(intern!(py, "fileno"))?
-            .extract::<i32>()?
-        {
+        match sockets(py)?.1.call1(py, (socket,))?.extract::<i32>(py)? {
             -1 => Err(gone()),
             fd => Ok(Some(Fd(fd))),
         }
@@ -177,6 +175,18 @@ impl SslObject {
         }
         Ok(())
     }
+}
+
+/// `gettimeout` and `fileno` of `_socket.socket` itself. As the standard module, we do not ask the
+/// methods of a subclass: eventlet's tell a time-out that it waits for on its own, while the socket
+/// does not block.
+fn sockets(py: Python<'_>) -> PyResult<&'static (Py<PyAny>, Py<PyAny>)> {
+    static METHODS: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
+    METHODS.get_or_try_init(py, || {
+        let class = py.import("_socket")?.getattr("socket")?;
+        let method = |name| PyResult::Ok(class.getattr(name)?.unbind());
+        Ok((method("gettimeout")?, method("fileno")?))
+    })
 }
 
 fn gone() -> PyErr {
