@@ -386,7 +386,7 @@ fn the_testbed_lists_its_proxies_with_what_a_client_comes_to() {
     for proxy in proxies {
         let name = proxy["name"].as_str().unwrap();
         for way in proxy["ways"].as_array().unwrap() {
-            let code = format!("exit {}", way["exit_code"]);
+            let code = way["exit_code"].to_string();
             let words = [name, way["scheme"].as_str().unwrap(), &code];
             let about = proxy["about"].as_str().unwrap();
             let row = text.lines().find(|line| {

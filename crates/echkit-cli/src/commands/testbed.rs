@@ -81,26 +81,37 @@ fn show_list(json: bool) -> Result<(), Failure> {
         .to_vec();
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let proxies = proxy_list();
-    let rows_of = |case| proxy_rows(case, |way: &ProxyWay| way.scheme.clone());
-    let proxies = proxies.iter().flat_map(rows_of);
     let head = ["PROXY", "BY", "EXIT", "WHAT IT DOES"]
         .map(str::to_owned)
         .to_vec();
-    let proxies: Vec<Vec<String>> = std::iter::once(head).chain(proxies).collect();
+    let proxies: Vec<Vec<String>> = std::iter::once(head)
+        .chain(proxies.iter().map(proxy_row))
+        .collect();
     let text = format!("{}\n{}", output::table(&rows), output::table(&proxies));
     output::stdout(text.as_bytes())
 }
 
-/// A row for each way to speak to a proxy; `way` names it.
-fn proxy_rows(case: &ProxyCase, way: impl Fn(&ProxyWay) -> String) -> Vec<Vec<String>> {
-    let row = |one: &ProxyWay| {
-        let exit = match one.exit_code_with_names {
-            code if code == one.exit_code => format!("exit {code}"),
-            code => format!("exit {}, {code} with --proxy-resolves", one.exit_code),
-        };
-        vec![case.name.clone(), way(one), exit, case.about.clone()]
+fn proxy_row(case: &ProxyCase) -> Vec<String> {
+    let codes = |code: fn(&ProxyWay) -> u8| {
+        let mut codes: Vec<String> = case.ways.iter().map(|way| code(way).to_string()).collect();
+        codes.dedup();
+        codes.join(", ")
     };
-    case.ways.iter().map(row).collect()
+    let (by_address, by_name) = (
+        codes(|way| way.exit_code),
+        codes(|way| way.exit_code_with_names),
+    );
+    let exit = match by_name == by_address {
+        true => format!("exit {by_address}"),
+        false => format!("exit {by_address}; {by_name} with --proxy-resolves"),
+    };
+    let schemes: Vec<&str> = case.ways.iter().map(|way| way.scheme.as_str()).collect();
+    vec![
+        case.name.clone(),
+        schemes.join(", "),
+        exit,
+        case.about.clone(),
+    ]
 }
 
 /// Where the CA's certificate was written; a temporary one goes with the testbed.
@@ -187,15 +198,21 @@ fn text(testbed: &Testbed, ca: &CaFile, inspector: &Inspector, detached: bool) -
         .map(|case| vec![case.name.clone(), case.url.clone(), case.about.clone()])
         .collect();
     let proxies = testbed.proxy_cases();
-    let by_uri = |way: &ProxyWay| way.uri.clone().unwrap_or_default();
-    let proxies = proxies.iter().flat_map(|case| proxy_rows(case, by_uri));
-    let proxies: Vec<Vec<String>> = proxies.collect();
+    let row = |case: &ProxyCase| {
+        let uri = case.ways.first().and_then(|way| way.uri.clone());
+        vec![
+            case.name.clone(),
+            uri.unwrap_or_default(),
+            case.about.clone(),
+        ]
+    };
+    let proxies: Vec<Vec<String>> = proxies.iter().map(row).collect();
     let first = testbed.cases().first().map_or("", |case| case.url.as_str());
     format!(
         "{}\n{}\n{}\n{}\nDNS  {}\nDoT  {}\nDoH  {}\nDoQ  {}\nDoH3 {}\nCA   {}\n\nTry:  ech get --dns {} --cacert {} {}\n{end}\n",
         style.bold("An ECH internet on loopback"),
         output::table(&rows),
-        style.bold("Proxies, for -x"),
+        style.bold("Proxies, for -x; by http:// also as socks5://"),
         output::table(&proxies),
         testbed.dns_uri(),
         testbed.dot_uri(),
