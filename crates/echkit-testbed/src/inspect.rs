@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use crate::capture::{Capture, Recorder};
 use crate::case::Case;
 use crate::error::TestbedError;
+use crate::proxy::ProxyRecorder;
 use crate::{Testbed, ports};
 
 /// How long a request waits for connections to end at most.
@@ -32,6 +33,9 @@ GET /captures            what clients have sent to the cases' servers, oldest fi
 GET /captures?case=NAME  the same of one case
 GET /captures?wait=5     the same once every connection has ended, or after so many seconds
 DELETE /captures         forgets them
+GET /proxies             what passed the proxies, oldest first of each, as JSON
+GET /proxies?name=NAME   the same of one proxy; wait=5 as above
+DELETE /proxies          forgets it
 GET /cases               the cases that are served, with their records, as JSON
 GET /hosts               the names and addresses of the zone, as lines for /etc/hosts
 ";
@@ -54,6 +58,7 @@ impl Testbed {
         let (listener, address) = ports::tcp(port, "captures over HTTP").await?;
         let shown = Arc::new(Shown {
             recorder: self.recorder(),
+            proxies: self.proxy_recorders(),
             cases: self.cases().to_vec(),
             hosts: [address.to_string(), format!("localhost:{}", address.port())],
         });
@@ -75,6 +80,8 @@ impl Inspector {
 
 struct Shown {
     recorder: Recorder,
+    /// By the names of the proxies.
+    proxies: Vec<(String, ProxyRecorder)>,
     cases: Vec<Case>,
     /// What a request may have for a `Host`: a web page whose name resolves to loopback has another.
     hosts: [String; 2],
@@ -121,9 +128,14 @@ impl Shown {
                 self.recorder.clear();
                 text(StatusCode::NO_CONTENT, String::new())
             }
+            (&Method::GET, "/proxies") => self.proxied(query).await,
+            (&Method::DELETE, "/proxies") => {
+                self.proxies.iter().for_each(|(_, one)| one.clear());
+                text(StatusCode::NO_CONTENT, String::new())
+            }
             (&Method::GET, "/cases") => json(&json!(self.cases)),
             (&Method::GET, "/hosts") => text(StatusCode::OK, self.hosts_lines()),
-            (_, "/" | "/captures" | "/cases" | "/hosts") => {
+            (_, "/" | "/captures" | "/proxies" | "/cases" | "/hosts") => {
                 text(StatusCode::METHOD_NOT_ALLOWED, INDEX.into())
             }
             _ => text(StatusCode::NOT_FOUND, INDEX.into()),
@@ -131,27 +143,54 @@ impl Shown {
     }
 
     async fn captures(&self, query: &str) -> Response<Full<Bytes>> {
-        let (mut case, mut wait) = (None, Duration::ZERO);
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("case", name)) if self.cases.iter().any(|case| case.name == name) => {
-                    case = Some(name);
-                }
-                Some(("wait", seconds)) if seconds.parse::<u16>().is_ok() => {
-                    wait = Duration::from_secs(seconds.parse().unwrap_or_default()).min(MAX_WAIT);
-                }
-                _ => return text(StatusCode::BAD_REQUEST, format!("{pair}: unknown\n{INDEX}")),
-            }
-        }
-        let ended = async {
-            while !self.of(case).iter().all(|capture| capture.ended) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+        let known = |name: &str| self.cases.iter().any(|case| case.name == name);
+        let Wanted { of: case, wait } = match Wanted::parse(query, "case", known) {
+            Ok(wanted) => wanted,
+            Err(reason) => return text(StatusCode::BAD_REQUEST, reason),
         };
-        // Which have not ended is in the answer.
-        let _ = tokio::time::timeout(wait, ended).await;
+        wait_until(wait, || self.of(case).iter().all(|capture| capture.ended)).await;
         let captures: Vec<Value> = self.of(case).iter().map(|it| self.describe(it)).collect();
         json(&json!(captures))
+    }
+
+    async fn proxied(&self, query: &str) -> Response<Full<Bytes>> {
+        let known = |name: &str| self.proxies.iter().any(|(known, _)| known == name);
+        let Wanted { of: name, wait } = match Wanted::parse(query, "name", known) {
+            Ok(wanted) => wanted,
+            Err(reason) => return text(StatusCode::BAD_REQUEST, reason),
+        };
+        let wanted = |known: &str| name.is_none_or(|name| known == name);
+        let proxies = self.proxies.iter().filter(|(known, _)| wanted(known));
+        let captures = || {
+            let of_one = |(name, one): &'_ (String, ProxyRecorder)| {
+                let name = name.clone();
+                let captures = one.captures().into_iter();
+                captures.map(move |capture| (name.clone(), capture))
+            };
+            proxies.clone().flat_map(of_one).collect::<Vec<_>>()
+        };
+        wait_until(wait, || captures().iter().all(|(_, capture)| capture.ended)).await;
+        let captures = captures();
+        let described = captures.iter().map(|(name, capture)| {
+            json!({
+                "proxy": name,
+                "client": capture.client,
+                "asked": capture.asked,
+                "sent": BASE64.encode(&capture.sent),
+                "received": BASE64.encode(&capture.received),
+                "names": self.read(|name| capture.contains(name)),
+                "truncated": capture.truncated,
+                "ended": capture.ended,
+            })
+        });
+        json(&json!(described.collect::<Vec<_>>()))
+    }
+
+    /// The names of the cases that can be read.
+    fn read(&self, contains: impl Fn(&str) -> bool) -> BTreeSet<&String> {
+        let cases = self.cases.iter();
+        let names = cases.flat_map(|case| [&case.host, &case.public_name]);
+        names.filter(|name| contains(name)).collect()
     }
 
     fn of(&self, case: Option<&str>) -> Vec<Capture> {
@@ -161,16 +200,11 @@ impl Shown {
     }
 
     fn describe(&self, capture: &Capture) -> Value {
-        let names = self
-            .cases
-            .iter()
-            .flat_map(|case| [&case.host, &case.public_name]);
-        let read: BTreeSet<&String> = names.filter(|name| capture.contains(name)).collect();
         json!({
             "case": capture.case,
             "client": capture.client,
             "base64": BASE64.encode(&capture.bytes),
-            "names": read,
+            "names": self.read(|name| capture.contains(name)),
             "truncated": capture.truncated,
             "ended": capture.ended,
         })
@@ -182,6 +216,40 @@ impl Shown {
         let lines = addresses.map(|record| format!("{} {}\n", record.data, record.owner));
         lines.collect::<BTreeSet<_>>().into_iter().collect()
     }
+}
+
+/// What a query asks for.
+struct Wanted<'a> {
+    /// The one case or proxy; `None` is all of them.
+    of: Option<&'a str>,
+    wait: Duration,
+}
+
+impl<'a> Wanted<'a> {
+    /// Reads `wait` and the parameter `key`, which takes names that are known.
+    fn parse(query: &'a str, key: &str, known: impl Fn(&str) -> bool) -> Result<Self, String> {
+        let (mut of, mut wait) = (None, Duration::ZERO);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some((given, name)) if given == key && known(name) => of = Some(name),
+                Some(("wait", seconds)) if seconds.parse::<u16>().is_ok() => {
+                    wait = Duration::from_secs(seconds.parse().unwrap_or_default()).min(MAX_WAIT);
+                }
+                _ => return Err(format!("{pair}: unknown\n{INDEX}")),
+            }
+        }
+        Ok(Self { of, wait })
+    }
+}
+
+/// Waits until all connections have ended, or for so long: which have not is in the answer.
+async fn wait_until(limit: Duration, ended: impl Fn() -> bool) {
+    let waiting = async {
+        while !ended() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let _ = tokio::time::timeout(limit, waiting).await;
 }
 
 fn json(document: &Value) -> Response<Full<Bytes>> {

@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 use crate::ca::{Authorities, Validity};
 use crate::error::TestbedError;
 use crate::names::in_zone;
-use crate::proxy::TestProxy;
+use crate::proxy::{ProxyRecorder, TestProxy};
 use crate::proxy_cases::{ProxyCase, ProxyTls, proxy_table};
 
 /// The label of the name under which proxies over TLS have their certificate.
@@ -47,6 +47,12 @@ impl Proxies {
 
     pub(crate) fn cases(&self) -> impl Iterator<Item = &ProxyCase> {
         self.0.iter().map(|(case, _)| case)
+    }
+
+    /// Where each keeps what passes, by name.
+    pub(crate) fn recorders(&self) -> Vec<(String, ProxyRecorder)> {
+        let of = |(case, proxy): &(ProxyCase, TestProxy)| (case.name.clone(), proxy.recorder());
+        self.0.iter().map(of).collect()
     }
 
     pub(crate) async fn shutdown(self) {

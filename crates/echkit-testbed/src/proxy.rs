@@ -28,7 +28,9 @@ use crate::ports;
 pub use capture::ProxyCapture;
 pub use habit::{PROXY_PASSWORD, PROXY_USER, ProxyHabit};
 
-use capture::{ProxyEntry, ProxyRecorder};
+pub(crate) use capture::ProxyRecorder;
+
+use capture::ProxyEntry;
 
 /// A proxy on 127.0.0.1 and, where the machine has it, on ::1 at the same port. It ends when this is
 /// dropped.
@@ -139,6 +141,10 @@ impl TestProxy {
         captures
             .map(|capture| capture.sent.len() + capture.received.len())
             .sum()
+    }
+
+    pub(crate) fn recorder(&self) -> ProxyRecorder {
+        self.recorder.clone()
     }
 
     /// Ends it, and waits until its ports are free.

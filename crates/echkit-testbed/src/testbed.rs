@@ -23,7 +23,7 @@ use crate::names::{DOH_PATH, PUBLIC, in_zone};
 use crate::page::Directory;
 use crate::ports;
 use crate::proxies::{self, Proxies};
-use crate::proxy::TestProxy;
+use crate::proxy::{ProxyRecorder, TestProxy};
 use crate::proxy_cases::{ProxyCase, proxy_list};
 use crate::server::CaseServer;
 use crate::sessions::Tickets;
@@ -397,6 +397,10 @@ impl Testbed {
     /// The proxy of that name, with what passed it.
     pub fn proxy(&self, name: &str) -> Option<&TestProxy> {
         self.proxies.get(name)
+    }
+
+    pub(crate) fn proxy_recorders(&self) -> Vec<(String, ProxyRecorder)> {
+        self.proxies.recorders()
     }
 
     /// The session tickets that the cases' servers have issued, oldest first: up to 4096. None of

@@ -137,3 +137,56 @@ async fn what_is_not_there_is_refused_and_so_are_the_pages_of_others() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_passed_a_proxy_is_read_and_forgotten() {
+    let bed = Bed::start().await;
+    for (name, mode) in [("open", EchMode::Require), ("drips", EchMode::Off)] {
+        let trust = Trust::certificates([bed.testbed.ca_der()]).unwrap();
+        let client = Client::builder()
+            .ech(mode)
+            .keep_alive(None)
+            .family(echkit::policy::AddressFamily::V4)
+            .dns(bed.testbed.dns_uri())
+            .proxy(
+                bed.testbed
+                    .proxy(name)
+                    .unwrap()
+                    .uri("http")
+                    .parse()
+                    .unwrap(),
+            )
+            .tls(ClientTls::builder().trust(trust))
+            .build()
+            .unwrap();
+        let url = bed.testbed.url("nominal").unwrap();
+        client.get(url).send().await.unwrap().bytes().await.unwrap();
+    }
+    let place = format!("127.0.0.1:{}", bed.testbed.case("nominal").unwrap().port);
+    let proxied = bed.json("/proxies?wait=60").await;
+    let [hidden, shown] = proxied.as_array().unwrap().as_slice() else {
+        panic!("{proxied}");
+    };
+    for (one, name, read) in [
+        (hidden, "open", "public.ech.test"),
+        (shown, "drips", "nominal.ech.test"),
+    ] {
+        assert_eq!(
+            (&one["proxy"], &one["asked"]),
+            (&name.into(), &(&*place).into())
+        );
+        assert_eq!(one["names"], serde_json::json!([read]));
+        let ours = bed.testbed.proxy(name).unwrap().captures().remove(0);
+        for (side, bytes) in [("sent", ours.sent), ("received", ours.received)] {
+            let encoded = one[side].as_str().unwrap();
+            assert_eq!(BASE64.decode(encoded.as_bytes()).unwrap(), bytes);
+        }
+    }
+    let one = bed.json("/proxies?name=drips").await;
+    assert_eq!(one, serde_json::json!([shown]));
+    let (status, _) = bed.ask(Method::GET, "/proxies?name=nowhere").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let (status, _) = bed.ask(Method::DELETE, "/proxies").await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(bed.json("/proxies").await, serde_json::json!([]));
+}

@@ -45,7 +45,7 @@ impl ProxyCapture {
 
 /// The captures of one proxy.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ProxyRecorder {
+pub(crate) struct ProxyRecorder {
     entries: Arc<Mutex<Vec<ProxyEntry>>>,
 }
 
@@ -67,12 +67,12 @@ impl ProxyRecorder {
         entry
     }
 
-    pub(super) fn captures(&self) -> Vec<ProxyCapture> {
+    pub(crate) fn captures(&self) -> Vec<ProxyCapture> {
         let entries = lock(&self.entries);
         entries.iter().map(|entry| lock(&entry.0).clone()).collect()
     }
 
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         lock(&self.entries).clear();
     }
 }
