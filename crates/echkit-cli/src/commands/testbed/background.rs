@@ -67,8 +67,8 @@ pub(super) fn leave_terminal() -> Result<(), Failure> {
     }
 }
 
-/// Prints the text for the command that waits, and lets go of its streams: whoever reads them to their
-/// end does not wait for the testbed.
+/// Prints the text for the command that waits, and closes the streams that it shares with it: a shell that
+/// reads them to their end does not wait for the testbed.
 #[cfg(unix)]
 pub(super) fn serves(text: &[u8]) -> Result<(), Failure> {
     let failed = |error| Failure::system(format!("cannot open /dev/null: {error}"));
