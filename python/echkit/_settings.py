@@ -38,6 +38,8 @@ class Values:
     alpn: tuple[bytes, ...]
     ciphers: tuple[int, ...] | None
     keylog: typing.Any
+    # Which file that was when it was set: another one under the same path is another log.
+    keylog_file: tuple[int, int] | None
     trust: _files.Items
 
     def check_ech(self, opens: bool) -> None:
@@ -55,7 +57,12 @@ class Values:
         """
         alpn = other.alpn if self.server_side else self.alpn
         return dataclasses.replace(
-            self, alpn=alpn, ciphers=other.ciphers, keylog=other.keylog, trust=other.trust
+            self,
+            alpn=alpn,
+            ciphers=other.ciphers,
+            keylog=other.keylog,
+            keylog_file=other.keylog_file,
+            trust=other.trust,
         )
 
 
@@ -85,6 +92,7 @@ def read(context: _Context, server_side: bool, ech: _echkit.EchConfigList | None
         alpn=context._alpn,
         ciphers=context._ciphers,
         keylog=context.keylog_filename,
+        keylog_file=context._keylog_file,
         trust=(tuple(certificates), tuple(crls)),
     )
 

@@ -167,6 +167,7 @@ class SSLContext(_std.SSLContext):
     _ech_keys: _echkit.EchKeys | None
     _made: _collections.OrderedDict[_typing.Any, _echkit.Settings]
     _ech_options: int
+    _keylog_file: tuple[int, int] | None
     _stats: _echkit.Stats
 
     # Not in __init__, which subclasses need not call: the standard class has none.
@@ -180,6 +181,7 @@ class SSLContext(_std.SSLContext):
         self._curve = None
         self._alpn = ()
         self._ech_options = 0
+        self._keylog_file = None
         self._ech_config = None
         self._outer_name = None
         self._ech_keys = None
@@ -328,6 +330,17 @@ class SSLContext(_std.SSLContext):
             )
         _Base.options.__set__(self, value ^ ech)  # type: ignore[attr-defined]
         self._ech_options = ech
+
+    @property
+    def keylog_filename(self) -> _typing.Any:
+        """The file that secrets are written to, for debuggers."""
+        return _Base.keylog_filename.__get__(self)  # type: ignore[attr-defined]
+
+    @keylog_filename.setter
+    def keylog_filename(self, path: _typing.Any) -> None:
+        _Base.keylog_filename.__set__(self, path)  # type: ignore[attr-defined]
+        found = None if path is None else _os.stat(path)
+        self._keylog_file = None if found is None else (found.st_dev, found.st_ino)
 
     @property
     def verify_flags(self) -> _std.VerifyFlags:

@@ -1,6 +1,7 @@
 """What programs and libraries do with the standard module works with this one, in the same way."""
 
 import gc
+import importlib.util
 import itertools
 import os
 import shutil
@@ -279,7 +280,8 @@ print("fine")
 
 
 def test_eventlet():
-    pytest.importorskip("eventlet")
+    if importlib.util.find_spec("eventlet") is None:
+        pytest.skip("eventlet is not installed")
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _EVENTLET, os.path.dirname(__file__)],
         capture_output=True, text=True, timeout=120,
@@ -324,6 +326,43 @@ def test_other_sessions_differ():
         ours.read(1)
         sessions.append(ours.session)
     assert sessions[0] != sessions[1] and sessions[0].id != sessions[1].id
+
+
+# Key logs.
+
+
+def test_contexts_with_one_key_log_share_a_descriptor_and_a_new_file_is_opened_anew(tmp_path):
+    log = tmp_path / "keys.log"
+
+    def opened():
+        return sum(
+            os.path.realpath(f"/proc/self/fd/{fd}").startswith(str(log))
+            for fd in os.listdir("/proc/self/fd")
+            if os.path.exists(f"/proc/self/fd/{fd}")
+        )
+
+    def contexts():
+        made = []
+        for number in range(20):
+            context = client_context(ssl)
+            # Contexts whose settings differ, so that nothing else is shared.
+            context.set_alpn_protocols([str(number)])
+            context.keylog_filename = str(log)
+            pair(context, server_context(standard))
+            made.append(context)
+        return made
+
+    # The standard class, whose setter validates, holds one of its own for each context.
+    first = contexts()
+    assert opened() == len(first) + 1
+    lines = log.read_text().count("SECRET")
+    assert lines >= 20 * 4
+    log.rename(tmp_path / "old.log")
+    # Those that were open go on in the old file, as in the standard module; new ones begin anew.
+    again = contexts()
+    assert log.read_text().count("SECRET") >= 20 * 4
+    assert (tmp_path / "old.log").read_text().count("SECRET") == lines
+    assert again
 
 
 # Servers.

@@ -144,7 +144,7 @@ impl Settings {
             check_hostname,
         });
         let key_log = match keylog {
-            Some(path) => Some(Arc::new(KeyLogTo::open(path)?) as Arc<dyn KeyLog>),
+            Some(path) => Some(KeyLogTo::open(path)? as Arc<dyn KeyLog>),
             None => None,
         };
         let mut settings = Self {
