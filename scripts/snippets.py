@@ -45,12 +45,12 @@ DOCUMENTS = [
 # The sources that include documents as documentation, and so have rustdoc compile them.
 RUSTDOC = ["crates/echkit-test/src/documents.rs", "crates/echkit/src/lib.rs"]
 
-# What is done with a block of each language, in the words of the list.
+# What is done with a block of each language, and where, in the words of the list.
 CHECKED = {
-    "rust": "compiled",
-    "toml": "compiled",
-    "sh": "run",
-    "python": "type-checked and run",
+    "rust": "compiled by make test",
+    "toml": "compiled by make outside",
+    "sh": "run by make test",
+    "python": "type-checked and run by make test-python",
 }
 
 FENCE = re.compile(r"^[ >]*(?P<ticks>`{3,}|~{3,})[ ]*(?P<info>[^`]*)$")
@@ -192,7 +192,7 @@ def check(block: Block, blocks: list[Block], compiled: set[str]) -> str:
             raise Wrong(f"{block.place}: `ignore` and the mark with its reason come together")
         if block.document not in compiled:
             raise Wrong(f"{block.place}: rustdoc does not read this document; include it in {RUSTDOC[0]}")
-        return CHECKED["rust"] if "no_run" in block.attributes else "compiled and run"
+        return CHECKED["rust"] if "no_run" in block.attributes else "compiled and run by make test"
     if block.language == "toml" and block.not_run is None:
         same = [other for other in blocks if other.document == block.document]
         if sum(other.language == "toml" and other.not_run is None for other in same) > 1:
@@ -200,10 +200,10 @@ def check(block: Block, blocks: list[Block], compiled: set[str]) -> str:
         if not any(is_program(other) for other in same):
             raise Wrong(f"{block.place}: no Rust block of this document is a program that it compiles with")
     if block.language == "python" and block.not_run is not None:
-        return "type-checked"
+        return "type-checked by make test-python"
     if block.not_run is not None:
         return ""
-    return "run with the wheel" if block.with_the_wheel else CHECKED[block.language]
+    return "run by make test-python" if block.with_the_wheel else CHECKED[block.language]
 
 
 def show() -> int:

@@ -1,6 +1,6 @@
 """Encrypted Client Hello without any step of it: the context asks DNS, in threads and in asyncio.
 
-    ech testbed --port 20000 --ca-file ca.pem &
+    ech testbed --port 20000 --ca-file ca.pem --detach
     python automatic.py nominal.ech.test 20010 --dns udp://127.0.0.1:20000 --cafile ca.pem
 """
 

@@ -1,6 +1,6 @@
 """Encrypted Client Hello step by step, with ``echkit.ssl`` in the place of ``ssl``.
 
-    ech testbed --port 20000 --ca-file ca.pem &
+    ech testbed --port 20000 --ca-file ca.pem --detach
     python by_hand.py https://nominal.ech.test:20010/ --dns udp://127.0.0.1:20000 --cafile ca.pem
 
 and the URL of the case ``stale``, which the testbed prints, for a server with other keys.
