@@ -65,6 +65,8 @@ PORT = re.compile(r"\b20(?P<offset>\d{3})\b")
 PORTS = 230
 # Variables that change what `ech` does. A block that wants one sets it.
 SETTINGS = re.compile(r"^ECHKIT_|^SSL|_proxy$", re.IGNORECASE)
+# How much of what a block printed before it failed is shown, in characters.
+SHOWN = 4000
 # For a command that hangs: no block takes a tenth of it, on any machine.
 HANGS = 900
 
@@ -270,7 +272,7 @@ def paste(block: Block, shell: str, environment: dict[str, str], folder: pathlib
     finally:
         end_what_is_left(folder)
     if ran.returncode != 0 or not ran.stdout.endswith("the end\n"):
-        raise Wrong(f"{block.place}: {shell} ended with {ran.returncode}:\n{ran.stdout}")
+        raise Wrong(f"{block.place}: {shell} ended with {ran.returncode}:\n{ran.stdout[-SHOWN:]}")
     return ran.stdout
 
 

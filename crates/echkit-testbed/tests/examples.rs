@@ -13,6 +13,7 @@ use echkit::server::{self, Acceptor, EchKeys, Listener};
 use echkit::tls::{ClientTls, Trust};
 use echkit::{Client, EchMode};
 use echkit_proto::config::EchConfigList;
+use echkit_proto::key::{EchKey, KeyParams};
 use echkit_testbed::Testbed;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -183,19 +184,66 @@ async fn servers_accept_ech_as_they_say() {
     for name in ["serve", "axum_server"] {
         let folder = tempfile::tempdir().unwrap();
         let (server, port, list) = start(name, folder.path());
-        let trust = Trust::ca_file(folder.path().join("serve.pem")).unwrap();
-        let client = Client::builder()
-            .tls(ClientTls::builder().trust(trust))
-            .ech(EchMode::Require)
-            .ech_config(list)
-            .connect_to("secret.example", port, "127.0.0.1", port)
-            .build()
-            .unwrap();
-        let url = format!("https://secret.example:{port}/");
-        let mut response = client.get(&url).send().await.unwrap();
-        let said = response.text().await.unwrap();
+        let said = page_over_ech(port, &folder.path().join("serve.pem"), list).await;
         assert!(said.starts_with("Accepted"), "{name}: {said}");
         assert!(said.contains("public.example"), "{name}: {said}");
         drop(server);
     }
+}
+
+/// Fetches the page of a server that listens there, with an offer from this list.
+async fn page_over_ech(port: u16, ca_file: &Path, list: EchConfigList) -> String {
+    let client = Client::builder()
+        .tls(ClientTls::builder().trust(Trust::ca_file(ca_file).unwrap()))
+        .ech(EchMode::Require)
+        .ech_config(list)
+        .connect_to("secret.example", port, "127.0.0.1", port)
+        .build()
+        .unwrap();
+    let url = format!("https://secret.example:{port}/");
+    let mut response = client.get(&url).send().await.unwrap();
+    response.text().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readmes_server_serves_with_its_files() {
+    let source = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../echkit/examples/serve_files.rs"
+    );
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let source = std::fs::read_to_string(source).unwrap();
+    let code = source.split_once("\n\n").unwrap().1;
+    let readme = std::fs::read_to_string(readme).unwrap();
+    assert!(
+        readme.contains(&format!("```rust,no_run\n{code}```\n")),
+        "README's server is another than examples/serve_files.rs"
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let names = ["secret.example".to_owned(), "public.example".to_owned()];
+    let issued = rcgen::generate_simple_self_signed(names).unwrap();
+    std::fs::write(path("chain.pem"), issued.cert.pem()).unwrap();
+    std::fs::write(path("key.pem"), issued.signing_key.serialize_pem()).unwrap();
+    let key = EchKey::generate(&KeyParams::new("public.example").unwrap()).unwrap();
+    std::fs::create_dir(path("ech-keys")).unwrap();
+    std::fs::write(path("ech-keys/1.pem"), key.to_pem().unwrap()).unwrap();
+
+    let mut server = Command::new(example("serve_files"))
+        .arg("127.0.0.1:0")
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let _server = Running(server);
+    let first = lines.next().unwrap().unwrap();
+    let port = first.strip_prefix("listening on 127.0.0.1:").unwrap();
+
+    let list = EchConfigList::from(key.config().clone());
+    let said = page_over_ech(port.parse().unwrap(), &path("chain.pem"), list).await;
+    assert!(said.starts_with("Accepted"), "{said}");
+    assert!(said.contains("public.example"), "{said}");
 }
