@@ -7,6 +7,7 @@ import ssl as std
 import pytest
 
 import echkit.ssl as ssl
+from peer import server_context, shake_hands_in_memory
 
 CERTS = pathlib.Path(__file__).with_name("certs")
 LIST = (
@@ -78,6 +79,18 @@ def test_ca_files_are_read_as_the_standard_module_reads_them(tmp_path, label, ma
         context.load_verify_locations(file)
         stats.append(context.cert_store_stats()["x509"])
     assert stats == [1, 1]
+
+
+@pytest.mark.parametrize("label", ["CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_ca_folders_are_read_as_ca_files_are(tmp_path, label, mark):
+    text = (CERTS / "ca.pem").read_text()
+    file = tmp_path / "0a0a0a0a.0"
+    file.write_text(mark + text.replace("CERTIFICATE", label), encoding="utf-8")
+    (tmp_path / "0a0a0a0a.1").write_text("nothing\n")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(capath=tmp_path)
+    shake_hands_in_memory(ssl, context, server_context(ssl))
 
 
 def test_a_ca_file_without_a_certificate_raises(tmp_path):

@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,6 @@ use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
-use rustls_native_certs::{ErrorKind, load_certs_from_paths};
 use rustls_pki_types::CertificateDer;
 
 use super::pem_certificates::pem_certificates;
@@ -206,16 +206,8 @@ fn named_by(
         certificates.extend(read_pem_file(path)?);
     }
     for folder in &folders {
-        let found = load_certs_from_paths(None, Some(folder));
-        // Other files may lie there too; the folder itself must be readable.
-        let unreadable = found
-            .errors
-            .iter()
-            .find(|error| matches!(&error.kind, ErrorKind::Io { path, .. } if path == folder));
-        if let Some(error) = unreadable {
-            return Err(refused(folder, error.to_string()));
-        }
-        certificates.extend(found.certs);
+        let found = read_folder(folder).map_err(|error| refused(folder, error.to_string()))?;
+        certificates.extend(found);
     }
     let (usable, _) =
         RootCertStore::empty().add_parsable_certificates(certificates.iter().cloned());
@@ -240,6 +232,27 @@ fn read_pem_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientSetu
         )),
         false => Ok(certificates),
     }
+}
+
+/// The certificates in the PEM files of a folder, each once: `c_rehash` gives files a second name.
+///
+/// Other files may be there too, and some that may not be read: they are passed over.
+fn read_folder(folder: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        // Follows links; what is no file, a pipe perhaps, is not opened.
+        if !fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+            continue;
+        }
+        let Ok(text) = fs::read(&path) else {
+            continue;
+        };
+        found.extend(pem_certificates(&text).filter_map(Result::ok));
+    }
+    found.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
+    found.dedup();
+    Ok(found)
 }
 
 fn add_all(
@@ -311,6 +324,41 @@ mod tests {
             let named = named_by(Some(file.path().into()), None).unwrap().unwrap();
             assert_eq!(named.len(), 1, "{text}");
         }
+    }
+
+    #[test]
+    fn the_files_of_a_folder_are_read_as_ca_files_are_and_each_certificate_counts_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &[u8]| fs::write(folder.path().join(name), text).unwrap();
+        let pems: Vec<_> = (0..4).map(|_| authority().pem()).collect();
+        write("plain.pem", pems[0].as_bytes());
+        write("rehashed.0", pems[0].as_bytes());
+        let labelled = |pem: &str, label: &str| pem.replace("CERTIFICATE", label);
+        write("marked.pem", format!("\u{feff}{}", pems[1]).as_bytes());
+        write(
+            "x509.pem",
+            labelled(&pems[2], "X509 CERTIFICATE").as_bytes(),
+        );
+        write(
+            "trusted.pem",
+            labelled(&pems[3], "TRUSTED CERTIFICATE").as_bytes(),
+        );
+        // Not trusted for TLS servers: OpenSSL's settings say so behind the certificate.
+        let rejects_servers = [
+            &[0x30, 12, 0xa0, 10, 0x06, 8][..],
+            &[0x2b, 6, 1, 5, 5, 7, 3, 1],
+        ];
+        let distrusted = [authority().der(), &rejects_servers.concat()[..]].concat();
+        let distrusted = data_encoding::BASE64.encode(&distrusted);
+        let label = "TRUSTED CERTIFICATE";
+        let block = format!("-----BEGIN {label}-----\n{distrusted}\n-----END {label}-----\n");
+        write("distrusted.pem", block.as_bytes());
+        write("broken.pem", &pems[0].as_bytes()[..100]);
+        write("binary", &[0xff; 100]);
+        fs::create_dir(folder.path().join("folder")).unwrap();
+
+        let named = named_by(None, Some(folder.path().into()));
+        assert_eq!(named.unwrap().unwrap().len(), 4);
     }
 
     #[test]
