@@ -55,6 +55,17 @@ def test_two_threads_in_do_handshake_at_a_server_both_see_it_through(with_keys):
     server.close()
 
 
+def is_blocked_on(thread, path):
+    """Whether a thread is in a system call whose first argument is a descriptor of the file."""
+    call = pathlib.Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()
+    if len(call) < 2:  # "running"
+        return False
+    try:
+        return os.readlink(f"/proc/self/fd/{int(call[1], 16)}") == str(path)
+    except OSError:  # not a descriptor
+        return False
+
+
 def test_a_fork_while_another_thread_writes_the_key_log_leaves_the_child_able_to(tmp_path):
     pipe = tmp_path / "keys"
     os.mkfifo(pipe)
@@ -68,12 +79,8 @@ def test_a_fork_while_another_thread_writes_the_key_log_leaves_the_child_able_to
     os.write(writer, b"-" * size)
     thread = threading.Thread(target=shake_hands_in_memory, args=(ssl, client, server), daemon=True)
     thread.start()
-    # It sleeps in write() once it sleeps at all: what it does else is in memory.
-    state = pathlib.Path(f"/proc/self/task/{thread.native_id}/stat")
-    asleep = 0
-    while asleep < 20:
+    while not is_blocked_on(thread, pipe):
         time.sleep(0.01)
-        asleep = asleep + 1 if state.read_text().rpartition(")")[2].split()[0] == "S" else 0
     child = os.fork()
     if child == 0:
         try:

@@ -4,6 +4,7 @@
 //! Whatever goes wrong here fails the test that uses it: everything panics.
 #![allow(missing_docs, clippy::unwrap_used, clippy::result_large_err)]
 
+pub mod clock;
 pub mod dns;
 #[cfg(doctest)]
 mod documents;

@@ -4,17 +4,21 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use echkit::{Client, EchMode, ErrorKind};
 use echkit_proto::tls_record::{RECORD_HEADER_LEN, RecordHeader};
+use echkit_test::clock::StoppedClock;
 use echkit_test::lab::{HIDDEN, PUBLIC, Pki, ech_key, list};
 use rustls::ServerConnection;
 
-/// A server that finishes its handshake, writes tickets and data, waits, and only then reads what
-/// follows the client's Finished.
-fn late_reader(pki: &Pki) -> (SocketAddr, JoinHandle<Result<usize, rustls::Error>>) {
+/// A server that finishes its handshake, writes tickets, waits until it is told that the client has
+/// given up, writes data, and only then reads what follows the client's Finished.
+fn late_reader(
+    pki: &Pki,
+    given_up: Receiver<()>,
+) -> (SocketAddr, JoinHandle<Result<usize, rustls::Error>>) {
     let mut config = pki.server(&[HIDDEN, PUBLIC]);
     config.send_tls13_tickets = 2;
     let config = Arc::new(config);
@@ -29,13 +33,13 @@ fn late_reader(pki: &Pki) -> (SocketAddr, JoinHandle<Result<usize, rustls::Error
                 connection.write_tls(&mut tcp).unwrap();
             }
         }
-        // Long enough for a reset to come back, if the client's socket is gone.
+        given_up.recv().unwrap();
+        // If the client's socket is gone, a reset comes back to the first and is met by the others.
         for _ in 0..3 {
             connection.writer().write_all(b"too early").unwrap();
             while connection.wants_write() {
                 connection.write_tls(&mut tcp).unwrap();
             }
-            std::thread::sleep(Duration::from_millis(50));
         }
         loop {
             match read_record(&mut tcp, &mut connection) {
@@ -61,10 +65,13 @@ fn read_record(
     Ok(connection.process_new_packets().map(|_| header.len.into()))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn ech_required_reaches_a_server_that_writes_first_and_reads_late() {
+    // However long the server takes, the client's socket lingers.
+    let _clock = StoppedClock::new();
     let pki = Pki::new();
-    let (address, served) = late_reader(&pki);
+    let (give_up, given_up) = mpsc::channel();
+    let (address, served) = late_reader(&pki, given_up);
     let client = Client::builder()
         .tls(pki.tls())
         .ech(EchMode::Require)
@@ -75,6 +82,7 @@ async fn ech_required_reaches_a_server_that_writes_first_and_reads_late() {
     let url = format!("https://{HIDDEN}/");
     let error = client.get(&url).send().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::EchRequired);
+    give_up.send(()).unwrap();
     let served = tokio::task::spawn_blocking(|| served.join().unwrap()).await;
     let alert = served.unwrap().unwrap_err();
     assert_eq!(

@@ -11,6 +11,7 @@ use echkit::report::{EchStatus, Report};
 use echkit::{Client, EchMode, Error};
 use echkit_proto::hello::ClientHello;
 use echkit_proto::tls_record::whole_records;
+use echkit_test::clock::PacedClock;
 use echkit_test::lab::{HIDDEN, PUBLIC, Pki, Relay, answer, ech_key, list};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -107,6 +108,7 @@ const FAULTS: [Fault; 8] = [
 
 #[tokio::test]
 async fn a_server_that_does_not_bear_grease_gets_one_hello_without_it() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     for fault in FAULTS {
         let address = serve(&pki, fault).await;
@@ -133,6 +135,7 @@ async fn an_alert_that_is_not_about_the_hellos_form_is_final() {
 
 #[tokio::test]
 async fn a_real_offer_is_never_followed_by_a_hello_without_it() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     for mode in [EchMode::Prefer, EchMode::Require] {
         for fault in FAULTS {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use echkit::http::{Body, HttpVersions};
 use echkit::policy::Timeouts;
 use echkit::{Client, EchMode, ErrorKind};
+use echkit_test::clock::PacedClock;
 use echkit_test::lab::{self, HIDDEN, Pki};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
@@ -276,6 +277,7 @@ async fn without_an_https_record_http_is_spoken_in_the_clear() {
 
 #[tokio::test]
 async fn a_silent_server_ends_in_a_timeout_with_a_report() {
+    let _clock = PacedClock::new();
     let address = lab::silent().await;
     let pki = Pki::new();
     let timeouts = Timeouts::default().with_total(Duration::from_millis(300));
@@ -458,6 +460,7 @@ async fn requests_and_responses_have_the_usual_shortcuts() {
 
 #[tokio::test]
 async fn a_limit_for_one_request_stands_in_for_the_clients() {
+    let _clock = PacedClock::new();
     let address = lab::silent().await;
     let pki = Pki::new();
     let client = builder(&pki, address).build().unwrap();

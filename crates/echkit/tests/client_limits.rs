@@ -12,6 +12,7 @@ use echkit::report::Report;
 use echkit::server::{Acceptor, EchKeyHandle, EchKeys};
 use echkit::{Client, EchMode, Error, ErrorKind, Origin};
 use echkit_proto::race::MAX_ADDRESSES;
+use echkit_test::clock::PacedClock;
 use echkit_test::dns::{Reply, Script, Server, https};
 use echkit_test::lab::{HIDDEN, PUBLIC, Pki, ech_key, list};
 use tokio::net::TcpListener;
@@ -102,6 +103,7 @@ fn assert_ended_with_the_budget(error: &Error, report: &Report, step: Step) {
 
 #[tokio::test]
 async fn one_budget_holds_for_a_server_that_takes_the_connection_and_says_nothing() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let port = silent().await;
     let dns = Server::start(Script::new([(
@@ -122,6 +124,7 @@ async fn one_budget_holds_for_a_server_that_takes_the_connection_and_says_nothin
 
 #[tokio::test]
 async fn one_budget_holds_for_a_resolver_that_drops_everything() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let dns = zone(Reply::Silence, Reply::Silence).await;
     let timeouts = Timeouts::default().with_connect(BUDGET);
@@ -133,6 +136,7 @@ async fn one_budget_holds_for_a_resolver_that_drops_everything() {
 
 #[tokio::test]
 async fn one_budget_holds_where_dns_takes_its_part_of_it() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let port = silent().await;
     let name: &'static str = format!("_{port}._https.{HIDDEN}").leak();
@@ -151,6 +155,7 @@ async fn one_budget_holds_where_dns_takes_its_part_of_it() {
 
 #[tokio::test]
 async fn thousands_of_addresses_lead_to_a_bounded_number_of_attempts() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let dns = zone(none(), many(2000)).await;
     let timeouts = Timeouts::default().with_connect(Duration::from_secs(600));
@@ -162,6 +167,7 @@ async fn thousands_of_addresses_lead_to_a_bounded_number_of_attempts() {
 
 #[tokio::test]
 async fn thousands_of_hints_lead_to_a_bounded_number_of_attempts() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let port = closed().await;
     let hints: Vec<_> = (0..16_000u16)
@@ -191,6 +197,7 @@ async fn thousands_of_hints_lead_to_a_bounded_number_of_attempts() {
 
 #[tokio::test]
 async fn no_attempt_begins_after_the_budget_however_many_addresses_are_left() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let dns = zone(none(), many(2000)).await;
     let port = silent().await;
@@ -206,6 +213,7 @@ async fn no_attempt_begins_after_the_budget_however_many_addresses_are_left() {
 
 #[tokio::test]
 async fn the_limit_of_the_whole_request_ends_the_connection_too() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let dns = zone(none(), many(2000)).await;
     let port = silent().await;

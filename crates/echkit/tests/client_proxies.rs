@@ -11,6 +11,7 @@ use echkit::proxy::{Proxy, ProxyEnvironment};
 use echkit::report::{EchStatus, Report};
 use echkit::server::EchKeys;
 use echkit::{Client, EchMode, Error, ErrorKind};
+use echkit_test::clock::PacedClock;
 use echkit_test::dns::{Reply, Script, Server, https};
 use echkit_test::lab::{HIDDEN, PUBLIC, Pki, answer, ech_key, list, listen, serve, serve_ech};
 use echkit_testbed::proxy::{PROXY_PASSWORD as PASSWORD, ProxyHabit, TestProxy};
@@ -130,6 +131,7 @@ async fn through_each_kind_of_proxy_ech_is_accepted_and_the_proxy_reads_no_hidde
 
 #[tokio::test]
 async fn each_failure_of_a_proxy_has_its_kind_and_names_the_proxy_without_its_credentials() {
+    let _clock = PacedClock::new();
     use ProxyHabit::*;
     let site = Site::start().await;
     for (scheme, habit, kind, said) in [
@@ -216,7 +218,6 @@ async fn each_failure_of_a_proxy_has_its_kind_and_names_the_proxy_without_its_cr
     ] {
         let proxy = TestProxy::start(habit).await.unwrap();
         let uri = format!("{scheme}://user:{PASSWORD}x@{}", proxy.address());
-        // No other case depends on how fast this machine is.
         let limits = match kind {
             ErrorKind::Timeout => Timeouts::default().with_tcp(Duration::from_millis(500)),
             _ => Timeouts::default(),

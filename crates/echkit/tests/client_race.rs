@@ -9,12 +9,14 @@ use echkit::policy::{Racing, Timeouts};
 use echkit::report::{AttemptResult, EchSource, EchStatus, Report};
 use echkit::server::{EchKeyHandle, EchKeys};
 use echkit::{Client, EchMode, Error};
+use echkit_test::clock::PacedClock;
 use echkit_test::dns::{Reply, Script, Server, https};
 use echkit_test::lab::{
     HIDDEN, PUBLIC, Pki, Relay, ech_key, list, serve, serve_ech, serve_ech_by_turns, silent,
 };
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -116,6 +118,7 @@ async fn blackhole() -> (
 
 #[tokio::test]
 async fn the_first_handshake_wins_and_the_others_are_closed() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let (good, site) = ech_site(&pki).await;
     let slow = Relay::to(silent().await).await;
@@ -153,6 +156,7 @@ async fn the_first_handshake_wins_and_the_others_are_closed() {
 
 #[tokio::test]
 async fn the_next_address_follows_a_refusal_at_once_ipv6_first() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let (_, site) = ech_site(&pki).await;
     let dns = zone(
@@ -174,6 +178,7 @@ async fn the_next_address_follows_a_refusal_at_once_ipv6_first() {
 
 #[tokio::test]
 async fn answers_that_never_come_are_not_waited_for_once_there_is_an_address() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let (_, site) = ech_site(&pki).await;
     let dns = zone(
@@ -183,7 +188,7 @@ async fn answers_that_never_come_are_not_waited_for_once_there_is_an_address() {
     )
     .await;
     let client = client(&pki, &dns, racing(LONG), patient());
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let report = fetch(&client).await.unwrap();
     // The question would wait for half a minute.
     assert!(begun.elapsed() < Duration::from_secs(20));
@@ -193,6 +198,7 @@ async fn answers_that_never_come_are_not_waited_for_once_there_is_an_address() {
 
 #[tokio::test]
 async fn hints_are_used_before_the_answers() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let (_, site) = ech_site(&pki).await;
     let dns = zone(
@@ -202,7 +208,7 @@ async fn hints_are_used_before_the_answers() {
     )
     .await;
     let client = client(&pki, &dns, racing(LONG), patient());
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let report = fetch(&client).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(20));
     assert_eq!(report.ech.status, EchStatus::Accepted);
@@ -210,6 +216,7 @@ async fn hints_are_used_before_the_answers() {
 
 #[tokio::test]
 async fn nothing_is_sent_before_the_https_answer() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let (good, site) = ech_site(&pki).await;
     // Where a client would go that does not wait.
@@ -231,6 +238,7 @@ async fn nothing_is_sent_before_the_https_answer() {
 
 #[tokio::test]
 async fn without_ech_waits_for_the_last_attempt_with_it() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let (_, site) = ech_site(&pki).await;
     let without = Relay::to(serve(pki.server(&[HIDDEN])).await).await;
@@ -264,6 +272,7 @@ async fn without_ech_waits_for_the_last_attempt_with_it() {
 
 #[tokio::test]
 async fn an_endpoint_with_ech_that_says_nothing_keeps_those_without_away() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let (_, site) = ech_site(&pki).await;
     let without = Relay::to(serve(pki.server(&[HIDDEN])).await).await;
@@ -290,6 +299,7 @@ async fn an_endpoint_with_ech_that_says_nothing_keeps_those_without_away() {
 
 #[tokio::test]
 async fn a_retry_stays_with_the_endpoint_that_asked_for_it() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let slow = silent().await;
     let keys = EchKeyHandle::new(EchKeys::new(vec![ech_key()]).unwrap());
@@ -323,6 +333,7 @@ async fn a_retry_stays_with_the_endpoint_that_asked_for_it() {
 
 #[tokio::test]
 async fn the_limit_for_dns_ends_the_wait_and_only_without_any_address_the_connection() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let timeouts = patient().with_dns(Duration::from_millis(600));
     let dns = zone(none(), Reply::Silence, Reply::Silence).await;
@@ -360,6 +371,7 @@ async fn the_limit_for_dns_ends_the_wait_and_only_without_any_address_the_connec
 
 #[tokio::test]
 async fn no_more_attempts_run_than_allowed() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let (_, site) = ech_site(&pki).await;
     let mut list = Vec::new();

@@ -14,6 +14,7 @@ use echkit::policy::Timeouts;
 use echkit::report::EchStatus;
 use echkit::server::{Acceptor, EchKeyHandle, EchKeys};
 use echkit::{Client, EchMode, ErrorKind, Report};
+use echkit_test::clock::{PacedClock, StoppedClock};
 use echkit_test::lab::{HIDDEN, PUBLIC, Pki, ech_key, list};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
@@ -139,9 +140,12 @@ async fn get(client: &Client, path: &str) -> Report {
     response.report()
 }
 
-/// Waits until a connection over HTTP/1.1 is back in the pool: that takes a turn of a task.
+/// Waits until a connection over HTTP/1.1 is back in the pool: that takes some turns of tasks, and
+/// nothing from the network.
 async fn settle() {
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -297,15 +301,21 @@ async fn each_request_has_a_connection_of_its_own_where_that_is_wanted() {
 
 #[tokio::test]
 async fn what_waited_too_long_is_closed() {
+    const KEEP: Duration = Duration::from_secs(90);
+    let clock = StoppedClock::new();
     let pki = Pki::new();
     for alpn in [&b"h2"[..], b"http/1.1"] {
         let site = site(&pki, alpn).await;
         let client = builder(&pki, site.address)
-            .keep_alive(Some(Duration::from_millis(200)))
+            .keep_alive(Some(KEEP))
             .build()
             .unwrap();
         get(&client, "/").await;
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        settle().await;
+        clock.advance(KEEP - Duration::from_millis(1)).await;
+        assert!(get(&client, "/").await.reused);
+        settle().await;
+        clock.advance(KEEP).await;
         assert!(!get(&client, "/").await.reused);
         assert_eq!(site.connections(), 2);
     }
@@ -368,6 +378,7 @@ async fn a_streamed_body_is_sent_over_a_connection_that_is_there() {
 
 #[tokio::test]
 async fn the_limit_for_the_whole_holds_for_the_body_too() {
+    let _clock = PacedClock::new();
     let pki = Pki::new();
     let site = site(&pki, b"http/1.1").await;
     let mut timeouts = Timeouts::default();

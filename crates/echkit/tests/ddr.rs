@@ -10,6 +10,7 @@ use echkit::clock::Clock;
 use echkit::discover::{DiscoverError, Discovery, discover};
 use echkit::dns::{DiscoverEncrypted, RecordType, Resolver, ResolverError, ResolverOptions};
 use echkit::origin::Origin;
+use echkit_test::clock::PacedClock;
 use echkit_test::dns::{self, Reply, Script, Server, https, v4};
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -205,6 +206,7 @@ async fn the_next_designation_follows_one_that_fails() {
 
 #[tokio::test]
 async fn without_a_usable_designation_the_resolver_stays_or_nobody_is_asked() {
+    let _clock = PacedClock::new();
     let (_, tls) = dns::tls(&["127.0.0.1"], b"dot");
     let mut options = options(&Arc::new(tls), DiscoverEncrypted::Off);
     for designations in [
@@ -277,6 +279,7 @@ async fn a_resolver_without_designation_is_not_asked_for_it_each_time() {
 
 #[tokio::test]
 async fn those_who_wait_share_a_failure_and_the_next_one_finds_out_anew() {
+    let _clock = PacedClock::new();
     let server = plain(Reply::Late(500, Box::new(Reply::Rcode(2)))).await;
     let (_, tls) = dns::tls(&["127.0.0.1"], b"dot");
     let options = options(&Arc::new(tls), DiscoverEncrypted::Require);

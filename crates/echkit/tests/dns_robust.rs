@@ -13,6 +13,7 @@ use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions};
 use echkit::origin::Origin;
 use echkit_proto::codec::Reader;
 use echkit_proto::svcb::DomainName;
+use echkit_test::clock::PacedClock;
 use echkit_test::dns::{self, TTL, https};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -238,9 +239,10 @@ async fn ask_all(resolver: &Resolver) -> Vec<(usize, QueryError)> {
     failed
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn ten_thousand_names_end_with_an_unruly_resolver() {
     let _alone = ALONE.lock().await;
+    let _clock = PacedClock::with_rounds(2);
     let (server, tries) = unruly().await;
     let options = ResolverOptions::default()
         .with_timeout(Duration::from_secs(3))
@@ -281,9 +283,10 @@ async fn ten_thousand_names_end_with_an_unruly_resolver() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_unruly_resolver_never_makes_records_go_away() {
     let _alone = ALONE.lock().await;
+    let _clock = PacedClock::with_rounds(2);
     let (server, _) = unruly().await;
     let options = ResolverOptions::default().with_timeout(Duration::from_secs(3));
     let resolver = Resolver::from_uri(&format!("udp://{server}"), &options).unwrap();
@@ -306,11 +309,12 @@ async fn an_unruly_resolver_never_makes_records_go_away() {
     assert!(found > 450, "{found}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn ten_thousand_names_over_one_connection_end_in_any_order() {
     /// One in a hundred is never answered.
     const LOST: usize = 100;
     let _alone = ALONE.lock().await;
+    let _clock = PacedClock::with_rounds(2);
     let (config, tls) = dns::tls(&["dns.test"], b"dot");
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

@@ -9,6 +9,7 @@ use echkit::clock::Clock;
 use echkit::discover::{DiscoverOptions, FixedAddresses, discover, discover_with};
 use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions};
 use echkit::origin::Origin;
+use echkit_test::clock::PacedClock;
 use echkit_test::dns::{self, Reply, Script, Server, https, v4};
 use tokio::net::TcpListener;
 
@@ -20,6 +21,7 @@ fn options(timeout: Duration) -> ResolverOptions {
 
 #[tokio::test]
 async fn a_server_that_drops_edns_is_asked_without_and_that_is_remembered() {
+    let _clock = PacedClock::new();
     let answer = || Reply::SilentToEdns(Reply::Records(vec![v4(1)]).into());
     let script = Script::new([
         ("a.test", RecordType::A, answer()),
@@ -46,6 +48,7 @@ async fn a_server_that_drops_edns_is_asked_without_and_that_is_remembered() {
 
 #[tokio::test]
 async fn a_server_that_answers_with_edns_is_not_asked_without_even_if_it_loses_queries() {
+    let _clock = PacedClock::new();
     let answer = || Reply::Records(vec![v4(1)]);
     let script = Script::new([
         ("a.test", RecordType::A, answer()),
@@ -77,6 +80,7 @@ async fn without_https() -> Server {
 
 #[tokio::test]
 async fn a_dead_record_type_costs_its_time_out_once() {
+    let _clock = PacedClock::new();
     let server = without_https().await;
     let clock = Clock::by_hand();
     let options = options(Duration::from_millis(600)).with_clock(clock.clone());
@@ -99,6 +103,7 @@ async fn a_dead_record_type_costs_its_time_out_once() {
 
 #[tokio::test]
 async fn without_ech_addresses_given_by_hand_wait_for_no_https_answer() {
+    let _clock = PacedClock::new();
     let server = without_https().await;
     let resolver = Resolver::from_uri(&server.udp(), &options(Duration::from_secs(60))).unwrap();
     let by_hand = |ech| {
@@ -127,6 +132,7 @@ async fn without_ech_addresses_given_by_hand_wait_for_no_https_answer() {
 
 #[tokio::test]
 async fn questions_that_wait_for_a_connection_say_that_there_is_none() {
+    let _clock = PacedClock::new();
     // It accepts, and never says a word.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -155,6 +161,7 @@ async fn questions_that_wait_for_a_connection_say_that_there_is_none() {
 
 #[tokio::test]
 async fn an_answer_with_ech_is_asked_for_again_after_a_time_out() {
+    let _clock = PacedClock::new();
     // The first questions are lost, then the records are there: nothing but waiting was lost.
     let records = Reply::Records(vec![https("1 . alpn=h2")]);
     let script = Script::new([

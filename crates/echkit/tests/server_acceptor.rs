@@ -217,7 +217,7 @@ async fn a_refused_client_is_not_listened_to_for_ever() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn clients_that_dawdle_are_dropped() {
     let (pki, key) = (Pki::new(), ech_key(7));
     let acceptor = Acceptor::from(server(pki.server(), vec![key.clone()]))

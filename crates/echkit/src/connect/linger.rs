@@ -81,7 +81,7 @@ mod tests {
 
     const NEVER: Duration = Duration::from_secs(3600);
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn reading_ends_with_the_peer_the_time_or_the_bytes() {
         // The peer closes.
         let (ours, mut theirs) = tokio::io::duplex(1024);
@@ -92,7 +92,7 @@ mod tests {
 
         // It never does.
         let (ours, mut theirs) = tokio::io::duplex(1024);
-        read_on(ours, Duration::from_millis(1)).await;
+        read_on(ours, LINGER_TIME).await;
         assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0);
 
         // It never stops writing.

@@ -109,7 +109,6 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use tokio::sync::Semaphore;
 
@@ -156,7 +155,7 @@ mod tests {
 
     async fn until(condition: impl Fn() -> bool) {
         while !condition() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     }
 

@@ -1,7 +1,6 @@
 //! One request and the head of its response.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderValue, PROXY_AUTHORIZATION};
 use http::uri::Authority;
@@ -9,6 +8,7 @@ use http::{HeaderMap, Request as Head, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::time::Instant;
 
 use super::body::Outgoing;
 use super::observed_head::{ObservedHead, Observer};

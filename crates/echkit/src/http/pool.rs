@@ -336,7 +336,10 @@ mod tests {
         let key = key("a.example", EchMode::Prefer, false);
         pool.put(key.clone(), live(&mut ends).await);
         ends.clear();
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // The task of the connection sees the end.
+        while pool.lock().table[&key][0].live.channel.is_open() {
+            tokio::task::yield_now().await;
+        }
         assert!(pool.take(&key).is_none());
     }
 }
