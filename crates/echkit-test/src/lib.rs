@@ -8,7 +8,6 @@ pub mod clock;
 pub mod dns;
 #[cfg(doctest)]
 mod documents;
-pub mod encrypted_dns;
 pub mod in_memory;
 pub mod lab;
 pub mod pair;

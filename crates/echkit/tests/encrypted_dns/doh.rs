@@ -1,5 +1,4 @@
-//! DNS over HTTPS: one connection, padded queries, and failures that end discovery.
-#![allow(clippy::unwrap_used)]
+//! DNS over HTTPS: what HTTP adds to an answer, or says instead of one.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -8,11 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
-use echkit::discover::{DiscoverError, discover};
 use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions, Status};
-use echkit::origin::Origin;
-use echkit_test::dns::{self, Reply, Script, https, numbered, v4};
-use echkit_test::encrypted_dns::{self, EncryptedServer};
+use echkit_test::dns::{self, Script, numbered, v4};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -20,12 +16,17 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
+use tokio::sync::Barrier;
 use tokio_rustls::TlsAcceptor;
+
+use crate::suite::{EncryptedServer, Habit, Ids, Transport};
 
 /// How the HTTP side behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Http {
     Good,
+    /// Answers no question before this many have come.
+    WaitsFor(usize),
     Aged,
     Status(u16),
     WrongType,
@@ -40,7 +41,28 @@ enum Http {
     ResetFirst(h2::Reason),
 }
 
-async fn start(script: Arc<Script>, http: Http, alpn: &'static [u8]) -> EncryptedServer {
+pub(crate) struct Doh;
+
+impl Transport for Doh {
+    const ALPN: &'static [u8] = b"h2";
+    const IDS: Ids = Ids::Zero;
+
+    async fn start(script: Arc<Script>, habit: Habit, alpn: &'static [u8]) -> EncryptedServer {
+        let http = match habit {
+            Habit::Good => Http::Good,
+            Habit::WaitsFor(count) => Http::WaitsFor(count),
+            Habit::ClosesAfterOne => Http::OneEach,
+            Habit::OnlyCloses => Http::Close,
+        };
+        start_with(script, http, alpn).await
+    }
+}
+
+async fn start(http: Http) -> EncryptedServer {
+    start_with(numbered(1), http, Doh::ALPN).await
+}
+
+async fn start_with(script: Arc<Script>, http: Http, alpn: &[u8]) -> EncryptedServer {
     let (config, tls) = dns::tls(&["dns.test"], alpn);
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -48,11 +70,16 @@ async fn start(script: Arc<Script>, http: Http, alpn: &'static [u8]) -> Encrypte
     let connections = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&connections);
     let shared = Arc::clone(&script);
+    let together = Arc::new(Barrier::new(match http {
+        Http::WaitsFor(count) => count,
+        _ => 1,
+    }));
     tokio::spawn(async move {
         loop {
             let (tcp, _) = listener.accept().await.unwrap();
             let first = counter.fetch_add(1, Ordering::SeqCst) == 0;
             let (acceptor, script) = (acceptor.clone(), Arc::clone(&shared));
+            let together = Arc::clone(&together);
             tokio::spawn(async move {
                 let Ok(tls) = acceptor.accept(tcp).await else {
                     return;
@@ -64,7 +91,9 @@ async fn start(script: Arc<Script>, http: Http, alpn: &'static [u8]) -> Encrypte
                 let served = Arc::clone(&done);
                 let service = service_fn(move |request| {
                     let (script, served) = (Arc::clone(&script), Arc::clone(&served));
+                    let together = Arc::clone(&together);
                     async move {
+                        together.wait().await;
                         match http {
                             Http::Reset(reason) => return Err(h2::Error::from(reason)),
                             Http::ResetFirst(reason) if first => {
@@ -97,16 +126,6 @@ async fn start(script: Arc<Script>, http: Http, alpn: &'static [u8]) -> Encrypte
         script,
         tls: Arc::new(tls),
     }
-}
-
-async fn ask(
-    server: &EncryptedServer,
-    kind: RecordType,
-) -> Result<echkit::dns::Answer, QueryError> {
-    server
-        .resolver()
-        .query(&"a.test".parse().unwrap(), kind)
-        .await
 }
 
 async fn serve(request: Request<Incoming>, script: &Script, http: Http) -> Response<Full<Bytes>> {
@@ -150,47 +169,12 @@ async fn serve(request: Request<Incoming>, script: &Script, http: Http) -> Respo
     response
 }
 
-fn zone() -> Arc<Script> {
-    Script::new([
-        ("a.test", RecordType::A, Reply::Records(vec![v4(1)])),
-        (
-            "a.test",
-            RecordType::HTTPS,
-            Reply::Records(vec![https("1 . alpn=h2")]),
-        ),
-    ])
-}
-
-#[tokio::test]
-async fn queries_are_padded_have_id_zero_and_share_a_connection() {
-    let server = start(numbered(50), Http::Good, b"h2").await;
-    encrypted_dns::shares_one_connection(&server, 50).await;
-    for asked in server.script.asked.lock().unwrap().iter() {
-        assert_eq!(asked.message[..2], [0, 0], "RFC 8484 §4.1");
-    }
-}
-
-#[tokio::test]
-async fn a_connection_that_was_closed_is_replaced() {
-    let server = start(zone(), Http::OneEach, b"h2").await;
-    let resolver = server.resolver();
-    for _ in 0..5 {
-        resolver.clear_cache();
-        let answer = resolver
-            .query(&"a.test".parse().unwrap(), RecordType::A)
-            .await
-            .unwrap();
-        assert_eq!(answer.rdata, [v4(1)]);
-    }
-    assert!(server.connections() > 1);
-}
-
 #[tokio::test]
 async fn what_a_cache_has_kept_has_aged() {
-    let server = start(zone(), Http::Aged, b"h2").await;
-    let answer = ask(&server, RecordType::A).await.unwrap();
+    let server = start(Http::Aged).await;
+    let answer = server.ask(RecordType::A).await.unwrap();
     assert_eq!(answer.ttl, Duration::from_secs(u64::from(dns::TTL) - 100));
-    let none = ask(&server, RecordType::AAAA).await.unwrap();
+    let none = server.ask(RecordType::AAAA).await.unwrap();
     assert_eq!((none.status, none.ttl), (Status::NoData, Duration::ZERO));
 }
 
@@ -202,8 +186,8 @@ async fn http_failures_are_no_answers() {
         Http::WrongType,
         Http::Huge,
     ] {
-        let server = start(zone(), http, b"h2").await;
-        let error = ask(&server, RecordType::A).await.unwrap_err();
+        let server = start(http).await;
+        let error = server.ask(RecordType::A).await.unwrap_err();
         let expected = match http {
             Http::WrongType => matches!(error, QueryError::Malformed { .. }),
             _ => matches!(error, QueryError::Transport { .. }),
@@ -213,60 +197,14 @@ async fn http_failures_are_no_answers() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_trusted_or_lacks_http2_is_not_asked() {
-    let server = start(numbered(1), Http::Good, b"h2").await;
-    encrypted_dns::is_not_asked_without_trust(&server).await;
-    let old = start(numbered(1), Http::Good, b"http/1.1").await;
-    encrypted_dns::cannot_be_asked(&old.resolver()).await;
-    assert!(old.script.asked.lock().unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn discovery_over_https_is_protected() {
-    let server = start(numbered(1), Http::Good, b"h2").await;
-    encrypted_dns::protects_discovery(&server).await;
-    let server = start(zone(), Http::Good, b"h2").await;
-    let origin = Origin::parse("https://a.test").unwrap();
-    let found = discover(&server.resolver(), &origin).await;
-    assert!(found.protected && found.error.is_none(), "{found:?}");
-    assert_eq!(found.https.as_str(), "found");
-    assert_eq!(server.connections(), 1);
-}
-
-#[tokio::test]
-async fn over_a_protected_resolver_a_failed_https_lookup_is_the_end() {
-    for reply in [
-        Reply::Rcode(2),
-        Reply::Silence,
-        Reply::CutShort,
-        Reply::AlwaysTruncated,
-    ] {
-        let script = Script::new([
-            ("a.test", RecordType::A, Reply::Records(vec![v4(1)])),
-            ("a.test", RecordType::HTTPS, reply.clone()),
-        ]);
-        let server = start(script, Http::Good, b"h2").await;
-        let resolver = server.resolver_with(&server.tls, Duration::from_secs(2));
-        let origin = Origin::parse("https://a.test").unwrap();
-        let found = discover(&resolver, &origin).await;
-        assert!(found.endpoints.is_empty(), "{reply:?}");
-        assert_eq!(found.https.as_str(), "failed");
-        assert!(
-            matches!(found.error, Some(DiscoverError::HttpsLookup { .. })),
-            "{found:?}"
-        );
-    }
-}
-
-#[tokio::test]
 async fn the_template_of_a_resolver_is_read_or_refused() {
-    let server = start(zone(), Http::Good, b"h2").await;
+    let server = start(Http::Good).await;
     let options = ResolverOptions::default()
         .with_tls(Arc::clone(&server.tls))
         .with_timeout(Duration::from_secs(20));
     let port = server.address.port();
     let uri = |rest: &str| format!("https://dns.test:{port}/{rest}#127.0.0.1");
-    let name = "a.test".parse().unwrap();
+    let name = "1.test".parse().unwrap();
     for template in ["dns-query{?dns}", "dns-query?key=1{&dns}", "dns-query"] {
         let resolver = Resolver::from_uri(&uri(template), &options).unwrap();
         let answer = resolver.query(&name, RecordType::A).await.unwrap();
@@ -279,17 +217,11 @@ async fn the_template_of_a_resolver_is_read_or_refused() {
 }
 
 #[tokio::test]
-async fn a_server_that_only_closes_is_given_up() {
-    let server = start(numbered(1), Http::Close, b"h2").await;
-    encrypted_dns::is_given_up(&server).await;
-}
-
-#[tokio::test]
 async fn a_stream_that_is_reset_ends_its_question_and_no_other() {
-    let server = start(zone(), Http::Reset(h2::Reason::INTERNAL_ERROR), b"h2").await;
+    let server = start(Http::Reset(h2::Reason::INTERNAL_ERROR)).await;
     let resolver = server.resolver();
     for _ in 0..3 {
-        let name = "a.test".parse().unwrap();
+        let name = "1.test".parse().unwrap();
         let error = resolver.query(&name, RecordType::A).await.unwrap_err();
         assert!(matches!(error, QueryError::Transport { .. }), "{error}");
         assert!(error.to_string().contains("cancelled the query"), "{error}");
@@ -300,14 +232,8 @@ async fn a_stream_that_is_reset_ends_its_question_and_no_other() {
 #[tokio::test]
 async fn a_stream_that_was_refused_is_asked_again_on_another_connection() {
     let refused = Http::ResetFirst(h2::Reason::REFUSED_STREAM);
-    let server = start(zone(), refused, b"h2").await;
-    let answer = ask(&server, RecordType::A).await.unwrap();
+    let server = start(refused).await;
+    let answer = server.ask(RecordType::A).await.unwrap();
     assert_eq!(answer.rdata, [v4(1)]);
     assert_eq!(server.connections(), 2);
-}
-
-#[tokio::test]
-async fn a_question_without_answer_holds_up_no_other() {
-    let server = start(encrypted_dns::one_silent(), Http::Good, b"h2").await;
-    encrypted_dns::silence_holds_up_no_other(&server).await;
 }

@@ -1,5 +1,4 @@
-//! DNS over QUIC: a stream for each question, and servers that break the protocol or leave.
-#![allow(clippy::unwrap_used)]
+//! DNS over QUIC: a stream for each question, and servers that break the protocol.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -7,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use echkit::dns::{QueryError, RecordType};
 use echkit_test::dns::{self, Script, ask_all, numbered};
-use echkit_test::encrypted_dns::{self, EncryptedServer};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, SendStream, VarInt};
+
+use crate::suite::{EncryptedServer, Habit, Ids, Transport};
 
 /// How the server treats its connections.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,8 +31,25 @@ enum Manners {
     Huge,
 }
 
-async fn start(script: Arc<Script>, manners: Manners) -> EncryptedServer {
-    let (config, tls) = dns::tls(&["dns.test"], b"doq");
+pub(crate) struct Doq;
+
+impl Transport for Doq {
+    const ALPN: &'static [u8] = b"doq";
+    const IDS: Ids = Ids::Zero;
+
+    async fn start(script: Arc<Script>, habit: Habit, alpn: &'static [u8]) -> EncryptedServer {
+        let manners = match habit {
+            Habit::Good => Manners::Good,
+            Habit::WaitsFor(count) => Manners::LastFirst(count),
+            Habit::ClosesAfterOne => Manners::Close(1),
+            Habit::OnlyCloses => Manners::Close(0),
+        };
+        start(script, manners, alpn).await
+    }
+}
+
+async fn start(script: Arc<Script>, manners: Manners, alpn: &[u8]) -> EncryptedServer {
+    let (config, tls) = dns::tls(&["dns.test"], alpn);
     let config = QuicServerConfig::try_from(config).unwrap();
     let config = quinn::ServerConfig::with_crypto(Arc::new(config));
     let endpoint = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
@@ -116,28 +133,10 @@ async fn serve(connection: Connection, script: &Script, manners: Manners) {
 }
 
 #[tokio::test]
-async fn each_question_has_a_stream_of_one_connection() {
-    let server = start(numbered(50), Manners::LastFirst(50)).await;
-    encrypted_dns::shares_one_connection(&server, 50).await;
-    for asked in server.script.asked.lock().unwrap().iter() {
-        assert_eq!(asked.message[..2], [0, 0], "RFC 9250 §4.2.1");
-    }
-}
-
-#[tokio::test]
-async fn a_connection_that_was_closed_is_replaced() {
-    let server = start(numbered(10), Manners::Close(1)).await;
-    let resolver = server.resolver();
-    ask_all(&resolver, 3).await;
-    resolver.clear_cache();
-    ask_all(&resolver, 10).await;
-    assert!(server.connections() > 3);
-}
-
-#[tokio::test]
-async fn a_server_that_only_closes_is_given_up() {
-    let server = start(numbered(1), Manners::Close(0)).await;
-    encrypted_dns::is_given_up(&server).await;
+async fn questions_at_once_outlive_connections_that_close_after_an_answer() {
+    let server = start(numbered(10), Manners::Close(1), Doq::ALPN).await;
+    ask_all(&server.resolver(), 10).await;
+    assert!(server.connections() > 1);
 }
 
 #[tokio::test]
@@ -149,13 +148,8 @@ async fn what_breaks_the_protocol_is_no_answer() {
         Manners::Huge,
         Manners::Reset,
     ] {
-        let server = start(numbered(1), manners).await;
-        let name = "1.test".parse().unwrap();
-        let error = server
-            .resolver()
-            .query(&name, RecordType::A)
-            .await
-            .unwrap_err();
+        let server = start(numbered(1), manners, Doq::ALPN).await;
+        let error = server.ask(RecordType::A).await.unwrap_err();
         let expected = match manners {
             Manners::Reset => matches!(error, QueryError::Transport { .. }),
             _ => matches!(error, QueryError::Malformed { .. }),
@@ -163,22 +157,4 @@ async fn what_breaks_the_protocol_is_no_answer() {
         assert!(expected, "{manners:?}: {error}");
         assert_eq!(server.connections(), 1, "{manners:?}");
     }
-}
-
-#[tokio::test]
-async fn a_question_without_answer_holds_up_no_other() {
-    let server = start(encrypted_dns::one_silent(), Manners::Good).await;
-    encrypted_dns::silence_holds_up_no_other(&server).await;
-}
-
-#[tokio::test]
-async fn a_server_that_is_not_trusted_is_not_asked() {
-    let server = start(numbered(1), Manners::Good).await;
-    encrypted_dns::is_not_asked_without_trust(&server).await;
-}
-
-#[tokio::test]
-async fn over_quic_discovery_is_protected() {
-    let server = start(numbered(1), Manners::Good).await;
-    encrypted_dns::protects_discovery(&server).await;
 }

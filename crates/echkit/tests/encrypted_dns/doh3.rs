@@ -1,5 +1,4 @@
 //! DNS over HTTP/3: a request for each question, and servers that break the protocol or leave.
-#![allow(clippy::unwrap_used)]
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -10,13 +9,14 @@ use bytes::{BufMut, Bytes};
 use data_encoding::BASE64URL_NOPAD;
 use echkit::dns::{QueryError, RecordType, Resolver, ResolverError, ResolverOptions};
 use echkit_test::dns::{self, Script, ask_all, numbered};
-use echkit_test::encrypted_dns::{self, EncryptedServer};
 use h3::error::Code;
 use h3::server::{RequestResolver, RequestStream};
 use http::{Method, Request, Response};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, VarInt};
 use tokio::sync::Semaphore;
+
+use crate::suite::{EncryptedServer, Habit, Ids, Transport, shares_one_connection};
 
 /// `H3_NO_ERROR` (RFC 9114 §8.1)
 const NO_ERROR: VarInt = VarInt::from_u32(0x100);
@@ -49,8 +49,25 @@ enum Manners {
 
 type Stream = RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
 
+pub(crate) struct Doh3;
+
+impl Transport for Doh3 {
+    const ALPN: &'static [u8] = b"h3";
+    const IDS: Ids = Ids::Zero;
+
+    async fn start(script: Arc<Script>, habit: Habit, alpn: &'static [u8]) -> EncryptedServer {
+        let manners = match habit {
+            Habit::Good => Manners::Good,
+            Habit::WaitsFor(count) => Manners::LastFirst(count),
+            Habit::ClosesAfterOne => Manners::Farewell,
+            Habit::OnlyCloses => Manners::Close(0),
+        };
+        start_with(script, manners, alpn).await.0
+    }
+}
+
 async fn start(script: Arc<Script>, manners: Manners) -> EncryptedServer {
-    start_with(script, manners, b"h3").await.0
+    start_with(script, manners, Doh3::ALPN).await.0
 }
 
 /// The server, and what is told of each connection that has ended.
@@ -96,9 +113,7 @@ async fn start_with(
 }
 
 async fn error_of(server: &EncryptedServer) -> QueryError {
-    let name = "1.test".parse().unwrap();
-    let asked = server.resolver().query(&name, RecordType::A).await;
-    asked.unwrap_err()
+    server.ask(RecordType::A).await.unwrap_err()
 }
 
 async fn serve(connection: Connection, script: &Script, manners: Manners, number: usize) {
@@ -210,15 +225,6 @@ async fn serve_raw(connection: Connection, octets: &[u8]) {
 }
 
 #[tokio::test]
-async fn each_question_has_a_request_of_one_connection() {
-    let server = start(numbered(50), Manners::LastFirst(50)).await;
-    encrypted_dns::shares_one_connection(&server, 50).await;
-    for asked in server.script.asked.lock().unwrap().iter() {
-        assert_eq!(asked.message[..2], [0, 0], "RFC 8484 §4.1");
-    }
-}
-
-#[tokio::test]
 async fn a_closed_http3_connection_is_replaced() {
     let server = start(numbered(1), Manners::Close(1)).await;
     let resolver = server.resolver();
@@ -231,18 +237,12 @@ async fn a_closed_http3_connection_is_replaced() {
 
 #[tokio::test]
 async fn a_resolver_that_goes_closes_its_connection() {
-    let (server, closed) = start_with(numbered(1), Manners::Good, b"h3").await;
+    let (server, closed) = start_with(numbered(1), Manners::Good, Doh3::ALPN).await;
     let resolver = server.resolver();
     ask_all(&resolver, 1).await;
     assert_eq!(closed.available_permits(), 0);
     drop(resolver);
     let _closed = closed.acquire().await.unwrap();
-}
-
-#[tokio::test]
-async fn an_http3_server_that_only_closes_is_given_up() {
-    let server = start(numbered(1), Manners::Close(0)).await;
-    encrypted_dns::is_given_up(&server).await;
 }
 
 #[tokio::test]
@@ -368,21 +368,6 @@ async fn what_a_cache_has_kept_has_aged_over_http3() {
     assert_eq!(answer.ttl, Duration::from_secs(left));
 }
 
-#[tokio::test]
-async fn a_request_without_answer_holds_up_no_other() {
-    let server = start(encrypted_dns::one_silent(), Manners::Good).await;
-    encrypted_dns::silence_holds_up_no_other(&server).await;
-}
-
-#[tokio::test]
-async fn a_server_that_is_not_trusted_or_lacks_http3_is_not_asked() {
-    let server = start(numbered(1), Manners::Good).await;
-    encrypted_dns::is_not_asked_without_trust(&server).await;
-    let (doq, _) = start_with(numbered(1), Manners::Good, b"doq").await;
-    encrypted_dns::cannot_be_asked(&doq.resolver()).await;
-    assert!(doq.script.asked.lock().unwrap().is_empty());
-}
-
 #[test]
 fn its_uri_needs_tls_and_addresses_that_are_some() {
     let uri = "h3://dns.test/dns-query#127.0.0.1";
@@ -397,14 +382,8 @@ fn its_uri_needs_tls_and_addresses_that_are_some() {
 }
 
 #[tokio::test]
-async fn over_http3_discovery_is_protected() {
-    let server = start(numbered(1), Manners::Good).await;
-    encrypted_dns::protects_discovery(&server).await;
-}
-
-#[tokio::test]
 async fn a_template_with_a_variable_is_asked_by_get() {
     let mut server = start(numbered(2), Manners::Good).await;
     server.uri = server.uri.replace("/dns-query#", "/dns-query{?dns}#");
-    encrypted_dns::shares_one_connection(&server, 2).await;
+    shares_one_connection(&server, 2).await;
 }

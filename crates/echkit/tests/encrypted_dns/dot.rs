@@ -1,20 +1,19 @@
-//! DNS over TLS: one connection, answers in any order, padded queries, and servers that close.
-#![allow(clippy::unwrap_used)]
+//! DNS over TLS: messages one after another, and what nobody asked for among them.
 
-use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use echkit::discover::{DiscoverError, DiscoverOptions, Warning, discover, discover_with};
-use echkit::dns::{QueryError, RecordType, Resolver, ResolverOptions, Status};
+use echkit::discover::{DiscoverError, DiscoverOptions, Warning, discover_with};
+use echkit::dns::{RecordType, Resolver, ResolverOptions};
 use echkit::origin::Origin;
-use echkit_test::dns::{self, Reply, Script, ask_all, https, numbered, v4};
-use echkit_test::encrypted_dns::{self, EncryptedServer};
+use echkit_test::dns::{self, Reply, Script, ask_all, numbered, v4};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use crate::suite::{EncryptedServer, Habit, Ids, Transport};
 
 /// How the server treats its connections.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,8 +27,29 @@ enum Manners {
     Noisy,
 }
 
+pub(crate) struct Dot;
+
+impl Transport for Dot {
+    const ALPN: &'static [u8] = b"dot";
+    const IDS: Ids = Ids::Distinct;
+
+    async fn start(script: Arc<Script>, habit: Habit, alpn: &'static [u8]) -> EncryptedServer {
+        let manners = match habit {
+            Habit::Good => Manners::Good,
+            Habit::WaitsFor(count) => Manners::LastFirst(count),
+            Habit::ClosesAfterOne => Manners::Close(1),
+            Habit::OnlyCloses => Manners::Close(0),
+        };
+        start_with(script, manners, alpn).await
+    }
+}
+
 async fn start(script: Arc<Script>, manners: Manners) -> EncryptedServer {
-    let (config, tls) = dns::tls(&["dns.test", "127.0.0.1"], b"dot");
+    start_with(script, manners, Dot::ALPN).await
+}
+
+async fn start_with(script: Arc<Script>, manners: Manners, alpn: &[u8]) -> EncryptedServer {
+    let (config, tls) = dns::tls(&["dns.test", "127.0.0.1"], alpn);
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -103,16 +123,7 @@ async fn send(stream: &mut Stream, message: &[u8]) -> std::io::Result<()> {
 }
 
 #[tokio::test]
-async fn questions_share_a_connection_and_answers_come_in_any_order() {
-    let server = start(numbered(100), Manners::LastFirst(100)).await;
-    encrypted_dns::shares_one_connection(&server, 100).await;
-    let asked = server.script.asked.lock().unwrap();
-    let ids: HashSet<&[u8]> = asked.iter().map(|asked| &asked.message[..2]).collect();
-    assert_eq!(ids.len(), 100);
-}
-
-#[tokio::test]
-async fn a_connection_that_was_closed_is_replaced() {
+async fn each_answer_has_a_connection_where_the_server_closes_after_one() {
     let server = start(numbered(20), Manners::Close(1)).await;
     let resolver = server.resolver();
     // One after another, then all at once.
@@ -127,56 +138,10 @@ async fn a_connection_that_was_closed_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_server_that_only_closes_is_given_up() {
-    let server = start(numbered(1), Manners::Close(0)).await;
-    encrypted_dns::is_given_up(&server).await;
-}
-
-#[tokio::test]
 async fn what_nobody_asked_for_is_passed_over() {
     let server = start(numbered(20), Manners::Noisy).await;
     ask_all(&server.resolver(), 20).await;
     assert_eq!(server.connections(), 1);
-}
-
-#[tokio::test]
-async fn a_question_without_answer_holds_up_no_other() {
-    let server = start(encrypted_dns::one_silent(), Manners::Good).await;
-    encrypted_dns::silence_holds_up_no_other(&server).await;
-}
-
-#[tokio::test]
-async fn refusals_and_broken_answers_are_told_apart() {
-    let script = Script::new([
-        ("servfail.test", RecordType::A, Reply::Rcode(2)),
-        ("cut.test", RecordType::A, Reply::CutShort),
-        ("truncated.test", RecordType::A, Reply::AlwaysTruncated),
-    ]);
-    let server = start(script, Manners::Good).await;
-    let resolver = server.resolver();
-    let ask = async |name: &str| resolver.query(&name.parse().unwrap(), RecordType::A).await;
-    let error = ask("servfail.test").await.unwrap_err();
-    assert!(
-        matches!(error, QueryError::Refused { rcode: 2, .. }),
-        "{error}"
-    );
-    for name in ["cut.test", "truncated.test"] {
-        let error = ask(name).await.unwrap_err();
-        assert!(matches!(error, QueryError::Malformed { .. }), "{error}");
-    }
-    let gone = ask("gone.test").await.unwrap();
-    assert_eq!(gone.status, Status::NxDomain);
-    assert_eq!(server.connections(), 1);
-}
-
-#[tokio::test]
-async fn a_server_that_is_not_trusted_is_not_asked() {
-    let server = start(numbered(1), Manners::Good).await;
-    encrypted_dns::is_not_asked_without_trust(&server).await;
-    let options = ResolverOptions::default().with_tls(Arc::clone(&server.tls));
-    let uri = server.uri.replace("dns.test", "else.test");
-    encrypted_dns::cannot_be_asked(&Resolver::from_uri(&uri, &options).unwrap()).await;
-    assert!(server.script.asked.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -186,31 +151,6 @@ async fn an_address_is_a_name_too() {
     let resolver = Resolver::from_uri(&format!("tls://{}", server.address), &options).unwrap();
     assert!(resolver.looked_up_name().is_none());
     ask_all(&resolver, 1).await;
-}
-
-#[tokio::test]
-async fn over_tls_discovery_is_protected_and_a_failed_https_lookup_is_the_end() {
-    let script = Script::new([
-        ("a.test", RecordType::A, Reply::Records(vec![v4(1)])),
-        (
-            "a.test",
-            RecordType::HTTPS,
-            Reply::Records(vec![https("1 . alpn=h2")]),
-        ),
-        ("b.test", RecordType::A, Reply::Records(vec![v4(1)])),
-        ("b.test", RecordType::HTTPS, Reply::Rcode(2)),
-    ]);
-    let server = start(script, Manners::Good).await;
-    let resolver = server.resolver();
-    let found = discover(&resolver, &Origin::parse("https://a.test").unwrap()).await;
-    assert!(found.protected && found.error.is_none(), "{found:?}");
-    let failed = discover(&resolver, &Origin::parse("https://b.test").unwrap()).await;
-    assert!(failed.protected && failed.endpoints.is_empty());
-    assert!(
-        matches!(failed.error, Some(DiscoverError::HttpsLookup { .. })),
-        "{failed:?}"
-    );
-    assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]
