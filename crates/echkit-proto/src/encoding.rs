@@ -47,6 +47,15 @@ pub struct Reading {
 /// # Errors
 ///
 /// When the input is empty, or is text that neither encoding fits.
+///
+/// ```
+/// use echkit_proto::encoding::{Encoding, readings};
+///
+/// let found = readings(b"fe:0d 00")?;
+/// assert_eq!(found[0].encoding, Encoding::Hex);
+/// assert_eq!(found[0].bytes, [0xfe, 0x0d, 0]);
+/// # Ok::<(), echkit_proto::encoding::EncodingError>(())
+/// ```
 pub fn readings(input: &[u8]) -> Result<Vec<Reading>, EncodingError> {
     let reading = |encoding, bytes| Reading { encoding, bytes };
     let Some(text) = text(input)? else {

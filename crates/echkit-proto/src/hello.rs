@@ -49,6 +49,24 @@ pub fn handshake_len(bytes: &[u8]) -> Option<usize> {
 ///
 /// Its structure is checked when it is made: every length fits, nothing is left over, no
 /// extension comes twice. The bodies of extensions are read when asked for.
+///
+/// ```
+/// use echkit_proto::hello::{ClientHello, EchExtension};
+/// use echkit_proto::tls_record::whole_records;
+///
+/// /// Whether a client's first flight offers ECH, or pretends to.
+/// fn offers_ech(flight: &[u8]) -> bool {
+///     let Some(record) = whole_records(flight).next() else {
+///         return false;
+///     };
+///     match ClientHello::parse(record.content()) {
+///         Ok(hello) => matches!(hello.ech(), Ok(Some(EchExtension::Outer(_)))),
+///         Err(_) => false,
+///     }
+/// }
+///
+/// assert!(!offers_ech(b"GET / HTTP/1.1"));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientHello {
     bytes: Vec<u8>,

@@ -10,6 +10,13 @@ const DASHES: &[u8] = b"-----";
 /// The blocks of a text, in order. What stands between them is passed over.
 ///
 /// A block without an end goes as far as the next one, and is broken.
+///
+/// ```
+/// let text = b"# what follows is short\n-----BEGIN NOTE-----\naGVsbG8=\n-----END NOTE-----\n";
+/// let block = echkit_proto::pem::blocks(text).next().unwrap();
+/// assert_eq!(block.label(), "NOTE");
+/// assert_eq!(block.decode().unwrap()[..], *b"hello");
+/// ```
 pub fn blocks(text: &[u8]) -> Blocks<'_> {
     Blocks { rest: text }
 }

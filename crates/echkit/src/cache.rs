@@ -31,6 +31,21 @@ const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const MAX_ENTRIES: usize = 1024;
 
 /// Retry configs, in memory and, where asked for, in a file. Clones share them.
+///
+/// ```no_run
+/// use echkit::cache::ConfigCache;
+/// use echkit::connect::Connector;
+///
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let cache = ConfigCache::open("retry-configs.json")?;
+/// let connector = Connector::builder().cache(cache.clone()).build()?;
+/// // After connections to servers that had changed their key:
+/// for kept in cache.entries() {
+///     println!("{}:{} for {:?}", kept.host, kept.port, kept.left);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Default)]
 pub struct ConfigCache {
     shared: Arc<Shared>,

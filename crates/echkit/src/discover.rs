@@ -113,6 +113,24 @@ impl DiscoverOptions {
 }
 
 /// Finds the endpoints of an origin, for a client that does ECH, HTTP/2 and HTTP/1.1.
+///
+/// ```no_run
+/// use echkit::Origin;
+/// use echkit::discover::discover;
+/// use echkit::dns::Resolver;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let origin: Origin = "https://www.example".parse()?;
+/// let found = discover(&Resolver::system(), &origin).await;
+/// if let Some(error) = &found.error {
+///     println!("no connection should be tried: {error}");
+/// }
+/// for endpoint in &found.endpoints {
+///     println!("{}:{} ECH: {}", endpoint.target, endpoint.port, endpoint.can_offer_ech());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub async fn discover(resolver: &Resolver, origin: &Origin) -> Discovery {
     discover_with(resolver, origin, &DiscoverOptions::default()).await
 }

@@ -24,6 +24,29 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Why a connection or request failed, with the report about it.
 ///
 /// Match on [`Error::cause`] for the details, or on [`Error::kind`] for the stable kind.
+///
+/// ```no_run
+/// use echkit::connect::Connector;
+/// use echkit::{EchMode, ErrorKind, Origin};
+///
+/// # async fn example(origin: &Origin) -> Result<(), echkit::Error> {
+/// let connector = Connector::builder().ech(EchMode::Require).build()?;
+/// match connector.connect(origin, &[b"http/1.1"]).await {
+///     Ok(connection) => println!("hidden: {:?}", connection.report().ech.inner_sni),
+///     Err(error) => {
+///         match error.kind() {
+///             ErrorKind::EchRequired => println!("the site has no ECH: {error}"),
+///             ErrorKind::Timeout => println!("try again later: {error}"),
+///             _ => println!("{error}"),
+///         }
+///         if let Some(report) = error.report() {
+///             println!("{} attempts", report.attempts.len());
+///         }
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Error(Box<Failure>);
 
 struct Failure {

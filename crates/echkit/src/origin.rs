@@ -11,6 +11,16 @@ use url::Url;
 pub use echkit_proto::svcb::Scheme;
 
 /// A scheme, a host and a port: what a page belongs to, and what its certificate is checked for.
+///
+/// ```
+/// use echkit::Origin;
+///
+/// let origin: Origin = "https://www.example:8443/path?query".parse()?;
+/// assert_eq!(origin.to_string(), "https://www.example:8443");
+/// // Where its HTTPS records are (RFC 9460 §9.1).
+/// assert_eq!(origin.query_name().unwrap().to_string(), "_8443._https.www.example");
+/// # Ok::<(), echkit::origin::OriginError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(
     clippy::exhaustive_structs,

@@ -11,6 +11,17 @@ use echkit_proto::race::{Family, RaceSettings};
 use serde::{Deserialize, Serialize};
 
 /// How much Encrypted Client Hello a connection needs.
+///
+/// ```
+/// use echkit::EchMode;
+///
+/// assert_eq!(EchMode::default(), EchMode::Prefer);
+/// // As `ech get --ech` takes it.
+/// let mode: EchMode = "require".parse()?;
+/// assert!(mode.offers());
+/// assert!(!EchMode::Grease.offers(), "GREASE is no offer");
+/// # Ok::<(), echkit::policy::UnknownEchMode>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

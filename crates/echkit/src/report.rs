@@ -16,6 +16,23 @@ use crate::policy::EchMode;
 pub const REPORT_VERSION: u32 = 1;
 
 /// What one connection offered, showed and got.
+///
+/// Responses, connections and errors have one. Its fields are there to be read, and it serializes
+/// to the JSON that `ech get --json` prints.
+///
+/// ```
+/// use echkit::report::EchStatus;
+/// use echkit::{EchMode, Report};
+///
+/// /// Whether the name of the site stayed hidden.
+/// fn hidden(report: &Report) -> bool {
+///     report.ech.status == EchStatus::Accepted
+/// }
+///
+/// let not_begun = Report::new("https://www.example", EchMode::Prefer);
+/// assert!(!hidden(&not_begun));
+/// println!("{}: {}", not_begun.origin, not_begun.ech.status);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Report {

@@ -7,6 +7,21 @@ use crate::codec::{Reader, Short};
 use crate::svcb::DomainName;
 
 /// One question to a resolver: a name and the type of the records that are wanted.
+///
+/// ```
+/// use echkit_proto::dns::{DnsResponse, EdnsUse, Question, RecordType};
+///
+/// let question = Question {
+///     name: "www.example".parse()?,
+///     kind: RecordType::HTTPS,
+/// };
+/// let id = 0x1234;
+/// let query = question.encode(id, EdnsUse::Padded);
+/// assert_eq!(query.len() % 128, 0, "RFC 8467 §4.1");
+/// // Its own query is no response.
+/// assert!(DnsResponse::parse(&query, &question, id).is_err());
+/// # Ok::<(), echkit_proto::svcb::NameError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
     /// The owner name.

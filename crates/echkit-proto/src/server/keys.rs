@@ -27,6 +27,19 @@ enum Retry {
 }
 
 /// A set of ECH keys, newest first.
+///
+/// ```
+/// use echkit_proto::key::{EchKey, KeyParams};
+/// use echkit_proto::server::{EchKeyHandle, EchKeys};
+///
+/// let old = EchKey::generate(&KeyParams::new("public.example")?.with_config_id(1))?;
+/// let keys = EchKeyHandle::new(EchKeys::new(vec![old.clone()])?);
+///
+/// // A rotation: clients may hold the old config for as long as its record lives.
+/// let new = EchKey::generate(&KeyParams::new("public.example")?.with_config_id(2))?;
+/// keys.store(EchKeys::new(vec![new])?.with_retired(vec![old])?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct EchKeys {
     keys: Vec<Arc<EchKey>>,

@@ -8,6 +8,17 @@ use crate::codec::{Reader, Short};
 ///
 /// `Display` and `FromStr` are the presentation form of RFC 9460 §2.1; `FromStr` also takes the
 /// generic form of RFC 3597 §5 (`\# 19 0000…`).
+///
+/// ```
+/// use echkit_proto::svcb::{Record, RecordError, TextError};
+///
+/// let record: Record = "1 . alpn=h2,h3 ipv4hint=192.0.2.1".parse()?;
+/// assert!(!record.is_alias());
+/// let rdata = record.encode().unwrap();
+/// assert_eq!(Record::parse(&rdata), Ok(record));
+/// assert_eq!(Record::parse(&rdata[..1]), Err(RecordError::Truncated));
+/// # Ok::<(), TextError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// SvcPriority: 0 is AliasMode, all else ServiceMode, smaller first (RFC 9460 §2.4.1).

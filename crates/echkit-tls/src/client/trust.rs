@@ -19,6 +19,15 @@ use crate::error::{ClientSetupError, TrustOrigin};
 
 /// Which certificates a client trusts.
 ///
+/// ```no_run
+/// use echkit_tls::client::{ClientTls, Trust};
+///
+/// // What the platform trusts, and an authority of one's own.
+/// let trust = Trust::system().and_file("internal-ca.pem")?;
+/// let tls = ClientTls::builder().trust(trust).build()?;
+/// # Ok::<(), echkit_tls::client::ClientSetupError>(())
+/// ```
+///
 /// The default is the platform's own verifier. The environment variables `SSL_CERT_FILE` and
 /// `SSL_CERT_DIR`, where set, take the place of the platform's store, as with OpenSSL.
 ///

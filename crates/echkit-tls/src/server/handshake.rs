@@ -30,6 +30,31 @@ use super::swap::Swapper;
 /// Feed it with [`read`](Self::read), send what [`take_output`](Self::take_output) returns, and
 /// once it [`is_done`](Self::is_done) continue with the connection of [`finish`](Self::finish).
 /// After an error send what `take_output` returns (the alert) before closing.
+///
+/// ```
+/// use std::io::{Error, Read, Write};
+///
+/// use echkit_tls::server::{EchOutcome, EchServer};
+/// use rustls::ServerConnection;
+///
+/// /// The handshake of a client over anything that can be read and written.
+/// fn accept(
+///     server: &EchServer,
+///     mut io: impl Read + Write,
+/// ) -> Result<(ServerConnection, EchOutcome), Error> {
+///     let mut handshake = server.handshake();
+///     let mut buffer = [0; 4096];
+///     while !handshake.is_done() {
+///         let read = match io.read(&mut buffer)? {
+///             0 => handshake.end(),
+///             len => handshake.read(&buffer[..len]),
+///         };
+///         io.write_all(&handshake.take_output())?;
+///         read.map_err(Error::other)?;
+///     }
+///     handshake.finish().ok_or_else(|| Error::other("the handshake is not done"))
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Handshake {
     server: EchServer,

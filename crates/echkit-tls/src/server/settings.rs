@@ -13,6 +13,30 @@ use super::record_sizes::RecordSizes;
 use super::unserved_names::noted;
 
 /// An ECH server: a rustls configuration, ECH keys, and rules. Cheap to clone.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use echkit_proto::key::{EchKey, KeyParams};
+/// use echkit_tls::server::{EchKeys, EchServer, provider};
+/// use rustls::ServerConfig;
+/// use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+///
+/// # fn example(
+/// #     certs: Vec<CertificateDer<'static>>,
+/// #     key: PrivateKeyDer<'static>,
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
+/// let config = ServerConfig::builder_with_provider(provider())
+///     .with_safe_default_protocol_versions()?
+///     .with_no_client_auth()
+///     .with_single_cert(certs, key)?;
+/// let keys = EchKeys::new(vec![EchKey::generate(&KeyParams::new("public.example")?)?])?;
+/// let server = EchServer::new(Arc::new(config), keys)?.with_outer_sni_check(true);
+/// // For each connection:
+/// let handshake = server.handshake();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct EchServer {
     pub(super) config: Arc<ServerConfig>,

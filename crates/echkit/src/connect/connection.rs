@@ -5,7 +5,20 @@ use super::stream::Stream;
 use crate::origin::Origin;
 use crate::report::Report;
 
-/// A connection that is ready for its protocol.
+/// A connection that is ready for its protocol, as [`Connector::connect`] makes it.
+///
+/// ```no_run
+/// # async fn example(connection: echkit::connect::Connection) {
+/// // With the name that an eavesdropper could read, if any.
+/// println!("{} ({:?})", connection.origin(), connection.report().ech.outer_sni);
+/// match connection.alpn() {
+///     Some(b"h2") => println!("HTTP/2"),
+///     _ => println!("HTTP/1.1"),
+/// }
+/// # }
+/// ```
+///
+/// [`Connector::connect`]: super::Connector::connect
 #[derive(Debug)]
 pub struct Connection {
     pub(crate) stream: Stream,

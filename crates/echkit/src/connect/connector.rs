@@ -26,6 +26,25 @@ static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 /// Connects to origins: discovery, ECH, TLS, retries. For any protocol over TLS.
 ///
 /// Cheap to clone; clones share sessions and settings.
+///
+/// ```no_run
+/// use echkit::connect::Connector;
+/// use echkit::{EchMode, Origin};
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let connector = Connector::builder().ech(EchMode::Require).build()?;
+/// let origin: Origin = "https://imap.example:993".parse()?;
+/// let connection = connector.connect(&origin, &[b"imap"]).await?;
+/// println!("ECH: {}", connection.report().ech.status);
+///
+/// let (mut stream, _) = connection.into_parts();
+/// stream.write_all(b"a logout\r\n").await?;
+/// let mut said = String::new();
+/// stream.read_to_string(&mut said).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Connector {
     pub(super) parts: Arc<ConnectorParts>,

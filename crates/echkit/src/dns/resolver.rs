@@ -15,7 +15,25 @@ use super::uri::{self, ResolverError};
 use crate::origin::Host;
 use crate::proxy::Proxy;
 
-/// A place to ask. Clones share connections and answers.
+/// A DNS resolver, in the clear or encrypted. Clones share connections and answers.
+///
+/// ```no_run
+/// use echkit::dns::{RecordType, Resolver, ResolverOptions};
+/// use echkit::tls::ClientTls;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// // Encrypted resolvers need to know whom to trust: here what the platform trusts.
+/// let tls = ClientTls::builder().build()?.plain_config()?;
+/// let options = ResolverOptions::default().with_tls(tls);
+/// let resolver = Resolver::from_uri("tls://dns.example#192.0.2.1", &options)?;
+/// assert!(resolver.is_protected());
+///
+/// let name = "www.example".parse()?;
+/// let answer = resolver.query(&name, RecordType::HTTPS).await?;
+/// println!("{} records for {:?}", answer.rdata.len(), answer.ttl);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Resolver {
     direct: Arc<Direct>,

@@ -98,6 +98,26 @@ impl fmt::Debug for Client {
 }
 
 /// Builds a [`Client`].
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use echkit::policy::Timeouts;
+/// use echkit::tls::{ClientTls, Trust};
+/// use echkit::{Client, EchMode};
+///
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::builder()
+///     .ech(EchMode::Require)
+///     // The resolver is encrypted too, so that no name is in the clear.
+///     .dns("https://dns.example/dns-query#192.0.2.1")
+///     .tls(ClientTls::builder().trust(Trust::ca_file("ca.pem")?))
+///     .timeouts(Timeouts::default().with_total(Duration::from_secs(30)))
+///     .redirects(None)
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ClientBuilder {

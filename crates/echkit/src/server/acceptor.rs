@@ -26,6 +26,33 @@ const PARTING_TIME: Duration = Duration::from_secs(1);
 const PARTING_BYTES: usize = 256 * 1024;
 
 /// Accepts TLS connections, with and without ECH. Cheap to clone.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use echkit::rustls::ServerConfig;
+/// use echkit::server::{AcceptError, Acceptor, EchKeyHandle, EchOutcome, load_ech_keys};
+/// use tokio::net::TcpListener;
+///
+/// # async fn serve(config: Arc<ServerConfig>) -> Result<(), Box<dyn std::error::Error>> {
+/// // `config` was built with `echkit::server::provider()`.
+/// let keys = EchKeyHandle::new(load_ech_keys("/etc/ech")?);
+/// let acceptor = Acceptor::new(config, keys.clone())?;
+/// let tcp = TcpListener::bind("[::]:443").await?;
+/// let (stream, _) = tcp.accept().await?;
+/// match acceptor.accept(stream).await {
+///     Ok(accepted) => match accepted.outcome {
+///         EchOutcome::Accepted { inner_sni, .. } => println!("for {inner_sni:?}"),
+///         other => println!("{other:?}"),
+///     },
+///     Err(AcceptError::Timeout(limit)) => println!("no handshake within {limit:?}"),
+///     Err(error) => println!("{error}"),
+/// }
+/// // After a rotation:
+/// keys.store(load_ech_keys("/etc/ech")?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     server: EchServer,
