@@ -1,10 +1,20 @@
 //! What an operator of Encrypted Client Hello runs: keys, their rotation and their publishing.
 //!
+//! - [`KeyDirectory`] holds keys that rotate, each with its state; [`Rotation`] says when they
+//!   change.
+//! - [`KeyWatch`] hands them to a running server when they do.
 //! - [`SiteRecord`] is the HTTPS record of a site, in each form in which DNS servers and providers
 //!   take it.
 //!
 //! The TLS server is `echkit::server`.
 
+mod key_directory;
+mod key_watch;
 mod site_record;
 
+pub use key_directory::{
+    KeyAccess, KeyDirectory, KeyDirectoryError, KeyEntry, KeyState, KeyStatus, LockedKeyDirectory,
+    Rotation, RotationError, RotationStep,
+};
+pub use key_watch::{KeyWatch, KeyWatchError};
 pub use site_record::{SiteError, SiteRecord};
