@@ -5,6 +5,7 @@ pub(crate) mod examples;
 pub(crate) mod not_there;
 pub(crate) mod proxy_args;
 pub(crate) mod record;
+pub(crate) mod rotate;
 mod seconds;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use echkit::policy::EchMode;
 use echkit_proto::hpke::{Kem, SymmetricSuite};
 use proxy_args::ProxyArgs;
 use record::RecordArgs;
+use rotate::RotateArgs;
 use seconds::seconds;
 
 /// Encrypted Client Hello: fetch, look up, decode, make keys, and try it on loopback.
@@ -53,6 +55,7 @@ pub(crate) enum Command {
     Decode(DecodeArgs),
     Cache(CacheArgs),
     Keygen(KeygenArgs),
+    Rotate(Box<RotateArgs>),
     Testbed(TestbedArgs),
     Demo(DemoArgs),
     /// Print completions for a shell
@@ -70,6 +73,7 @@ impl Command {
             Self::Decode(args) => args.json,
             Self::Cache(args) => args.json,
             Self::Keygen(args) => args.json,
+            Self::Rotate(args) => args.json,
             Self::Testbed(args) => args.json,
             Self::Demo(args) => args.json,
             Self::Completions(_) | Self::Man(_) => false,

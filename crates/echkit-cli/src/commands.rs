@@ -10,5 +10,6 @@ pub(crate) mod lookup;
 pub(crate) mod network;
 mod proxies;
 pub(crate) mod records;
+pub(crate) mod rotate;
 pub(crate) mod testbed;
 pub(crate) mod zone;

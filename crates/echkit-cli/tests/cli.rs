@@ -395,6 +395,7 @@ fn every_command_has_a_manual_page_of_its_own() {
         "decode",
         "cache",
         "keygen",
+        "rotate",
         "testbed",
         "demo",
         "completions",

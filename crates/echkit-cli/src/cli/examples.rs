@@ -96,9 +96,27 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "Write a key to a file, and print the record to publish",
             ),
             (
+                "ech keygen public.example -o key.pem --site www.example.com --alpn h2",
+                "The same, with whole records for DNS",
+            ),
+            (
                 "ech keygen public.example --kem p256 --max-name-length 64",
                 "With another KEM and another padding, to stdout",
             ),
+        ],
+    ),
+    (
+        "rotate",
+        &[
+            (
+                "ech rotate keys --public-name public.example --every 1h --publish-command ./publish.sh",
+                "A new key every hour; publish.sh puts $ECH_CONFIG_LIST into DNS",
+            ),
+            (
+                "ech rotate keys --once --reload-command 'systemctl reload nginx'",
+                "From a timer: do what is due, and have the server load it",
+            ),
+            ("ech rotate keys --status", "The keys and their states"),
         ],
     ),
     (

@@ -74,7 +74,13 @@ impl Rotation {
         self
     }
 
-    fn checked(self) -> Result<Self, RotationError> {
+    /// The same, when it keeps no more keys than a server should load: for rotations whose fields
+    /// were set by hand.
+    ///
+    /// # Errors
+    ///
+    /// When it keeps more, or the interval is nothing.
+    pub fn checked(self) -> Result<Self, RotationError> {
         if self.every.is_zero() {
             return Err(RotationError::NoInterval);
         }

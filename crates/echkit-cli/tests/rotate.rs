@@ -1,0 +1,205 @@
+//! `ech rotate`: the real binary, its hooks, and what is left when it is killed.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use echkit_server::KeyDirectory;
+use rand::Rng;
+use serde_json::Value;
+
+/// Fast enough for a test: a key is due every 50 ms, and an old one goes after a second.
+const FAST: [&str; 10] = [
+    "--every",
+    "0.05",
+    "--ttl",
+    "1",
+    "--retry-window",
+    "0",
+    "--lead",
+    "0",
+    "--public-name",
+    "public.example",
+];
+
+fn command(directory: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ech"));
+    command.arg("rotate").arg(directory).args(more);
+    command.env_remove("ECHKIT_LOG").stdin(Stdio::null());
+    command
+}
+
+fn rotate(directory: &Path, more: &[&str]) -> Output {
+    command(directory, more).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+fn steps(output: &Output) -> Vec<String> {
+    let document = json(output);
+    let steps = document["steps"].as_array().unwrap().iter();
+    steps
+        .map(|step| step["step"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn states(directory: &Path) -> Vec<String> {
+    let status = json(&rotate(directory, &["--status", "--json"]));
+    let keys = status["keys"].as_array().unwrap().iter();
+    keys.map(|key| key["state"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn new() -> (tempfile::TempDir, PathBuf) {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("ech");
+    (parent, path)
+}
+
+fn error_line(output: &Output) -> String {
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    text.lines().last().unwrap().to_owned()
+}
+
+#[test]
+fn the_first_turn_publishes_a_key_and_the_next_has_nothing_to_do() {
+    let (_parent, path) = new();
+    let refused = rotate(&path, &["--once"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(error_line(&refused).contains("--public-name"));
+    let first = rotate(
+        &path,
+        &["--once", "--json", "--public-name", "public.example"],
+    );
+    assert_eq!(steps(&first), ["make", "publish", "make"]);
+    let second = rotate(&path, &["--once", "--json"]);
+    assert_eq!(steps(&second), Vec::<String>::new());
+    assert_eq!(states(&path), ["published", "made"]);
+    let due = json(&rotate(&path, &["--dry-run", "--json"]));
+    assert_eq!(due["due"], serde_json::json!([]));
+    let keys = KeyDirectory::open(&path).unwrap().load().unwrap();
+    let listed = json(&first)["steps"][1]["ech"].clone();
+    assert_eq!(
+        keys.retry_configs().unwrap().to_base64(),
+        listed.as_str().unwrap()
+    );
+}
+
+#[test]
+fn hooks_are_told_of_a_key_and_their_order_is_servers_first() {
+    let (parent, path) = new();
+    let log = parent.path().join("log");
+    let publish = format!(
+        "echo \"publish $ECH_CONFIG_LIST $ECH_TTL\" >> '{}'",
+        log.display()
+    );
+    let reload = format!("echo reload >> '{}'", log.display());
+    let hooks = [
+        "--once",
+        "--json",
+        "--publish-command",
+        &publish,
+        "--reload-command",
+        &reload,
+    ];
+    let turn = rotate(&path, &[&hooks[..], &FAST].concat());
+    assert!(turn.status.success(), "{turn:?}");
+    let list = json(&turn)["steps"][1]["ech"].as_str().unwrap().to_owned();
+    let told = fs::read_to_string(&log).unwrap();
+    let told: Vec<&str> = told.lines().collect();
+    assert_eq!(told, ["reload", &format!("publish {list} 1"), "reload"]);
+}
+
+#[test]
+fn a_key_that_cannot_be_published_leaves_the_old_one_published() {
+    let (_parent, path) = new();
+    assert!(
+        rotate(&path, &[&["--once"][..], &FAST].concat())
+            .status
+            .success()
+    );
+    let before = KeyDirectory::open(&path).unwrap().load().unwrap();
+    for hook in ["--publish-command", "--reload-command"] {
+        std::thread::sleep(Duration::from_millis(100));
+        let turn = rotate(&path, &[&["--once", hook, "exit 3"][..], &FAST].concat());
+        assert_eq!(turn.status.code(), Some(1), "{turn:?}");
+        let line = error_line(&turn);
+        assert!(line.contains(&path.display().to_string()), "{line}");
+        assert!(
+            line.contains(hook) && line.contains("exit status: 3"),
+            "{line}"
+        );
+        let after = KeyDirectory::open(&path).unwrap().load().unwrap();
+        assert_eq!(after.retry_configs(), before.retry_configs(), "{hook}");
+    }
+    assert!(
+        rotate(&path, &[&["--once"][..], &FAST].concat())
+            .status
+            .success()
+    );
+    let after = KeyDirectory::open(&path).unwrap().load().unwrap();
+    assert_ne!(after.retry_configs(), before.retry_configs());
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_a_directory_that_loads_and_goes_on() {
+    let (_parent, path) = new();
+    let arguments = [&["--once"][..], &FAST].concat();
+    assert!(rotate(&path, &arguments).status.success());
+    let directory = KeyDirectory::open(&path).unwrap();
+    let mut rng = rand::rng();
+    for _ in 0..60 {
+        let mut child = command(&path, &arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_micros(rng.random_range(0..30_000)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let keys = directory.load().unwrap();
+        assert!(keys.retry_configs().is_some());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let last = rotate(&path, &arguments);
+    assert!(last.status.success(), "{last:?}");
+    let states = states(&path);
+    assert_eq!(
+        states.iter().filter(|state| *state == "published").count(),
+        1
+    );
+    assert!(states.iter().any(|state| state == "retiring"), "{states:?}");
+    for entry in fs::read_dir(&path).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(!name.ends_with("ech-tmp"), "{name}");
+    }
+}
+
+#[test]
+fn private_keys_that_others_can_read_are_refused_with_the_way_out() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_parent, path) = new();
+    assert!(
+        rotate(&path, &[&["--once"][..], &FAST].concat())
+            .status
+            .success()
+    );
+    let is_key = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "ech");
+    let mut files = fs::read_dir(&path)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let file = files.find(is_key).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = rotate(&path, &[&["--once"][..], &FAST].concat());
+    let line = error_line(&refused);
+    assert_eq!(refused.status.code(), Some(26));
+    assert!(
+        line.contains(&file.display().to_string()) && line.contains("chmod 0600"),
+        "{line}"
+    );
+}
