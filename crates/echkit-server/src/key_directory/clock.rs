@@ -7,6 +7,8 @@
 //! each one's count is a lower bound.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +27,7 @@ pub(super) struct ClockReading {
 impl ClockReading {
     pub(super) fn now() -> Self {
         let wall = std::time::SystemTime::UNIX_EPOCH.elapsed();
-        let (boot, monotonic_ms) = monotonic::now();
+        let (boot, monotonic_ms) = since_boot().unwrap_or_else(since_process_start);
         Self {
             boot,
             monotonic_ms,
@@ -38,46 +40,30 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The kernel's name for its start, and the time since then, with the time asleep.
 #[cfg(target_os = "linux")]
-mod monotonic {
-    use std::fs;
-
-    /// The kernel's name for its start, and the time since then, with the time asleep.
-    pub(super) fn now() -> (String, u64) {
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-        let uptime = fs::read_to_string("/proc/uptime");
-        match (boot, uptime.ok().as_deref().and_then(uptime_ms)) {
-            (Ok(boot), Some(uptime_ms)) => (boot.trim().to_owned(), uptime_ms),
-            _ => super::of_process::now(),
-        }
-    }
-
-    /// From `SECONDS.HUNDREDTHS IDLE`.
-    fn uptime_ms(text: &str) -> Option<u64> {
-        let (seconds, rest) = text.split_once('.')?;
-        let hundredths: u64 = rest.get(..2)?.parse().ok()?;
-        Some(seconds.parse::<u64>().ok()? * 1000 + hundredths * 10)
-    }
+fn since_boot() -> Option<(String, u64)> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    // SECONDS.HUNDREDTHS IDLE
+    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    let (seconds, rest) = uptime.split_once('.')?;
+    let hundredths: u64 = rest.get(..2)?.parse().ok()?;
+    let uptime_ms = seconds.parse::<u64>().ok()? * 1000 + hundredths * 10;
+    Some((boot.trim().to_owned(), uptime_ms))
 }
 
 #[cfg(not(target_os = "linux"))]
-use of_process as monotonic;
+fn since_boot() -> Option<(String, u64)> {
+    None
+}
 
-mod of_process {
-    use std::sync::LazyLock;
-    use std::time::Instant;
-
-    /// Where the machine's start has no name, that of the process counts.
+/// Where the machine's start has no name, that of the process counts.
+fn since_process_start() -> (String, u64) {
     static START: LazyLock<(String, Instant)> = LazyLock::new(|| {
-        (
-            format!("process-{:032x}", rand::random::<u128>()),
-            Instant::now(),
-        )
+        let name = format!("process-{:032x}", rand::random::<u128>());
+        (name, Instant::now())
     });
-
-    pub(super) fn now() -> (String, u64) {
-        (START.0.clone(), super::millis(START.1.elapsed()))
-    }
+    (START.0.clone(), millis(START.1.elapsed()))
 }
 
 /// The age of a directory, and what each machine needs to go on counting.
