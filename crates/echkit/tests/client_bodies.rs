@@ -82,6 +82,22 @@ async fn coded(coding: &str) -> (String, Vec<u8>) {
         "zstd" => ("zstd", encode!(ZstdEncoder)),
         "zlib" => ("deflate", encode!(ZlibEncoder)),
         "raw" => ("deflate", encode!(DeflateEncoder)),
+        "frames" => (
+            "zstd",
+            [
+                encode!(ZstdEncoder),
+                b"\x50\x2a\x4d\x18\x04\0\0\0skip".to_vec(),
+                encode!(ZstdEncoder),
+            ]
+            .concat(),
+        ),
+        "zstd-padded" => ("zstd", [&encode!(ZstdEncoder)[..], &[0; 512]].concat()),
+        "padded" => ("gzip", [&encode!(GzipEncoder)[..], &[0; 512]].concat()),
+        "br-padded" => ("br", [&encode!(BrotliEncoder)[..], &[0; 200_000]].concat()),
+        "zlib-padded" => (
+            "deflate",
+            [&encode!(ZlibEncoder)[..], &[0; 200_000]].concat(),
+        ),
         "empty" => ("gzip", Vec::new()),
         "garbage" => ("gzip", b"never compressed".to_vec()),
         "unknown" => ("magic", b"as it is".to_vec()),
@@ -162,6 +178,10 @@ async fn bodies_are_decompressed_where_asked_for() {
             ("zlib", 200_000),
             ("raw", 200_000),
             ("two", 400_000),
+            ("frames", 400_000),
+            ("padded", 200_000),
+            ("br-padded", 200_000),
+            ("zlib-padded", 200_000),
             ("empty", 0),
             ("unknown", 8),
         ] {
@@ -169,12 +189,28 @@ async fn bodies_are_decompressed_where_asked_for() {
             assert_eq!(response.bytes().await.unwrap().len(), length, "{coding}");
             assert!(response.headers().contains_key("content-encoding"));
         }
+        // What follows the coded bytes is read too, so that the connection serves on.
+        for coding in ["gzip", "br-padded", "zlib-padded"] {
+            let client = builder(&pki, address).http(versions).decompress(true);
+            let client = client.build().unwrap();
+            let url = format!("https://{HIDDEN}/coded/{coding}");
+            let mut reused = false;
+            // It is given back by another task, soon.
+            for _ in 0..100 {
+                let mut response = client.get(&url).send().await.unwrap();
+                reused |= response.report().reused;
+                response.bytes().await.unwrap();
+                if reused {
+                    break;
+                }
+            }
+            assert!(reused, "{versions:?} {coding}");
+        }
         let mut response = get("coded/gzip").await.unwrap();
-        assert!(response.report().reused, "{versions:?}");
         response.bytes().await.unwrap();
         let head = client.head(&format!("https://{HIDDEN}/coded/gzip")).send();
         assert_eq!(head.await.unwrap().bytes().await.unwrap(), "");
-        for coding in ["garbage", "short"] {
+        for coding in ["garbage", "short", "zstd-padded"] {
             let mut response = get(&format!("coded/{coding}")).await.unwrap();
             let error = response.bytes().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Decode, "{error}");

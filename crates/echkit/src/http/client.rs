@@ -212,7 +212,8 @@ impl ClientBuilder {
     }
 
     /// Asks for compressed bodies (gzip, br, zstd, deflate), and decompresses them as they are read
-    /// (feature `decompress`); false by default. A request with an `Accept-Encoding` of its own keeps
+    /// (feature `decompress`); false by default. Several gzip members or zstd frames are one body; what
+    /// follows the end of a gzip, brotli or deflate body is ignored. A request with an `Accept-Encoding` of its own keeps
     /// it. [`body_limit`](Self::body_limit) counts what comes out.
     #[cfg(feature = "decompress")]
     pub fn decompress(mut self, decompress: bool) -> Self {

@@ -6,13 +6,13 @@ use std::pin::Pin;
 use async_compression::tokio::bufread::{
     BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, TryStreamExt, stream};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use http_body_util::BodyExt;
-use tokio::io::{AsyncBufReadExt, AsyncRead};
-use tokio_util::io::{ReaderStream, StreamReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt};
+use tokio_util::io::StreamReader;
 
 use super::raw_body::RawBody;
 
@@ -22,8 +22,13 @@ pub(super) const ACCEPTED: &str = "gzip, br, zstd, deflate";
 /// How much a decoder hands on at a time.
 const BUFFER: usize = 64 * 1024;
 
+/// A body with its coding.
+type Raw = StreamReader<Parts, Bytes>;
+
 /// A body without its coding.
-pub(super) type Decompressed = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send + Sync>>;
+pub(super) type Decompressed = Parts;
+
+type Parts = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send + Sync>>;
 
 /// How a body is coded (RFC 9110 §8.4.1, RFC 8878, RFC 7932).
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +55,12 @@ impl Coding {
 }
 
 /// Decompresses `body`. One that is empty stays so: that is what HEAD and 304 bring.
+///
+/// It is read to its end, so that the connection serves on: what follows a gzip, brotli or deflate
+/// body is ignored, as browsers do.
 pub(super) fn decompress(body: RawBody, coding: Coding) -> Decompressed {
-    let mut raw = StreamReader::new(body.map_err(io::Error::other).into_data_stream());
+    let body: Parts = Box::pin(body.map_err(io::Error::other).into_data_stream());
+    let mut raw = StreamReader::new(body);
     let decoded = async move {
         let first = raw.fill_buf().await?;
         if first.is_empty() {
@@ -59,12 +68,7 @@ pub(super) fn decompress(body: RawBody, coding: Coding) -> Decompressed {
         }
         let zlib = is_zlib(first);
         Ok::<_, io::Error>(match coding {
-            Coding::Gzip => {
-                let mut decoder = GzipDecoder::new(raw);
-                // RFC 1952 §2.2. It also reads the body to its end, so that the connection serves on.
-                decoder.multiple_members(true);
-                parts(decoder)
-            }
+            Coding::Gzip => parts(GzipDecoder::new(raw)),
             Coding::Brotli => parts(BrotliDecoder::new(raw)),
             Coding::Zstd => parts(ZstdDecoder::new(raw)),
             Coding::Deflate if zlib => parts(ZlibDecoder::new(raw)),
@@ -86,9 +90,67 @@ fn is_zlib(start: &[u8]) -> bool {
     }
 }
 
-fn parts(reader: impl AsyncRead + Send + Sync + 'static) -> Decompressed {
-    ReaderStream::with_capacity(reader, BUFFER).boxed_sync()
+/// What the decoder and those after it give.
+fn parts<M: Member>(decoder: M) -> Decompressed {
+    stream::try_unfold(decoder, next_part).boxed_sync()
 }
+
+async fn next_part<M: Member>(mut decoder: M) -> io::Result<Option<(Bytes, M)>> {
+    loop {
+        let mut part = BytesMut::with_capacity(BUFFER);
+        if decoder.read_buf(&mut part).await? > 0 {
+            return Ok(Some((part.freeze(), decoder)));
+        }
+        let mut raw = decoder.end();
+        if !M::continues(raw.fill_buf().await?) {
+            tokio::io::copy_buf(&mut raw, &mut tokio::io::sink()).await?;
+            return Ok(None);
+        }
+        decoder = M::begin(raw);
+    }
+}
+
+/// A decoder of one unit: a gzip member (RFC 1952 §2.2), a zstd frame (RFC 8878 §3), or all of a
+/// body.
+trait Member: AsyncRead + Unpin + Send + Sync + 'static {
+    fn begin(raw: Raw) -> Self;
+
+    /// What comes after it.
+    fn end(self) -> Raw;
+
+    /// Whether what comes after it is another one.
+    fn continues(rest: &[u8]) -> bool;
+}
+
+macro_rules! member {
+    ($decoder:ident, $continues:expr) => {
+        impl Member for $decoder<Raw> {
+            fn begin(raw: Raw) -> Self {
+                Self::new(raw)
+            }
+
+            fn end(self) -> Raw {
+                self.into_inner()
+            }
+
+            fn continues(rest: &[u8]) -> bool {
+                let continues: fn(&[u8]) -> bool = $continues;
+                continues(rest)
+            }
+        }
+    };
+}
+
+// Other bytes are padding, as gzip and curl see it.
+member!(GzipDecoder, |rest| matches!(
+    rest,
+    [0x1f] | [0x1f, 0x8b, ..]
+));
+// Frames and skippable frames are all that there may be.
+member!(ZstdDecoder, |rest| !rest.is_empty());
+member!(BrotliDecoder, |_| false);
+member!(ZlibDecoder, |_| false);
+member!(DeflateDecoder, |_| false);
 
 trait BoxedSync: Stream<Item = io::Result<Bytes>> + Send + Sync + Sized + 'static {
     fn boxed_sync(self) -> Decompressed {

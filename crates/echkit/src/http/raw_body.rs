@@ -3,8 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
@@ -24,8 +23,10 @@ pub(super) struct RawBody {
     pub(super) recorder: Arc<ReportRecorder>,
     /// The connection, until the body has ended.
     lease: Option<Lease>,
-    /// When it must have ended, and the limit for which.
-    deadline: Option<(Pin<Box<Sleep>>, Duration)>,
+    /// When it must have been read to its end.
+    pub(super) deadline: Deadline,
+    /// Wakes at the deadline.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl RawBody {
@@ -35,7 +36,8 @@ impl RawBody {
             incoming,
             recorder,
             lease: None,
-            deadline: None,
+            deadline: Deadline::NEVER,
+            alarm: None,
         }
     }
 
@@ -49,9 +51,9 @@ impl RawBody {
     }
 
     pub(super) fn with_deadline(mut self, deadline: Deadline) -> Self {
-        self.deadline = deadline
-            .until
-            .map(|until| (Box::pin(tokio::time::sleep_until(until)), deadline.limit));
+        self.deadline = deadline;
+        let alarm = deadline.until.map(tokio::time::sleep_until);
+        self.alarm = alarm.map(Box::pin);
         self
     }
 
@@ -60,6 +62,11 @@ impl RawBody {
         if let Some(lease) = self.lease.take() {
             lease.give_back();
         }
+    }
+
+    fn late(&mut self) -> Error {
+        let cause = self.deadline.exceeded(&self.host, Step::Total);
+        self.failed(cause)
     }
 
     fn failed(&mut self, cause: Cause) -> Error {
@@ -78,17 +85,16 @@ impl http_body::Body for RawBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
+        // First: a body that always has more must end too.
+        if this.deadline.has_passed() && !this.incoming.is_end_stream() {
+            return Poll::Ready(Some(Err(this.late())));
+        }
         let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
-            let Some((sleep, after)) = &mut this.deadline else {
-                return Poll::Pending;
+            let woken = |alarm: &mut Pin<Box<Sleep>>| alarm.as_mut().poll(cx).is_ready();
+            return match this.alarm.as_mut().is_some_and(woken) {
+                true => Poll::Ready(Some(Err(this.late()))),
+                false => Poll::Pending,
             };
-            ready!(sleep.as_mut().poll(cx));
-            let cause = Cause::Timeout {
-                host: this.host.clone(),
-                step: Step::Total,
-                after: *after,
-            };
-            return Poll::Ready(Some(Err(this.failed(cause))));
         };
         Poll::Ready(match frame {
             Some(Ok(frame)) => {

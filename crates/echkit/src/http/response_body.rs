@@ -15,6 +15,10 @@ use http_body_util::BodyExt;
 use super::decompressed::{Coding, Decompressed, decompress};
 use super::raw_body::RawBody;
 use super::report_recorder::ReportRecorder;
+#[cfg(feature = "decompress")]
+use crate::deadline::Deadline;
+#[cfg(feature = "decompress")]
+use crate::error::Step;
 use crate::error::{Cause, Error};
 use crate::report::Report;
 
@@ -41,8 +45,9 @@ pub struct ResponseBody {
 
 enum Source {
     Raw(Box<RawBody>),
+    /// The deadline counts here too: a few bytes can be decompressed to any length.
     #[cfg(feature = "decompress")]
-    Decompressed(Decompressed),
+    Decompressed(Decompressed, Deadline),
     /// It was given up.
     Dropped,
 }
@@ -59,10 +64,13 @@ impl ResponseBody {
     /// The body without its coding.
     #[cfg(feature = "decompress")]
     pub(super) fn decompressed(raw: RawBody, coding: Coding) -> Self {
+        let (host, recorder) = (raw.host.clone(), Arc::clone(&raw.recorder));
+        let deadline = raw.deadline;
+        let decompressed = decompress(raw, coding);
         Self {
-            host: raw.host.clone(),
-            recorder: Arc::clone(&raw.recorder),
-            source: Source::Decompressed(decompress(raw, coding)),
+            host,
+            recorder,
+            source: Source::Decompressed(decompressed, deadline),
         }
     }
 
@@ -86,8 +94,8 @@ impl ResponseBody {
     ///
     /// # Errors
     ///
-    /// When the connection breaks before the end, when the time is up, or with [`Cause::Decode`]
-    /// where the body cannot be decompressed.
+    /// When the connection breaks before the end, when the time is up, even if more of the body is
+    /// there, or with [`Cause::Decode`] where the body cannot be decompressed.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             match self.frame().await {
@@ -134,14 +142,20 @@ impl http_body::Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match &mut self.source {
+        let this = &mut *self;
+        match &mut this.source {
             Source::Raw(raw) => Pin::new(&mut **raw).poll_frame(cx),
             #[cfg(feature = "decompress")]
-            Source::Decompressed(parts) => {
+            Source::Decompressed(_, deadline) if deadline.has_passed() => {
+                let cause = deadline.exceeded(&this.host, Step::Total);
+                Poll::Ready(Some(Err(this.failed(cause))))
+            }
+            #[cfg(feature = "decompress")]
+            Source::Decompressed(parts, _) => {
                 let part = ready!(parts.as_mut().poll_next(cx));
                 Poll::Ready(part.map(|part| match part {
                     Ok(part) => Ok(Frame::data(part)),
-                    Err(error) => Err(self.undecoded(error)),
+                    Err(error) => Err(this.undecoded(error)),
                 }))
             }
             Source::Dropped => Poll::Ready(None),
@@ -152,7 +166,7 @@ impl http_body::Body for ResponseBody {
         match &self.source {
             Source::Raw(raw) => raw.is_end_stream(),
             #[cfg(feature = "decompress")]
-            Source::Decompressed(_) => false,
+            Source::Decompressed(..) => false,
             Source::Dropped => true,
         }
     }
@@ -161,7 +175,7 @@ impl http_body::Body for ResponseBody {
         match &self.source {
             Source::Raw(raw) => raw.size_hint(),
             #[cfg(feature = "decompress")]
-            Source::Decompressed(_) => SizeHint::default(),
+            Source::Decompressed(..) => SizeHint::default(),
             Source::Dropped => SizeHint::with_exact(0),
         }
     }
@@ -170,5 +184,83 @@ impl http_body::Body for ResponseBody {
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody").finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "decompress"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use async_compression::tokio::write::GzipEncoder;
+    use http_body_util::Empty;
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::connect::ConnectionMeter;
+    use crate::policy::EchMode;
+
+    const LIMIT: Duration = Duration::from_secs(2);
+
+    /// A body that is there as a whole, and must be read within the limit.
+    async fn body(content: Vec<u8>) -> RawBody {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        tokio::spawn(async move {
+            let _ = far.read(&mut [0; 1024]).await;
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
+                content.len()
+            );
+            far.write_all(head.as_bytes()).await.unwrap();
+            far.write_all(&content).await.unwrap();
+            // Open until the client ends.
+            let _ = far.read(&mut [0; 1]).await;
+        });
+        let (mut sender, driver) = http1::handshake(TokioIo::new(near)).await.unwrap();
+        tokio::spawn(driver);
+        let request = http::Request::new(Empty::<Bytes>::new());
+        let response = sender.send_request(request).await.unwrap();
+        let report = Report::new("https://a.test", EchMode::Prefer);
+        let recorder = ReportRecorder::new(report, ConnectionMeter::start());
+        RawBody::new(
+            "a.test".to_owned(),
+            response.into_body(),
+            Arc::new(recorder),
+        )
+        .with_deadline(Deadline::after(LIMIT))
+    }
+
+    async fn assert_late(body: &mut ResponseBody) {
+        let error = body.chunk().await.unwrap_err();
+        match error.cause() {
+            Cause::Timeout { step, after, .. } => {
+                assert_eq!((*step, *after), (Step::Total, LIMIT));
+            }
+            other => panic!("{other}"),
+        }
+        assert!(error.report().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_always_has_more_ends_with_its_time() {
+        let mut body = ResponseBody::new(body(vec![b'x'; 900_000]).await);
+        assert!(body.chunk().await.unwrap().is_some());
+        tokio::time::advance(LIMIT).await;
+        assert_late(&mut body).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_few_bytes_are_decompressed_to_ends_with_its_time() {
+        let mut encoder = GzipEncoder::new(Vec::new());
+        encoder.write_all(&[0; 1 << 20]).await.unwrap();
+        encoder.shutdown().await.unwrap();
+        let raw = body(encoder.into_inner()).await;
+        let mut body = ResponseBody::decompressed(raw, Coding::Gzip);
+        assert!(body.chunk().await.unwrap().is_some());
+        tokio::time::advance(LIMIT).await;
+        assert_late(&mut body).await;
+        assert!(body.chunk().await.unwrap().is_none());
     }
 }
