@@ -4,7 +4,7 @@ use cookie_store::{Cookie, CookieDomain, CookieExpiration, RawCookie};
 use time::OffsetDateTime;
 use url::Url;
 
-use super::{CookieJar, insert};
+use super::CookieJar;
 use crate::error::{Cause, Error};
 
 const HTTP_ONLY: &str = "#HttpOnly_";
@@ -34,7 +34,7 @@ impl CookieJar {
                 ),
             })?;
             cookie.set_http_only(http_only);
-            insert(&mut jar.lock(), cookie, &url);
+            jar.lock().insert(cookie, &url);
         }
         Ok(jar)
     }
@@ -42,8 +42,8 @@ impl CookieJar {
     /// The file as curl reads it with `-b`. It holds what opens the user's accounts: keep it from
     /// others.
     pub fn to_netscape(&self) -> String {
-        let store = self.lock();
-        let mut lines: Vec<String> = store.iter_unexpired().filter_map(write).collect();
+        let table = self.lock();
+        let mut lines: Vec<String> = table.iter().filter_map(write).collect();
         lines.sort();
         format!("# Netscape HTTP Cookie File\n\n{}", lines.concat())
     }
@@ -51,6 +51,9 @@ impl CookieJar {
 
 fn read(line: &str) -> Option<(Url, RawCookie<'static>)> {
     let fields: Vec<&str> = line.split('\t').collect();
+    if fields.iter().any(|field| field.contains(char::is_control)) {
+        return None;
+    }
     let (domain, below, path, secure, ends, name, value) = match fields[..] {
         [domain, below, path, secure, ends, name, value] => {
             (domain, below, path, secure, ends, name, value)
@@ -132,6 +135,7 @@ mod tests {
             "s3cret",
             "a.test\tMAYBE\t/\tFALSE\t0\tone\ts3cret",
             "a.test\tFALSE\t/\tFALSE\tsoon\tone\ts3cret",
+            "a.test\tFALSE\t/\tFALSE\t0\tone\ts3cret\u{1}",
             "a.test\tFALSE\t/\tFALSE\t9999999999999\tone\ts3cret",
         ] {
             let error = CookieJar::from_netscape(&format!("\n{line}\n")).unwrap_err();
@@ -139,5 +143,27 @@ mod tests {
             assert!(shown.contains("line 2"), "{shown}");
             assert!(!shown.contains("s3cret"), "{shown}");
         }
+    }
+
+    #[test]
+    fn no_cookie_of_a_server_breaks_the_file() {
+        use http::header::{HeaderMap, SET_COOKIE};
+        let jar = CookieJar::new();
+        let mut headers = HeaderMap::new();
+        for cookie in [
+            "a=1\t2",
+            "b\tc=1",
+            "d=1; Path=/\tx",
+            "good=1",
+            "e=1; Path=/\x7f",
+        ] {
+            let cookie = http::HeaderValue::from_bytes(cookie.as_bytes());
+            headers.extend(cookie.ok().map(|cookie| (SET_COOKIE, cookie)));
+        }
+        jar.store(&headers, &Url::parse("https://a.test/").unwrap());
+        let read = CookieJar::from_netscape(&jar.to_netscape()).unwrap();
+        assert_eq!(read.to_netscape(), jar.to_netscape());
+        let sent = read.header(&Url::parse("https://a.test/").unwrap());
+        assert_eq!(sent.unwrap(), "good=1");
     }
 }
