@@ -237,8 +237,8 @@ pub(crate) struct GetArgs {
     )]
     pub(crate) resolve: Vec<String>,
 
-    /// Connect to HOST2:PORT2 for HOST1:PORT1; the HTTPS records of HOST1 are then ignored. An empty
-    /// HOST1 or PORT1 is every one, an empty HOST2 or PORT2 keeps it, and the first that fits holds
+    /// Connect to HOST2:PORT2 for HOST1:PORT1; of the HTTPS records of HOST1 only the ECHConfigs
+    /// count, unless --ech-config gives some. An empty HOST1 or PORT1 is every one, an empty HOST2 or PORT2 keeps it, and the first that fits holds
     #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2")]
     pub(crate) connect_to: Vec<String>,
 

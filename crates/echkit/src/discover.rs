@@ -49,7 +49,8 @@ pub struct DiscoverOptions {
     /// Hosts whose addresses are known. Their HTTPS records are still asked for, except those of
     /// an `https` origin by a client that does not do ECH.
     pub resolve: Vec<FixedAddresses>,
-    /// The one place to connect to. No HTTPS record is asked for.
+    /// The one place to connect to. A client that does ECH still asks for the HTTPS records of an
+    /// `https` origin, and takes their ECHConfigs alone.
     pub connect_to: Option<(Host, u16)>,
     /// How many AliasMode records are followed; RFC 9460 §3.1 wants a bound.
     pub max_aliases: usize,

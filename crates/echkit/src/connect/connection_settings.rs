@@ -201,7 +201,8 @@ macro_rules! connection_setters {
             self
         }
 
-        /// Where to connect for a host and port. Its records are not asked for, and the names in
+        /// Where to connect for a host and port. Its HTTPS records are still asked for where ECH is
+        /// wanted and no ECHConfigList was given, but only for their ECHConfigs. The names in
         /// ClientHellos stay what they are. An empty `host` means every host and port 0 every port; an
         /// empty `to_host` or a `to_port` of 0 leaves host or port as it is. The first entry that fits
         /// holds. `build` refuses hosts that are neither names nor addresses.

@@ -16,12 +16,15 @@ pub(super) fn discovery_options(
         let stand_in = ProxyRoute::stand_in(parts.policy.family);
         resolve.push(FixedAddresses::new(name.clone(), None, [stand_in]));
     }
+    let connect_to = parts.overrides.endpoint(request.origin);
+    // Where place and ECHConfigs are given, DNS has nothing to add.
+    let all_given = connect_to.is_some() && parts.manual_list(request).is_some();
     DiscoverOptions {
         alpn: request.alpn.to_vec(),
-        ech: parts.policy.ech.offers(),
+        ech: parts.policy.ech.offers() && !all_given,
         family: parts.policy.family,
         resolve,
-        connect_to: parts.overrides.endpoint(request.origin),
+        connect_to,
         ..DiscoverOptions::default()
     }
 }

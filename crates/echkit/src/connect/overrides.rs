@@ -67,7 +67,7 @@ impl OverrideSettings {
 pub(crate) struct Overrides {
     /// As curl's `--resolve`. Records are still asked for.
     pub(super) addresses: Vec<FixedAddresses>,
-    /// As curl's `--connect-to`. Records are not asked for.
+    /// As curl's `--connect-to`. Records are asked for their ECHConfigs alone.
     endpoints: Vec<(Place, Place)>,
 }
 

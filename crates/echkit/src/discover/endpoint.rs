@@ -48,6 +48,6 @@ pub enum EndpointKind {
     AliasEnd,
     /// The origin's own host and port, as if there were no records.
     Authority,
-    /// Named by the caller, which turns the records off.
+    /// Named by the caller; of the records it has the ECHConfigs alone.
     Fixed,
 }

@@ -86,8 +86,10 @@ impl Search {
     /// Asks for the HTTPS records. Where there can be none, that is known at once.
     pub(crate) fn ask_https(&mut self) {
         let origin = &self.discovery.origin;
-        if let Some((host, port)) = self.options.connect_to.clone() {
-            return self.settle(vec![Planned::plain(EndpointKind::Fixed, host, port)]);
+        if let Some(place) = &self.options.connect_to
+            && !(self.options.ech && origin.scheme == Scheme::Https)
+        {
+            return self.settle(vec![fixed(place, None)]);
         }
         let Some(name) = origin.query_name() else {
             return self.settle(vec![self.authority()]);
@@ -113,8 +115,11 @@ impl Search {
         });
     }
 
-    /// The origin's own host and port.
+    /// The place that was given, else the origin's own host and port.
     fn authority(&self) -> Planned {
+        if let Some(place) = &self.options.connect_to {
+            return fixed(place, None);
+        }
         let origin = &self.discovery.origin;
         Planned::plain(EndpointKind::Authority, origin.host.clone(), origin.port)
     }
@@ -169,7 +174,10 @@ impl Search {
             }
             Told::Https(lookup) => {
                 let planned = match lookup {
-                    Some(lookup) => self.discovery.plan(*lookup, &self.options),
+                    Some(lookup) => {
+                        let planned = self.discovery.plan(*lookup, &self.options);
+                        self.or_fixed(planned)
+                    }
                     None => {
                         self.discovery.query_name = None;
                         vec![self.authority()]
@@ -178,6 +186,16 @@ impl Search {
                 self.settle(planned);
                 self.ready.pop_front()
             }
+        }
+    }
+
+    /// The place that was given, where one was: of the records it takes the ECHConfigs alone.
+    fn or_fixed(&self, planned: Vec<Planned>) -> Vec<Planned> {
+        match &self.options.connect_to {
+            None => planned,
+            // What must not be connected to without the records is not reached elsewhere either.
+            Some(_) if self.discovery.error.is_some() => Vec::new(),
+            Some(place) => vec![fixed(place, planned.first())],
         }
     }
 
@@ -283,4 +301,15 @@ impl Search {
         self.lookups.push((place, lookup));
         Target(self.lookups.len() - 1)
     }
+}
+
+/// The one place to connect to, with the ECHConfigs of the record that comes first: what the origin's
+/// zone publishes for ECH holds wherever its server is reached.
+fn fixed((host, port): &(Host, u16), first: Option<&Planned>) -> Planned {
+    let mut fixed = Planned::plain(EndpointKind::Fixed, host.clone(), *port);
+    if let Some(Planned { endpoint, .. }) = first {
+        fixed.endpoint.ech.clone_from(&endpoint.ech);
+        fixed.endpoint.record = endpoint.record;
+    }
+    fixed
 }

@@ -19,7 +19,9 @@ impl Discovery {
     /// Why there is no ECHConfig to offer: the records, and the reason for each config. For a
     /// discovery without one; see [`hides_host`](Self::hides_host).
     pub fn why_no_ech(&self) -> String {
-        if self.endpoints.iter().any(|e| e.kind == EndpointKind::Fixed) {
+        let mut endpoints = self.endpoints.iter();
+        // Without a question the place was given, and ECHConfigs were not to be looked up.
+        if self.query_name.is_none() && endpoints.any(|e| e.kind == EndpointKind::Fixed) {
             return "the endpoint was given without an ECHConfigList".to_owned();
         }
         if let Some(problem) = &self.alias_problem {

@@ -44,7 +44,7 @@ async fn hints_serve_only_where_answers_do_not() {
 }
 
 #[tokio::test]
-async fn fixed_addresses_do_not_silence_records_and_a_fixed_endpoint_does() {
+async fn fixed_addresses_do_not_silence_records() {
     let zone = || {
         vec![(
             "a.test",
@@ -67,9 +67,31 @@ async fn fixed_addresses_do_not_silence_records_and_a_fixed_endpoint_does() {
     assert!(found.endpoints.is_empty());
 
     let options = DiscoverOptions::default().with_connect_to((Host::Ip(fixed), 4433));
+    let without_ech = options.clone().with_ech(false);
+    for (url, options) in [
+        ("https://a.test", &without_ech),
+        ("http://a.test", &options),
+    ] {
+        let (found, server) = run_with(zone(), url, options).await;
+        assert_eq!(places(&found)[0].1, "127.0.0.9");
+        assert!(found.query_name.is_none() && server.script.asked.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_fixed_place_has_the_ech_of_the_records_and_nothing_else_of_them() {
+    let fixed: IpAddr = "127.0.0.9".parse().unwrap();
+    let options = DiscoverOptions::default().with_connect_to((Host::Ip(fixed), 4433));
+    let zone = || {
+        let ech = good_ech();
+        let with = format!("2 b.test. port=444 ipv4hint=127.0.0.7 ech={ech}");
+        vec![("a.test", HTTPS, records(&["1 c.test.", &with]))]
+    };
     let (found, server) = run_with(zone(), "https://a.test", &options).await;
+    assert_eq!(places(&found), [(Fixed, "127.0.0.9".into(), 4433, true)]);
+    assert_eq!(server.script.asked.lock().unwrap().len(), 1);
+    let (found, _server) = run_with(vec![], "https://a.test", &options).await;
     assert_eq!(places(&found), [(Fixed, "127.0.0.9".into(), 4433, false)]);
-    assert!(found.query_name.is_none() && server.script.asked.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

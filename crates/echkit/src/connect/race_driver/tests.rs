@@ -32,6 +32,7 @@ async fn race<'a>(
     let host = origin.host.name().unwrap().clone();
     let list = (0..addresses).map(|number| IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + number)));
     let options = DiscoverOptions {
+        ech: false,
         connect_to: Some((origin.host.clone(), 443)),
         resolve: vec![FixedAddresses {
             host: Some(host),
