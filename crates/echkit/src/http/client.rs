@@ -169,7 +169,9 @@ impl ClientBuilder {
 
     /// How many redirects to follow; `None` returns the redirect itself. Ten by default.
     ///
-    /// `Authorization` and `Cookie` are not sent to another origin.
+    /// `Authorization` and `Cookie` are not sent to another origin, and of `Referer` only its origin
+    /// is. From `https` to `http` neither `Referer` nor `Origin` goes, and the report warns where ECH
+    /// was wanted; [`EchMode::Require`](crate::EchMode::Require) refuses.
     pub fn redirects(mut self, limit: Option<usize>) -> Self {
         self.redirects = limit;
         self

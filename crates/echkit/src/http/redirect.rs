@@ -2,9 +2,10 @@
 
 use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST,
-    LOCATION, PROXY_AUTHORIZATION,
+    LOCATION, ORIGIN, PROXY_AUTHORIZATION, REFERER,
 };
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use url::Url;
 
 use super::body::Body;
 use super::credentials;
@@ -63,6 +64,13 @@ pub(super) fn follow(
         for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, HOST] {
             request.headers.remove(name);
         }
+        shorten_referer(&mut request.headers);
+    }
+    if request.url.scheme() == "https" && to.scheme() == "http" {
+        // RFC 9110 §10.1.3: what was read over TLS is not told in the clear.
+        for name in [REFERER, ORIGIN] {
+            request.headers.remove(name);
+        }
     }
     if let Some(given) = given {
         // The redirect names credentials for where it leads.
@@ -89,12 +97,24 @@ pub(super) fn follow(
     Ok(())
 }
 
+/// Another origin is told where a request comes from, but not which page (RFC 9110 §10.1.3).
+fn shorten_referer(headers: &mut HeaderMap) {
+    let Some(referer) = headers.remove(REFERER) else {
+        return;
+    };
+    let url = referer.to_str().ok().and_then(|text| Url::parse(text).ok());
+    let origin = url.map(|url| url.origin()).filter(url::Origin::is_tuple);
+    let origin = origin.map(|origin| format!("{}/", origin.ascii_serialization()));
+    if let Some(value) = origin.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        headers.insert(REFERER, value);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::error::ErrorKind;
-    use url::Url;
 
     fn request(method: Method, url: &str) -> Request {
         let mut headers = HeaderMap::new();
@@ -128,6 +148,32 @@ mod tests {
             assert_eq!(request.headers.contains_key(COOKIE), kept, "{to}");
             assert!(request.headers.contains_key("x-other"));
         }
+    }
+
+    #[test]
+    fn other_origins_are_not_told_the_page_and_plain_http_nothing() {
+        let page = "https://u:s3cret@a.example/private?token=1";
+        for (to, referer, origin) in [
+            ("/next", Some(page), true),
+            ("https://b.example/", Some("https://a.example/"), true),
+            ("https://a.example:8443/", Some("https://a.example/"), true),
+            ("http://a.example/", None, false),
+            ("http://b.example/", None, false),
+        ] {
+            let mut request = request(Method::GET, "https://a.example/start");
+            request.headers.insert(REFERER, page.parse().unwrap());
+            let own = "https://a.example".parse().unwrap();
+            request.headers.insert(ORIGIN, own);
+            follow(&mut request, StatusCode::FOUND, to, EchMode::Prefer).unwrap();
+            let sent = request.headers.get(REFERER);
+            assert_eq!(sent.map(|value| value.to_str().unwrap()), referer, "{to}");
+            assert_eq!(request.headers.contains_key(ORIGIN), origin, "{to}");
+        }
+        let mut request = request(Method::GET, "https://a.example/");
+        request.headers.insert(REFERER, "/private".parse().unwrap());
+        let to = "https://b.example/";
+        follow(&mut request, StatusCode::FOUND, to, EchMode::Prefer).unwrap();
+        assert!(!request.headers.contains_key(REFERER));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub(super) struct ReportRecorder {
     /// What the connection had carried when this began.
     before: Bytes,
     report: Mutex<Report>,
+    /// Warnings about this request alone.
+    warnings: Mutex<Vec<String>>,
 }
 
 impl ReportRecorder {
@@ -35,6 +37,7 @@ impl ReportRecorder {
             meter,
             before: Bytes::default(),
             report: Mutex::new(report),
+            warnings: Mutex::default(),
         }
     }
 
@@ -54,7 +57,15 @@ impl ReportRecorder {
                 counts,
             },
             report: Mutex::new(report),
+            warnings: Mutex::default(),
         }
+    }
+
+    /// Warns about this request. Later ones over the same connection do not have it.
+    pub(super) fn warn(&self, warning: String) {
+        let warnings = self.warnings.lock();
+        let mut warnings = warnings.unwrap_or_else(PoisonError::into_inner);
+        warnings.push(warning);
     }
 
     /// The report, to be changed.
@@ -65,6 +76,9 @@ impl ReportRecorder {
     /// The report as it stands now.
     pub(super) fn snapshot(&self) -> Report {
         let mut report = self.edit().clone();
+        let warnings = self.warnings.lock();
+        let warnings = warnings.unwrap_or_else(PoisonError::into_inner);
+        report.ech.warnings.extend(warnings.iter().cloned());
         let Bytes { sent, received } = self.meter.counts.snapshot();
         report.bytes = Bytes {
             sent: sent - self.before.sent,

@@ -74,6 +74,11 @@ impl ResponseBody {
         }
     }
 
+    /// Adds a warning about this request to the report.
+    pub(super) fn warn(&self, warning: String) {
+        self.recorder.warn(warning);
+    }
+
     pub(super) fn host(&self) -> &str {
         &self.host
     }

@@ -42,10 +42,22 @@ impl Client {
         let limits = Limits::new(&self.shared.connector.policy().timeouts, request.timeout);
         let first_host = request.url.host_str().map(str::to_owned);
         let mut redirects = Vec::new();
+        // The URL over TLS that led out of it.
+        let mut left: Option<Url> = None;
         loop {
             // A list given by hand is for the host that it was given with.
             let manual = request.url.host_str() == first_host.as_deref();
             let response = self.one(&mut request, manual, &limits).await?;
+            let mode = self.shared.connector.policy().ech;
+            if let Some(left) = &left
+                && response.url.scheme() == "http"
+                && mode.offers()
+            {
+                response.body.warn(format!(
+                    "{left} redirected to {}, out of TLS: name and content went in the clear",
+                    response.url
+                ));
+            }
             let to = self
                 .shared
                 .redirects
@@ -68,7 +80,9 @@ impl Client {
             }
             // Relative references count from where the response came from, upgrade included.
             request.url = response.url;
-            let mode = self.shared.connector.policy().ech;
+            if request.url.scheme() == "https" {
+                left = Some(request.url.clone());
+            }
             redirect::follow(&mut request, response.status, &to, mode).map_err(failed)?;
             redirects.push(report);
         }
