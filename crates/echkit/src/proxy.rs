@@ -23,6 +23,7 @@ mod no_proxy;
 mod proxy_uri;
 mod socks;
 mod target;
+mod tcp_race;
 mod wire;
 
 pub use environment::{ProxyEnvironment, ProxyVariableError};

@@ -12,6 +12,7 @@ use super::http_connect::http_connect;
 use super::proxy_uri::{Proxy, ProxyKind};
 use super::socks::socks_connect;
 use super::target::ProxyTarget;
+use super::tcp_race::connect_first;
 use super::wire::Wire;
 
 /// A proxy as connections are made through it.
@@ -43,7 +44,8 @@ impl ProxyHop {
     /// Connects to the proxy, at the first of its addresses that takes the connection.
     pub(crate) async fn connect(&self, addresses: &[SocketAddr]) -> Result<Wire, ProxyFault> {
         let unreachable = |source| ProxyFault::Unreachable { source };
-        let tcp = TcpStream::connect(addresses).await.map_err(unreachable)?;
+        let tcp = connect_first(addresses, TcpStream::connect).await;
+        let tcp = tcp.map_err(unreachable)?;
         tcp.set_nodelay(true).map_err(unreachable)?;
         let Some(config) = &self.tls else {
             return Ok(Wire::Tcp(tcp));
