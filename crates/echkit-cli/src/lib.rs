@@ -14,6 +14,7 @@ mod exit_code;
 mod failure;
 mod input;
 mod output;
+mod private_file;
 
 use cli::{Cli, Command};
 use failure::Failure;

@@ -69,6 +69,11 @@ fn answer(request: &str, asked: &AtomicUsize) -> (String, String) {
             ("503 Busy\r\nRetry-After: 0".into(), "later".into())
         }
         ("/busy", _) => ("200 OK".into(), "served".into()),
+        ("/in-an-age", _) => ("503 Busy\r\nRetry-After: 86400".into(), "later".into()),
+        ("/away", _) => (
+            "302 Found\r\nLocation: http://u:s3cret@127.0.0.1:1/".into(),
+            String::new(),
+        ),
         ("/later", _) => ("503 Busy".into(), "later".into()),
         ("/ranges", Some(offset)) if offset < WHOLE.len() => {
             let last = WHOLE.len() - 1;
@@ -218,6 +223,20 @@ async fn credentials_agent_and_referer_are_sent_and_credentials_not_shown() {
         !shown.contains("s3cret") && !shown.contains("dXNlcjp"),
         "{shown}"
     );
+    let away = bed.get("/away", &["-v"]).await;
+    assert!(
+        away.stderr.contains("< location: http://127.0.0.1:1/"),
+        "{}",
+        away.stderr
+    );
+    assert!(!away.stderr.contains("s3cret"), "{}", away.stderr);
+    for header in ["Authorization s3cret", "Bad name: s3cret", "X: s3cret\u{1}"] {
+        let refused = bed.get("/echo", &["-H", header]).await;
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+        let name = &header[..header.find([' ', ':']).unwrap()];
+        assert!(refused.stderr.contains(name), "{}", refused.stderr);
+        assert!(!refused.stderr.contains("s3cret"), "{}", refused.stderr);
+    }
     let refused = bed.get("/echo", &["-u", "user"]).await;
     assert_eq!(refused.code, 2, "{}", refused.stderr);
 }
@@ -379,9 +398,38 @@ async fn cookies_are_kept_in_curls_file_and_sent_where_they_belong() {
     let without = bed.get("/set", &["-L"]).await;
     assert_eq!(cookie(&without.stdout), None);
     bed.write("broken", "s3cret line\n");
-    let broken = bed.get("/echo", &["-b", "broken"]).await;
+    let broken = ["-b", "broken", "-b", "session=s3cret"];
+    let broken = bed.get("/echo", &broken).await;
+    assert!(broken.stderr.contains("-b broken:"), "{}", broken.stderr);
     assert_eq!(broken.code, 26, "{}", broken.stderr);
     assert!(!broken.stderr.contains("s3cret"), "{}", broken.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jar_that_cannot_be_written_does_not_hide_how_the_fetch_ended() {
+    let bed = Bed::new().await;
+    let jar = ["-c", "no-folder/jar"];
+    let failed = bed.get("/missing", &[&jar[..], &["-f"]].concat()).await;
+    assert_eq!(failed.code, 22, "{}", failed.stderr);
+    assert!(failed.stderr.contains("warning: "), "{}", failed.stderr);
+    assert!(failed.stderr.contains("no-folder/jar"), "{}", failed.stderr);
+    let unkept = bed.get("/echo", &jar).await;
+    assert_eq!(unkept.code, 23, "{}", unkept.stderr);
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jar_that_others_could_read_becomes_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let bed = Bed::new().await;
+    bed.write("jar", "");
+    let path = bed.folder.path().join("jar");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let ended = bed.get("/set", &["-c", "jar"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(bed.read("jar").contains("s3cret"));
+    let metadata = std::fs::metadata(&path).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -413,6 +461,10 @@ async fn what_passes_is_tried_again_as_often_as_asked() {
     let late = bed.get("/later", &[&flags[..], &["-f"]].concat()).await;
     assert_eq!(late.code, 22, "{}", late.stderr);
     assert!(!late.stderr.contains("again"), "{}", late.stderr);
+    // A server does not say how long the command runs.
+    let age = bed.get("/in-an-age", &["--retry", "5", "-f"]).await;
+    assert_eq!(age.code, 22, "{}", age.stderr);
+    assert!(age.stderr.contains("not trying again"), "{}", age.stderr);
     let missing = bed.get("/missing", &["--retry", "5", "-f"]).await;
     assert_eq!(missing.code, 22);
     assert!(!missing.stderr.contains("again"), "{}", missing.stderr);

@@ -103,7 +103,7 @@ pub(crate) struct CurlArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) retry_delay: Option<Duration>,
 
-    /// Begin no try after this time
+    /// Begin no try after this time; allows a Retry-After of more than ten minutes
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) retry_max_time: Option<Duration>,
 

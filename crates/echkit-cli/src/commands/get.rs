@@ -102,8 +102,16 @@ async fn fetch(args: &GetArgs, scope: Option<u32>) -> Result<(), Failure> {
             Ended::Failed(failure) => break get.write_out(&transfer, Err(failure)),
         }
     };
-    cookies::keep(&args.curl, jar.as_ref())?;
-    ended
+    match (ended, cookies::keep(&args.curl, jar.as_ref())) {
+        (Err(failure), Err(unkept)) => {
+            // How the fetch ended is what counts.
+            if let Some(line) = unkept.line().filter(|_| !args.silent) {
+                output::note(&format!("ech: warning: {line}"));
+            }
+            Err(failure)
+        }
+        (ended, kept) => ended.and(kept),
+    }
 }
 
 /// What one try came to.

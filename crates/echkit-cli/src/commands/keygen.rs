@@ -1,7 +1,5 @@
 //! `ech keygen`: a new ECH key, as a file that servers read and a record to publish.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::Path;
 
 use echkit_proto::config::EchConfigList;
@@ -12,6 +10,7 @@ use serde_json::json;
 use crate::cli::KeygenArgs;
 use crate::failure::Failure;
 use crate::output;
+use crate::private_file;
 
 use super::records::{Records, exposed, ttl_advice};
 
@@ -98,30 +97,14 @@ fn write_secret(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
     use std::io::ErrorKind;
     let shown = path.display();
     let failed = |error: std::io::Error| match error.kind() {
-        ErrorKind::AlreadyExists => {
+        ErrorKind::AlreadyExists if !force => {
             Failure::write(format!("{shown} exists; give --force to replace it"))
         }
         _ => Failure::write(format!("cannot write {shown}: {error}")),
     };
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    if !force {
-        let mut file = options.open(path).map_err(failed)?;
-        return file.write_all(text.as_bytes()).map_err(failed);
+    match force {
+        true => private_file::replace(path, text),
+        false => private_file::create(path, text),
     }
-    // Beside the target and renamed over it: a server that re-reads it sees the old key or the
-    // new one, and a full disk loses neither.
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.new", std::process::id()));
-    let beside = Path::new(&beside);
-    let mut file = options.open(beside).map_err(failed)?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| std::fs::rename(beside, path))
-        .map_err(|error| {
-            let _ = std::fs::remove_file(beside);
-            failed(error)
-        })
+    .map_err(failed)
 }

@@ -1,13 +1,13 @@
 //! `-b` and `-c`: cookies from the command line and from files.
 
 use std::io;
-use std::path::Path;
 
 use echkit::http::CookieJar;
 
 use crate::cli::curl_flags::CurlArgs;
 use crate::failure::Failure;
 use crate::output;
+use crate::private_file;
 
 /// The jar, where one is wanted.
 pub(super) fn jar(args: &CurlArgs) -> Result<Option<CookieJar>, Failure> {
@@ -31,8 +31,11 @@ pub(super) fn jar(args: &CurlArgs) -> Result<Option<CookieJar>, Failure> {
             Err(error) => return Err(Failure::read(format!("cannot read {name}: {error}"))),
         }
     }
-    let jar = CookieJar::from_netscape(&text)
-        .map_err(|error| Failure::read(format!("-b {}: {error}", args.cookie.join(" -b "))))?;
+    let jar = CookieJar::from_netscape(&text).map_err(|error| {
+        // Not those that are given as such: they are secrets.
+        let files: Vec<&str> = files.iter().map(|name| name.as_str()).collect();
+        Failure::read(format!("-b {}: {error}", files.join(" -b ")))
+    })?;
     if args.junk_session_cookies {
         jar.clear_session();
     }
@@ -59,20 +62,6 @@ pub(super) fn keep(args: &CurlArgs, jar: Option<&CookieJar>) -> Result<(), Failu
     if path.as_os_str() == "-" {
         return output::stdout(text.as_bytes());
     }
-    write_private(path, &text)
+    private_file::replace(path, &text)
         .map_err(|error| Failure::write(format!("cannot write {}: {error}", path.display())))
-}
-
-#[cfg(unix)]
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path)?.write_all(text.as_bytes())
-}
-
-#[cfg(not(unix))]
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    std::fs::write(path, text)
 }

@@ -34,9 +34,7 @@ impl Request {
                     headers.append(name, value);
                 }
                 (name, None) if name == HOST => {
-                    return Err(Failure::usage(format!(
-                        "-H {text:?}: HTTP requires this header"
-                    )));
+                    return Err(Failure::usage("-H \"Host:\": HTTP requires this header"));
                 }
                 (name, None) => removed.push(name),
             }
@@ -111,9 +109,13 @@ impl Request {
 /// As curl reads it: `Name: value`, `Name;` for an empty value, and `Name:` for no such header.
 fn header(text: &str) -> Result<(HeaderName, Option<HeaderValue>), Failure> {
     let bad = || {
-        Failure::usage(format!(
-            "-H {text:?} is not a header: write \"Name: value\""
-        ))
+        // What follows the name may be a secret.
+        let end = text.find(|end: char| end == ':' || end.is_whitespace());
+        let shown = match end {
+            Some(end) => format!("{:?}", format!("{}...", &text[..end])),
+            None => format!("{text:?}"),
+        };
+        Failure::usage(format!("-H {shown} is not a header: write \"Name: value\""))
     };
     let (name, value) = match text.split_once(':') {
         Some((name, value)) => (name, Some(value.trim()).filter(|value| !value.is_empty())),

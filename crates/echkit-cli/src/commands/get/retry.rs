@@ -12,7 +12,7 @@ use crate::output;
 
 /// The first pause, which doubles each time.
 const FIRST: Duration = Duration::from_secs(1);
-/// The longest pause.
+/// The longest pause; one that a server asks for is longer only within `--retry-max-time`.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// The tries that are left.
@@ -57,10 +57,21 @@ impl Retry {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok());
         let wanted = wanted.and_then(|text| text.trim().parse().ok());
-        self.next(
-            &format!("HTTP status {}", status.as_u16()),
-            wanted.map(Duration::from_secs),
-        )
+        let wanted = wanted.map(Duration::from_secs);
+        let too_long = wanted.filter(|pause| *pause > LONGEST && self.until.is_none());
+        if let Some(pause) = too_long.filter(|_| self.left > 0) {
+            if !self.silent {
+                output::note(&format!(
+                    "ech: warning: HTTP status {}; not trying again, since Retry-After is {} s: \
+                        --retry-max-time allows a pause of more than {} s",
+                    status.as_u16(),
+                    pause.as_secs(),
+                    LONGEST.as_secs()
+                ));
+            }
+            return None;
+        }
+        self.next(&format!("HTTP status {}", status.as_u16()), wanted)
     }
 
     fn next(&mut self, problem: &str, wanted: Option<Duration>) -> Option<Duration> {

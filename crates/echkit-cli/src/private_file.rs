@@ -1,0 +1,74 @@
+//! Files that hold secrets: their owner alone reads them, and they are replaced as a whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Writes a file that is not there yet.
+pub(crate) fn create(path: &Path, text: &str) -> io::Result<()> {
+    open_new(path)?.write_all(text.as_bytes())
+}
+
+/// Replaces a file, or makes it. It is written beside the file and renamed over it: readers see the
+/// old one or the new one, who could read the old one cannot read the new one, and a full disk loses
+/// neither. A link stays, and what it leads to is replaced. A pipe or a device is written to.
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let path = match fs::metadata(path) {
+        Ok(there) if !there.is_file() => return fs::write(path, text),
+        Ok(_) => fs::canonicalize(path)?,
+        Err(_) => path.to_owned(),
+    };
+    let beside = beside(&path);
+    let mut file = open_new(&beside)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&beside, &path))
+        .inspect_err(|_| {
+            let _ = fs::remove_file(&beside);
+        })
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    name.into()
+}
+
+fn open_new(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_read_is_replaced_by_one_that_they_do_not() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        use super::*;
+
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&path, "old and long").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        symlink(&path, &link).unwrap();
+        let held = File::open(&path).unwrap();
+        replace(&link, "new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // Who holds the old one open reads nothing of the new one.
+        assert_eq!(io::read_to_string(held).unwrap(), "old and long");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        replace(Path::new("/dev/null"), "new").unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+        assert!(replace(&folder.path().join("none/file"), "new").is_err());
+    }
+}
