@@ -179,6 +179,9 @@ impl ClientBuilder {
 
     /// How long a connection is kept for the next request to the same origin; `None` makes a
     /// connection for each request. A minute by default.
+    ///
+    /// A response may end before its request's body is sent. What is left of that body must go out
+    /// within this time too (a minute with `None`), or the connection is closed.
     pub fn keep_alive(mut self, keep: Option<Duration>) -> Self {
         self.keep_alive = keep;
         self

@@ -45,8 +45,8 @@ pub(super) async fn open(
         })
     } else {
         http1::handshake(io).await.map(|(sender, driver)| {
-            tokio::spawn(driver);
-            Channel::Http1(sender)
+            let connection = tokio::spawn(driver).abort_handle();
+            Channel::Http1(sender, connection)
         })
     };
     match channel {
@@ -105,7 +105,7 @@ pub(super) async fn exchange(
     );
     let begun = Instant::now();
     let sent = match &mut live.channel {
-        Channel::Http1(sender) => sender.try_send_request(head).await,
+        Channel::Http1(sender, _) => sender.try_send_request(head).await,
         Channel::Http2(sender, _) => sender.try_send_request(head).await,
     };
     let response = sent.map_err(|mut error| {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use super::body::Outgoing;
@@ -25,6 +25,10 @@ const MAX_IDLE_PER_ORIGIN: usize = 6;
 
 /// Connections that are kept in all, at most; the one that waits longest goes first.
 const MAX_KEPT: usize = 128;
+
+/// How long the rest of a request's body may take once its response has ended, where connections are
+/// not kept.
+const UPLOAD_LIMIT: Duration = Duration::from_secs(60);
 
 /// The most origins whose gates are kept while no request waits at them.
 const MAX_GATES: usize = 128;
@@ -52,7 +56,8 @@ pub(super) struct Live {
 
 /// How requests get into a connection.
 pub(super) enum Channel {
-    Http1(http1::SendRequest<Outgoing>),
+    /// The second value ends the connection.
+    Http1(http1::SendRequest<Outgoing>, AbortHandle),
     /// The second value counts who uses it.
     Http2(http2::SendRequest<Outgoing>, Arc<()>),
 }
@@ -60,14 +65,14 @@ pub(super) enum Channel {
 impl Channel {
     fn is_open(&self) -> bool {
         match self {
-            Self::Http1(sender) => sender.is_ready() && !sender.is_closed(),
+            Self::Http1(sender, _) => sender.is_ready() && !sender.is_closed(),
             Self::Http2(sender, _) => !sender.is_closed(),
         }
     }
 
     fn is_idle(&self) -> bool {
         match self {
-            Self::Http1(_) => true,
+            Self::Http1(..) => true,
             Self::Http2(_, users) => Arc::strong_count(users) == 1,
         }
     }
@@ -162,7 +167,7 @@ impl Pool {
         }
         let mut kept = self.lock();
         let slots = kept.table.entry(key).or_default();
-        if matches!(live.channel, Channel::Http1(_)) && slots.len() >= MAX_IDLE_PER_ORIGIN {
+        if matches!(live.channel, Channel::Http1(..)) && slots.len() >= MAX_IDLE_PER_ORIGIN {
             slots.remove(0);
         }
         let used = Instant::now();
@@ -239,17 +244,25 @@ impl Lease {
             key,
             mut live,
         } = self;
-        let Channel::Http1(_) = &live.channel else {
+        let Channel::Http1(..) = &live.channel else {
             // It never left the pool.
             return;
         };
+        let limit = pool.upgrade().and_then(|pool| pool.keep);
+        let limit = limit.unwrap_or(UPLOAD_LIMIT);
         tokio::spawn(async move {
             // Until the request's body is out, and unless the server wants no more.
-            if let Channel::Http1(sender) = &mut live.channel
-                && sender.ready().await.is_ok()
-                && let Some(pool) = pool.upgrade()
-            {
-                pool.put(key, live);
+            let Channel::Http1(sender, connection) = &mut live.channel else {
+                return;
+            };
+            match tokio::time::timeout(limit, sender.ready()).await {
+                Ok(Ok(())) => {
+                    if let Some(pool) = pool.upgrade() {
+                        pool.put(key, live);
+                    }
+                }
+                Ok(Err(_)) => {}
+                Err(_) => connection.abort(),
             }
         });
     }
@@ -258,8 +271,11 @@ impl Lease {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use http_body_util::StreamBody;
     use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    use super::super::body::Body;
     use super::*;
     use crate::connect::ConnectionMeter;
     use crate::report::Report;
@@ -277,10 +293,10 @@ mod tests {
         let (near, far) = tokio::io::duplex(64);
         ends.push(far);
         let (mut sender, driver) = http1::handshake(TokioIo::new(near)).await.unwrap();
-        tokio::spawn(driver);
+        let connection = tokio::spawn(driver).abort_handle();
         sender.ready().await.unwrap();
         Live {
-            channel: Channel::Http1(sender),
+            channel: Channel::Http1(sender, connection),
             origin: Origin::parse("https://a.example").unwrap(),
             forward: None,
             recorder: Arc::new(ReportRecorder::new(
@@ -341,5 +357,38 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(pool.take(&key).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_never_ends_does_not_hold_an_answered_connection() {
+        for keep in [Some(Duration::from_secs(5)), None] {
+            let pool = Pool::new(keep);
+            let mut ends = Vec::new();
+            let mut live = live(&mut ends).await;
+            let mut far = ends.pop().unwrap();
+            let answered = tokio::spawn(async move {
+                far.read(&mut [0; 64]).await.unwrap();
+                let head = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                far.write_all(head).await.unwrap();
+                far
+            });
+            let Channel::Http1(sender, _) = &mut live.channel else {
+                panic!("HTTP/1.1 was made");
+            };
+            let endless = futures_util::stream::pending::<Result<_, std::io::Error>>();
+            let mut body = Body::stream(StreamBody::new(endless));
+            let request = http::Request::post("/").body(body.send().unwrap()).unwrap();
+            sender.send_request(request).await.unwrap();
+            let mut far = answered.await.unwrap();
+            let lease = Lease {
+                pool: Arc::downgrade(&pool),
+                key: key("a.example", EchMode::Prefer, false),
+                live,
+            };
+            lease.give_back();
+            let closed = async { while far.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {} };
+            let limit = keep.unwrap_or(UPLOAD_LIMIT) * 2;
+            tokio::time::timeout(limit, closed).await.unwrap();
+        }
     }
 }
