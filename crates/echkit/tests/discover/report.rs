@@ -22,7 +22,7 @@ async fn the_report_has_the_agreed_shape() {
     assert_eq!(
         json,
         serde_json::json!({
-            "resolver": server.udp(), "protected": false, "query_name": "a.test",
+            "resolver": server.udp(), "proxy": null, "protected": false, "query_name": "a.test",
             "aliases": [], "https": "found", "svcb_reliant": true,
             "records": [{
                 "priority": 1, "target": ".", "port": 18443, "alpn": ["h2"],
