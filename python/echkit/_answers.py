@@ -8,6 +8,7 @@ import typing
 
 from . import _echkit
 from ._discovery import Answer, IPAddress
+from ._files import shorten
 
 # Address and port of the other end; no address where it has none, as on a Unix socket.
 Peer = tuple[IPAddress | None, int]
@@ -48,11 +49,7 @@ class Answers:
         for name in {key, key_of(found.host)}:
             old = [kept for kept in self._table.pop(name, ()) if now < max(kept.until, kept.grace)]
             self._table[name] = (new, *old)[:_MAX_OF_HOST]
-        while len(self._table) > _MAX_HOSTS:
-            try:
-                self._table.popitem(last=False)
-            except KeyError:
-                break  # other threads made room as well
+        shorten(self._table, _MAX_HOSTS)
         return answer
 
     def of(self, key: str, *, fresh: bool, port: int | None = None) -> typing.Iterator[Answer]:
@@ -103,7 +100,7 @@ class Retries:
         offered = kept if time.monotonic() < until else offer
         self._records[bytes(offered)] = (*key, life)
         self._records.move_to_end(bytes(offered))
-        _shorten(self._records)
+        shorten(self._records, _MAX_HOSTS)
         return offered
 
     def failed(self, offered: _echkit.EchConfigList, retry_configs: bytes | None) -> None:
@@ -121,12 +118,4 @@ class Retries:
         except OSError:
             return  # none of them can be used here
         self._table[origin] = (time.monotonic() + life, new)
-        _shorten(self._table)
-
-
-def _shorten(table: collections.OrderedDict[typing.Any, typing.Any]) -> None:
-    while len(table) > _MAX_HOSTS:
-        try:
-            table.popitem(last=False)
-        except KeyError:
-            break  # other threads made room as well
+        shorten(self._table, _MAX_HOSTS)

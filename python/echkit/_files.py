@@ -16,6 +16,15 @@ import weakref
 from . import _echkit
 
 
+def shorten(table: collections.OrderedDict[typing.Any, typing.Any], most: int) -> None:
+    """Drop what was put in first, until no more than ``most`` is left. Takes no lock."""
+    while len(table) > most:
+        try:
+            table.popitem(last=False)
+        except KeyError:
+            break  # other threads made room as well
+
+
 class Cache:
     """A bounded table of what was made from values, the least recently used going first."""
 
@@ -39,8 +48,7 @@ class Cache:
         value = make()
         with self._lock:
             self._table[key] = value
-            while len(self._table) > self._size:
-                self._table.popitem(last=False)
+            shorten(self._table, self._size)
         return value
 
     def __contains__(self, key: typing.Any) -> bool:

@@ -11,6 +11,8 @@ from . import _echkit, _files
 # An `SSLContext` of `echkit.ssl`, whose stub hides what is read here.
 _Context = typing.Any
 
+OP_ECH_GREASE = _std.Options(1 << 37)
+
 _stores = _files.Cache(64)
 _shared = _files.Shared()
 
@@ -88,17 +90,13 @@ def read(context: _Context, server_side: bool, ech: _echkit.EchConfigList | None
         ignore_eof=bool(options & getattr(_std, "OP_IGNORE_UNEXPECTED_EOF", 0)),
         ech=ech,
         outer_name=context._outer_name,
-        grease=bool(options & _GREASE),
+        grease=bool(options & OP_ECH_GREASE),
         alpn=context._alpn,
         ciphers=context._ciphers,
         keylog=context.keylog_filename,
         keylog_file=context._keylog_file,
         trust=(tuple(certificates), tuple(crls)),
     )
-
-
-# `OP_ECH_GREASE` of `echkit.ssl`.
-_GREASE = 1 << 37
 
 
 def _versions(context: _Context, options: int) -> tuple[bool, bool]:
@@ -138,11 +136,7 @@ def made(
     found = context._made.get(key)
     if found is None:
         found = context._made[key] = _shared.get(key, make)
-        while len(context._made) > _MAX_SETTINGS:
-            try:
-                context._made.popitem(last=False)
-            except KeyError:
-                break  # other threads made room as well
+        _files.shorten(context._made, _MAX_SETTINGS)
     return typing.cast(_echkit.Settings, found)
 
 

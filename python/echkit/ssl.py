@@ -51,7 +51,7 @@ HAS_ECH = True
 HAS_PSK = False
 CHANNEL_BINDING_TYPES: list[str] = []
 
-OP_ECH_GREASE = _std.Options(1 << 37)
+OP_ECH_GREASE = _settings.OP_ECH_GREASE
 OP_ECH_TRIALDECRYPT = _std.Options(1 << 38)
 OP_ECH_IGNORE_CID = _std.Options(1 << 39)
 OP_ECH_GREASE_RETRY_CONFIG = _std.Options(1 << 40)

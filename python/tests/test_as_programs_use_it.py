@@ -17,7 +17,7 @@ import pytest
 import echkit
 import echkit.ssl as ssl
 from judging import visit
-from peer import CERTS, HIDDEN, client_context, server_context
+from peer import CERTS, HIDDEN, client_context, finish_handshakes, server_context
 from pki import certificate, needs_openssl, openssl
 
 MODULES = (standard, ssl)
@@ -27,14 +27,7 @@ def pair(client, server, session=None, name=HIDDEN):
     up, down = standard.MemoryBIO(), standard.MemoryBIO()
     ours = client.wrap_bio(down, up, server_hostname=name, session=session)
     theirs = server.wrap_bio(up, down, server_side=True)
-    left = {ours, theirs}
-    while left:
-        for side in tuple(left):
-            try:
-                side.do_handshake()
-                left.discard(side)
-            except standard.SSLWantReadError:
-                pass
+    finish_handshakes(ours, theirs)
     return ours, theirs
 
 

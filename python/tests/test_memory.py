@@ -6,7 +6,7 @@ import ssl as standard
 import pytest
 
 import echkit.ssl as ssl
-from peer import HIDDEN, client_context, server_context
+from peer import HIDDEN, client_context, finish_handshakes, server_context
 
 MODULES = (standard, ssl)
 
@@ -21,14 +21,7 @@ def connected(module, version=None):
     down, up = standard.MemoryBIO(), standard.MemoryBIO()
     ours = client.wrap_bio(down, up, server_hostname=HIDDEN)
     theirs = server.wrap_bio(up, down, server_side=True)
-    left = {ours, theirs}
-    while left:
-        for side in tuple(left):
-            try:
-                side.do_handshake()
-                left.discard(side)
-            except standard.SSLWantReadError:
-                pass
+    finish_handshakes(ours, theirs)
     return ours, theirs, down, up
 
 
