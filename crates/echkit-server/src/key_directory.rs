@@ -353,10 +353,7 @@ impl LockedKeyDirectory {
             KeyState::Made,
             "only a key that was made can be published",
         )?;
-        if let Some(before) = self.state.published().map(|key| key.file.clone()) {
-            self.state.enter(&before, KeyState::Retiring, self.unix);
-        }
-        self.state.enter(file, KeyState::Published, self.unix);
+        self.state.publish(file, self.unix);
         self.save()?;
         self.published_is_newest()
     }

@@ -107,12 +107,7 @@ impl Rotation {
         while let Some(step) = self.next(&state) {
             match &step {
                 RotationStep::Make => state.add(NEW.to_owned(), 0, KeyState::Made, 0),
-                RotationStep::Publish(file) => {
-                    if let Some(before) = state.published().map(|key| key.file.clone()) {
-                        state.enter(&before, KeyState::Retiring, 0);
-                    }
-                    state.enter(file, KeyState::Published, 0);
-                }
+                RotationStep::Publish(file) => state.publish(file, 0),
                 RotationStep::Delete(file) => state.enter(file, KeyState::Gone, 0),
             }
             steps.push(step);

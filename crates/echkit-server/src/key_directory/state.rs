@@ -142,6 +142,14 @@ impl DirectoryState {
         });
     }
 
+    /// Brings a key into use, and the one that was published before out of it.
+    pub(super) fn publish(&mut self, file: &str, unix: u64) {
+        if let Some(before) = self.published().map(|key| key.file.clone()) {
+            self.enter(&before, KeyState::Retiring, unix);
+        }
+        self.enter(file, KeyState::Published, unix);
+    }
+
     /// How long a key has been in its state, as far as is certain.
     pub(super) fn time_in_state(&self, key: &KeyEntry) -> u64 {
         self.clock.age_ms.saturating_sub(key.since_ms)
