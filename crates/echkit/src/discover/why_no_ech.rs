@@ -29,10 +29,7 @@ impl Discovery {
         }
         match &self.https {
             HttpsAnswer::Failed(error) => {
-                return format!(
-                    "its HTTPS records could not be looked \
-                up: {error}"
-                );
+                return format!("its HTTPS records could not be looked up: {error}");
             }
             HttpsAnswer::Malformed(error) => {
                 return format!("its HTTPS records are malformed: {error}");
