@@ -3,18 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use echkit_proto::hello::HelloReader;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-/// Bytes kept of one connection. A hostile or chatty client cannot fill memory.
-const BYTES_PER_CONNECTION: usize = 64 * 1024;
-
-/// Connections kept; the oldest are forgotten first.
-const CONNECTIONS: usize = 1024;
+use crate::captures::{self, CaptureEntry, Captures};
 
 /// The record that a client in compatibility mode sends before its second hello (RFC 8446 §D.4).
 const CHANGE_CIPHER_SPEC: &[u8] = &[0x14, 3, 3, 0, 1, 1];
@@ -42,19 +37,13 @@ pub struct Capture {
 impl Capture {
     /// Whether `name` can be read in the captured bytes, in any case of letters.
     pub fn contains(&self, name: &str) -> bool {
-        !name.is_empty()
-            && self
-                .bytes
-                .windows(name.len())
-                .any(|w| w.eq_ignore_ascii_case(name.as_bytes()))
+        captures::shows(&self.bytes, name)
     }
 }
 
 /// Where the listeners of one testbed put what they receive.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Recorder {
-    entries: Arc<Mutex<Vec<Arc<Mutex<Capture>>>>>,
-}
+pub(crate) struct Recorder(Captures<Capture>);
 
 impl Recorder {
     /// Wraps a connection so that what is read from it is kept.
@@ -62,18 +51,13 @@ impl Recorder {
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let entry = Arc::new(Mutex::new(Capture {
+        let entry = self.0.begin(Capture {
             case: case.to_owned(),
             client,
             bytes: Vec::new(),
             truncated: false,
             ended: false,
-        }));
-        let mut entries = lock(&self.entries);
-        if entries.len() == CONNECTIONS {
-            entries.remove(0);
-        }
-        entries.push(entry.clone());
+        });
         Recorded {
             io: Some(io),
             entry,
@@ -81,14 +65,11 @@ impl Recorder {
     }
 
     pub(crate) fn captures(&self) -> Vec<Capture> {
-        lock(&self.entries)
-            .iter()
-            .map(|entry| lock(entry).clone())
-            .collect()
+        self.0.all()
     }
 
     pub(crate) fn clear(&self) {
-        lock(&self.entries).clear();
+        self.0.clear();
     }
 }
 
@@ -97,13 +78,13 @@ impl Recorder {
 pub(crate) struct Recorded<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> {
     // `None` only once dropped, when the rest is read in the background.
     io: Option<IO>,
-    entry: Arc<Mutex<Capture>>,
+    entry: CaptureEntry<Capture>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> Recorded<IO> {
     /// How many ClientHellos the client has sent so far: two when there was a HelloRetryRequest.
     pub(crate) fn client_hellos(&self) -> usize {
-        let capture = lock(&self.entry);
+        let capture = self.entry.get();
         let mut rest = capture.bytes.as_slice();
         let mut hellos = 0;
         while let Ok((taken, Some(_))) = HelloReader::default().read(rest) {
@@ -158,20 +139,20 @@ impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> Drop for Recorded<IO> 
         let entry = self.entry.clone();
         let (Some(io), Ok(runtime)) = (self.io.take(), tokio::runtime::Handle::try_current())
         else {
-            lock(&entry).ended = true;
+            entry.get().ended = true;
             return;
         };
         runtime.spawn(async move {
             // A client that waits for our end of the stream gets it; the rest is a courtesy.
             let _ = tokio::time::timeout(DRAIN, drain(io, &entry)).await;
-            lock(&entry).ended = true;
+            entry.get().ended = true;
         });
     }
 }
 
 async fn drain<IO: AsyncRead + AsyncWrite + Unpin>(
     mut io: IO,
-    entry: &Mutex<Capture>,
+    entry: &CaptureEntry<Capture>,
 ) -> io::Result<()> {
     io.shutdown().await?;
     let mut buf = vec![0; 4096];
@@ -184,18 +165,9 @@ async fn drain<IO: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-fn keep(entry: &Mutex<Capture>, bytes: &[u8]) {
-    let mut capture = lock(entry);
-    let room = BYTES_PER_CONNECTION - capture.bytes.len();
-    capture
-        .bytes
-        .extend_from_slice(&bytes[..bytes.len().min(room)]);
-    capture.truncated |= bytes.len() > room;
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing in here can leave the data half changed.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn keep(entry: &CaptureEntry<Capture>, bytes: &[u8]) {
+    let mut capture = entry.get();
+    capture.truncated |= captures::keep(&mut capture.bytes, bytes);
 }
 
 #[cfg(test)]
@@ -242,28 +214,28 @@ mod tests {
     #[tokio::test]
     async fn is_bounded_in_bytes_and_in_connections() {
         let recorder = Recorder::default();
-        for _ in 0..CONNECTIONS + 1 {
+        for _ in 0..captures::CONNECTIONS + 1 {
             let (_, server) = tokio::io::duplex(16);
             recorder.record("nominal", address(), server);
         }
-        assert_eq!(recorder.captures().len(), CONNECTIONS);
+        assert_eq!(recorder.captures().len(), captures::CONNECTIONS);
 
         recorder.clear();
         let (mut client, server) = tokio::io::duplex(1024);
         let mut server = recorder.record("nominal", address(), server);
         let writer = tokio::spawn(async move {
             client
-                .write_all(&vec![7; BYTES_PER_CONNECTION + 1])
+                .write_all(&vec![7; captures::BYTES + 1])
                 .await
                 .unwrap();
         });
         let mut all = Vec::new();
         server.read_to_end(&mut all).await.unwrap();
         writer.await.unwrap();
-        assert_eq!(all.len(), BYTES_PER_CONNECTION + 1);
+        assert_eq!(all.len(), captures::BYTES + 1);
         drop(server);
         let capture = ended(&recorder).await;
-        assert_eq!(capture.bytes.len(), BYTES_PER_CONNECTION);
+        assert_eq!(capture.bytes.len(), captures::BYTES);
         assert!(capture.truncated);
     }
 }

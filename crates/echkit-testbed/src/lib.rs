@@ -18,6 +18,7 @@
 
 mod ca;
 mod capture;
+mod captures;
 mod case;
 mod cases;
 mod configs;

@@ -1,10 +1,7 @@
 //! Encrypted DNS of the testbed answers questions in their order.
 #![allow(clippy::unwrap_used)]
 
-use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
@@ -16,10 +13,11 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::io::InspectReader;
 
 /// Questions on each connection.
 const COUNT: u16 = 40;
@@ -54,40 +52,6 @@ async fn connect(testbed: &Testbed, port: u16, alpn: &[u8]) -> TlsStream<TcpStre
         .unwrap()
 }
 
-/// Keeps what is read from it.
-struct Kept<IO>(IO, Arc<Mutex<Vec<u8>>>);
-
-impl<IO: AsyncRead + Unpin> AsyncRead for Kept<IO> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.0).poll_read(cx, buf))?;
-        self.1.lock().unwrap().extend(&buf.filled()[before..]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Kept<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
 /// The streams of the HEADERS frames, in their order (RFC 9113 §4.1, §6.2).
 fn answered(mut frames: &[u8]) -> Vec<u32> {
     let mut streams = Vec::new();
@@ -107,8 +71,14 @@ async fn answers_over_https_come_in_the_order_of_the_questions() {
     let port = testbed.doh_address().port();
     let url = format!("https://dns.ech.test:{port}/dns-query");
     for _ in 0..10 {
-        let read = Arc::default();
-        let tls = Kept(connect(&testbed, port, b"h2").await, Arc::clone(&read));
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&read);
+        let tls = InspectReader::new(
+            connect(&testbed, port, b"h2").await,
+            move |bytes: &[u8]| {
+                kept.lock().unwrap().extend_from_slice(bytes);
+            },
+        );
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls))
                 .await

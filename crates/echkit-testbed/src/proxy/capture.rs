@@ -1,17 +1,11 @@
 //! What passed a proxy, as its operator can read it.
 
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::InspectReader;
 
-/// Bytes kept of one connection in each direction.
-const BYTES: usize = 64 * 1024;
-/// Connections kept; the oldest are forgotten first.
-const CONNECTIONS: usize = 1024;
+use super::tunnel::Stream;
+use crate::captures::{self, CaptureEntry, Captures};
 
 /// What passed over one connection to a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,128 +28,67 @@ pub struct ProxyCapture {
 impl ProxyCapture {
     /// Whether `name` can be read in either direction, in any case of letters.
     pub fn contains(&self, name: &str) -> bool {
-        let shows = |bytes: &[u8]| {
-            bytes
-                .windows(name.len().max(1))
-                .any(|window| window.eq_ignore_ascii_case(name.as_bytes()))
-        };
-        shows(&self.sent) || shows(&self.received)
+        captures::shows(&self.sent, name) || captures::shows(&self.received, name)
     }
 }
 
 /// The captures of one proxy.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ProxyRecorder {
-    entries: Arc<Mutex<Vec<ProxyEntry>>>,
-}
+pub(crate) struct ProxyRecorder(Captures<ProxyCapture>);
 
 impl ProxyRecorder {
     pub(super) fn begin(&self, client: SocketAddr) -> ProxyEntry {
-        let entry = ProxyEntry(Arc::new(Mutex::new(ProxyCapture {
+        ProxyEntry(self.0.begin(ProxyCapture {
             client,
             asked: None,
             sent: Vec::new(),
             received: Vec::new(),
             truncated: false,
             ended: false,
-        })));
-        let mut entries = lock(&self.entries);
-        if entries.len() == CONNECTIONS {
-            entries.remove(0);
-        }
-        entries.push(entry.clone());
-        entry
+        }))
     }
 
     pub(crate) fn captures(&self) -> Vec<ProxyCapture> {
-        let entries = lock(&self.entries);
-        entries.iter().map(|entry| lock(&entry.0).clone()).collect()
+        self.0.all()
     }
 
     pub(crate) fn clear(&self) {
-        lock(&self.entries).clear();
+        self.0.clear();
     }
 }
 
 /// The capture of one connection in the making.
 #[derive(Clone, Debug)]
-pub(super) struct ProxyEntry(Arc<Mutex<ProxyCapture>>);
+pub(super) struct ProxyEntry(CaptureEntry<ProxyCapture>);
 
 impl ProxyEntry {
     pub(super) fn asked(&self, target: &str) {
-        lock(&self.0).asked = Some(target.to_owned());
+        self.0.get().asked = Some(target.to_owned());
     }
 
     pub(super) fn end(&self) {
-        lock(&self.0).ended = true;
+        self.0.get().ended = true;
     }
 
     /// Keeps what is read from the client.
-    pub(super) fn tap_client<S>(&self, stream: S) -> Tapped<S> {
-        Tapped {
-            stream,
-            entry: self.clone(),
-            side: |capture| &mut capture.sent,
-        }
+    pub(super) fn tap_client<S: Stream>(&self, stream: S) -> impl Stream + use<S> {
+        self.tap(stream, |capture| &mut capture.sent)
     }
 
     /// Keeps what is read from the server.
-    pub(super) fn tap_server<S>(&self, stream: S) -> Tapped<S> {
-        Tapped {
-            stream,
-            entry: self.clone(),
-            side: |capture| &mut capture.received,
-        }
+    pub(super) fn tap_server<S: Stream>(&self, stream: S) -> impl Stream + use<S> {
+        self.tap(stream, |capture| &mut capture.received)
     }
 
-    fn keep(&self, side: fn(&mut ProxyCapture) -> &mut Vec<u8>, bytes: &[u8]) {
-        let mut capture = lock(&self.0);
-        let kept = side(&mut capture);
-        let room = BYTES - kept.len();
-        kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        capture.truncated |= bytes.len() > room;
+    fn tap<S: Stream>(
+        &self,
+        stream: S,
+        side: fn(&mut ProxyCapture) -> &mut Vec<u8>,
+    ) -> impl Stream + use<S> {
+        let entry = self.clone();
+        InspectReader::new(stream, move |bytes: &[u8]| {
+            let mut capture = entry.0.get();
+            capture.truncated |= captures::keep(side(&mut capture), bytes);
+        })
     }
-}
-
-/// A stream of which all that is read is kept.
-pub(super) struct Tapped<S> {
-    stream: S,
-    entry: ProxyEntry,
-    side: fn(&mut ProxyCapture) -> &mut Vec<u8>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.entry.keep(self.side, &buf.filled()[before..]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing in here can leave the data half changed.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,7 +6,7 @@ use data_encoding::BASE64;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::capture::{ProxyEntry, Tapped};
+use super::capture::ProxyEntry;
 use super::destination::destination;
 use super::habit::{PROXY_PASSWORD, PROXY_USER, ProxyHabit};
 use super::tunnel::{Stream, end_with, tunnel, write_dripping};
@@ -19,8 +19,8 @@ const FILLER: usize = 20 * 1024;
 const ENDLESS: usize = 1024 * 1024;
 
 /// Serves the connection of a client whose first byte has been read.
-pub(super) async fn serve<S: Stream>(
-    mut client: Tapped<S>,
+pub(super) async fn serve(
+    mut client: impl Stream,
     first: u8,
     habit: ProxyHabit,
     entry: &ProxyEntry,

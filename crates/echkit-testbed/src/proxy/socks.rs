@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::capture::{ProxyEntry, Tapped};
+use super::capture::ProxyEntry;
 use super::destination::destination;
 use super::habit::{PROXY_PASSWORD, PROXY_USER, ProxyHabit};
 use super::tunnel::{Stream, end_with, tunnel, write_dripping};
@@ -23,8 +23,8 @@ const SUCCEEDED: u8 = 0;
 const CONNECTION_REFUSED: u8 = 5;
 
 /// Serves the connection of a client whose first byte has been read.
-pub(super) async fn serve<S: Stream>(
-    mut client: Tapped<S>,
+pub(super) async fn serve(
+    mut client: impl Stream,
     habit: ProxyHabit,
     entry: &ProxyEntry,
 ) -> io::Result<()> {
