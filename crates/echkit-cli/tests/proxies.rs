@@ -1,12 +1,13 @@
 //! Proxies of flags and environment, with the real binary against the testbed.
 #![allow(clippy::unwrap_used)]
 
-use std::process::{Command, Stdio};
-
 use echkit_test::lab::Pki;
-use echkit_testbed::Testbed;
 use echkit_testbed::proxy::{ProxyHabit, TestProxy};
 use serde_json::Value;
+
+use bed::{Bed, Ended};
+
+mod bed;
 
 /// The host of the page, which ECH hides.
 const HIDDEN: &str = "nominal.ech.test";
@@ -14,84 +15,27 @@ const HIDDEN: &str = "nominal.ech.test";
 /// Nobody listens there, and it has a password that nobody may read.
 const NOWHERE: &str = "http://user:hunter2@127.0.0.1:9";
 
-const VARIABLES: [&str; 8] = [
-    "http_proxy",
-    "HTTP_PROXY",
-    "https_proxy",
-    "HTTPS_PROXY",
-    "all_proxy",
-    "ALL_PROXY",
-    "no_proxy",
-    "NO_PROXY",
-];
-
-struct Bed {
-    testbed: Testbed,
-    dir: tempfile::TempDir,
-}
-
 impl Bed {
-    async fn start() -> Self {
-        let testbed = Testbed::builder().only(["nominal"]).start().await.unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("ca.pem"), testbed.ca_pem()).unwrap();
-        Self { testbed, dir }
-    }
-
     /// `ech get` of the page with these variables and no others.
     async fn get(&self, set: &[(&str, &str)], arguments: &[&str]) -> Ended {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ech"));
-        for variable in VARIABLES.iter().chain(&["ECHKIT_DNS", "ECHKIT_DDR"]) {
-            command.env_remove(variable);
-        }
+        let mut command = bed::command();
         command
             .args(["get", self.testbed.url("nominal").unwrap()])
             .args(arguments)
-            .envs(set.iter().copied())
-            .stdin(Stdio::null());
+            .envs(set.iter().copied());
         if !arguments.contains(&"--dns") {
             command.args(["--dns", &self.testbed.dns_uri()]);
         }
         if !arguments.contains(&"--cacert") {
-            command.arg("--cacert").arg(self.dir.path().join("ca.pem"));
+            command.arg("--cacert").arg(self.path("ca.pem"));
         }
-        let output = tokio::task::spawn_blocking(move || command.output());
-        let output = output.await.unwrap().unwrap();
-        let ended = Ended {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        };
-        for said in [&ended.stdout, &ended.stderr] {
-            assert!(!said.contains("hunter2"), "{said}");
-        }
-        ended
-    }
-}
-
-#[derive(Debug)]
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ended {
-    fn report(&self) -> Value {
-        let document: Value = serde_json::from_str(&self.stdout).unwrap();
-        document["report"].clone()
-    }
-
-    /// The body of the response.
-    fn page(&self) -> Value {
-        let document: Value = serde_json::from_str(&self.stdout).unwrap();
-        document["http"]["body"].clone()
+        bed::run_behind_proxy(command).await
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_variable_and_the_flag_lead_through_the_proxy_which_reads_no_hidden_name() {
-    let bed = Bed::start().await;
+    let bed = Bed::start(&["nominal"]).await;
     let direct = bed.get(&[], &["--json", "--ech", "require"]).await.page();
     assert!(direct.is_string());
     for scheme in ["http", "socks5"] {
@@ -127,7 +71,7 @@ async fn each_variable_and_the_flag_lead_through_the_proxy_which_reads_no_hidden
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_proxy_of_the_testbed_ends_with_its_exit_code_and_reads_no_hidden_name() {
-    let bed = Bed::start().await;
+    let bed = Bed::start(&["nominal"]).await;
     let direct = bed.get(&[], &["--json"]).await.page();
     for case in bed.testbed.proxy_cases() {
         let proxy = bed.testbed.proxy(&case.name).unwrap();
@@ -169,7 +113,7 @@ async fn each_proxy_of_the_testbed_ends_with_its_exit_code_and_reads_no_hidden_n
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_of_proxies_end_with_curls_exit_codes_and_say_why() {
-    let bed = Bed::start().await;
+    let bed = Bed::start(&["nominal"]).await;
     for (name, scheme, code, said) in [
         (
             "password-in-vain",
@@ -240,7 +184,7 @@ async fn failures_of_proxies_end_with_curls_exit_codes_and_say_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_may_know_names_is_told_them() {
-    let bed = Bed::start().await;
+    let bed = Bed::start(&["nominal"]).await;
     let proxy = TestProxy::start(ProxyHabit::Open).await.unwrap();
     let arguments = ["-x", &proxy.uri("socks5h"), "--proxy-resolves"];
     let ended = bed.get(&[], &[&arguments[..], &["--json"]].concat()).await;
@@ -251,7 +195,7 @@ async fn a_proxy_that_may_know_names_is_told_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_user_of_a_proxy_can_be_given_by_a_flag_of_its_own() {
-    let bed = Bed::start().await;
+    let bed = Bed::start(&["nominal"]).await;
     let proxy = TestProxy::start(ProxyHabit::Password).await.unwrap();
     let uri = proxy.uri("http");
     let ended = bed.get(&[], &["-x", &uri, "-U", "user:hunter2"]).await;
@@ -262,7 +206,7 @@ async fn the_user_of_a_proxy_can_be_given_by_a_flag_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_without_a_proxy_are_fetched_directly() {
-    let bed = Bed::start().await;
+    let bed = Bed::start(&["nominal"]).await;
     let set = ("https_proxy", NOWHERE);
     for (variables, arguments) in [
         (vec![set], &["--noproxy", "*"][..]),
@@ -286,7 +230,7 @@ async fn hosts_without_a_proxy_are_fetched_directly() {
 
 /// A file with the certificate of an authority.
 fn pem_file(bed: &Bed, name: &str, pki: &Pki) -> String {
-    let path = bed.dir.path().join(name);
+    let path = bed.path(name);
     let text = data_encoding::BASE64.encode(&pki.root());
     let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
     std::fs::write(&path, pem).unwrap();
@@ -295,7 +239,7 @@ fn pem_file(bed: &Bed, name: &str, pki: &Pki) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn proxies_over_tls_are_verified_by_a_ca_of_their_own_or_not_at_all_and_servers_as_ever() {
-    let bed = Bed::start().await;
+    let bed = Bed::start(&["nominal"]).await;
     let (pki, other) = (Pki::new(), Pki::new());
     let good = pem_file(&bed, "proxy-ca.pem", &pki);
     let wrong = pem_file(&bed, "other-ca.pem", &other);
@@ -351,7 +295,7 @@ async fn proxies_over_tls_are_verified_by_a_ca_of_their_own_or_not_at_all_and_se
 
 #[tokio::test(flavor = "multi_thread")]
 async fn curls_other_flags_for_proxies_are_answered_with_what_to_do() {
-    let bed = Bed::start().await;
+    let bed = Bed::start(&["nominal"]).await;
     for (flag, said) in [
         ("--preproxy", "name it with -x"),
         ("--socks5", "-x socks5://HOST:PORT"),
@@ -376,7 +320,7 @@ async fn curls_other_flags_for_proxies_are_answered_with_what_to_do() {
 #[test]
 fn the_testbed_lists_its_proxies_with_what_a_client_comes_to() {
     let list = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ech"));
+        let mut command = bed::command();
         let output = command.args(["testbed", "--list"]).args(arguments).output();
         String::from_utf8(output.unwrap().stdout).unwrap()
     };

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use echkit::dns::{RecordType, Resolver, ResolverOptions};
@@ -13,30 +12,21 @@ use echkit::tls::{ClientTls, Trust};
 use echkit::{Client, EchMode};
 use echkit_proto::dns::{EdnsUse, Question};
 use echkit_test::lab;
-use echkit_testbed::Testbed;
 use echkit_testbed::proxy::{ProxyHabit, TestProxy};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use bed::{Bed, Ended};
+
+mod bed;
 
 /// A label of the name that ECH hides, as it is in a DNS query and in a hello.
 const LABEL: &str = "nominal";
 const HIDDEN: &str = "nominal.ech.test";
 const RESOLVER: &str = "dns.ech.test";
 
-struct Bed {
-    testbed: Testbed,
-    dir: tempfile::TempDir,
-}
-
 impl Bed {
-    async fn start() -> Self {
-        let testbed = Testbed::builder().only([LABEL]).start().await.unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("ca.pem"), testbed.ca_pem()).unwrap();
-        Self { testbed, dir }
-    }
-
     /// The resolvers that go through proxies.
     fn resolvers(&self) -> [String; 2] {
         [self.testbed.doh_uri(), self.testbed.dot_uri()]
@@ -50,51 +40,18 @@ impl Bed {
 
     /// `ech get` or `ech lookup` of the page, with these variables and no others.
     async fn run(&self, command: &str, set: &[(&str, &str)], arguments: &[&str]) -> Ended {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_ech"));
-        for (variable, _) in std::env::vars_os() {
-            let name = variable.to_string_lossy().to_ascii_lowercase();
-            if name.ends_with("_proxy") || name.starts_with("echkit_") {
-                process.env_remove(&variable);
-            }
-        }
+        let mut process = bed::command();
         process
             .args([command, self.testbed.url(LABEL).unwrap(), "--cacert"])
-            .arg(self.dir.path().join("ca.pem"))
+            .arg(self.path("ca.pem"))
             .args(arguments)
             .args(["-4"].iter().filter(|_| command == "get"))
-            .envs(set.iter().copied())
-            .stdin(Stdio::null());
-        let output = tokio::task::spawn_blocking(move || process.output());
-        let output = output.await.unwrap().unwrap();
-        let ended = Ended {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        };
-        for said in [&ended.stdout, &ended.stderr] {
-            assert!(!said.contains("hunter2"), "{said}");
-        }
-        ended
+            .envs(set.iter().copied());
+        bed::run_behind_proxy(process).await
     }
-}
-
-#[derive(Debug)]
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
 }
 
 impl Ended {
-    /// The document of `ech lookup --json`, or the report of `ech get --json`.
-    fn report(&self) -> Value {
-        let document: Value = serde_json::from_str(&self.stdout).unwrap();
-        match document.get("report") {
-            Some(report) => report.clone(),
-            None => document,
-        }
-    }
-
     /// Whether there is a warning that queries went past the proxy.
     fn warns(&self) -> bool {
         let warnings = self.report()["dns"]["warnings"].to_string();
@@ -130,7 +87,7 @@ async fn search_finds_queries(proxy: &TestProxy, dns: SocketAddr) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queries_over_tls_and_https_go_through_the_proxy_which_reads_no_name() {
-    let bed = Bed::start().await;
+    let bed = Bed::start(&[LABEL]).await;
     for scheme in ["http", "socks5", "socks5h"] {
         for uri in bed.resolvers() {
             let proxy = TestProxy::start(ProxyHabit::Open).await.unwrap();
@@ -171,7 +128,7 @@ async fn queries_over_tls_and_https_go_through_the_proxy_which_reads_no_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lookups_follow_the_flag_and_the_variables_of_https() {
-    let bed = Bed::start().await;
+    let bed = Bed::start(&[LABEL]).await;
     for uri in bed.resolvers() {
         let proxy = TestProxy::start(ProxyHabit::Password).await.unwrap();
         let through = proxy.uri_with_credentials("http");
@@ -187,7 +144,7 @@ async fn lookups_follow_the_flag_and_the_variables_of_https() {
             let ended = bed.run("lookup", &set, &arguments).await;
             assert_eq!(ended.code, 0, "{ended:?}");
             let line = format!("proxy      {plain}\n");
-            assert!(ended.stdout.contains(&line), "{ended:?}");
+            assert!(ended.text().contains(&line), "{ended:?}");
         }
         assert_eq!(proxy.asked(), vec![address(&uri); 5]);
         assert!(!proxy.shows(LABEL));
@@ -205,7 +162,7 @@ async fn lookups_follow_the_flag_and_the_variables_of_https() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_transports_go_past_the_proxy_and_the_report_warns_of_it() {
-    let bed = Bed::start().await;
+    let bed = Bed::start(&[LABEL]).await;
     let proxy = TestProxy::start(ProxyHabit::Open).await.unwrap();
     let through = proxy.uri("http");
     let testbed = &bed.testbed;
@@ -241,7 +198,7 @@ async fn other_transports_go_past_the_proxy_and_the_report_warns_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_encrypted_form_that_is_designated_is_asked_directly() {
-    let bed = Bed::start().await;
+    let bed = Bed::start(&[LABEL]).await;
     let proxy = TestProxy::start(ProxyHabit::Open).await.unwrap();
     let through = proxy.uri("http");
     let dns = bed.testbed.dns_uri();
@@ -256,7 +213,7 @@ async fn an_encrypted_form_that_is_designated_is_asked_directly() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_does_not_lead_to_the_resolver_ends_the_fetch_before_a_name_is_shown() {
-    let bed = Bed::start().await;
+    let bed = Bed::start(&[LABEL]).await;
     let mut strange = lab::Pki::new().server(&[RESOLVER]);
     strange.alpn_protocols.clear();
     let elsewhere = lab::serve(strange).await;
@@ -327,14 +284,14 @@ async fn a_proxy_that_does_not_lead_to_the_resolver_ends_the_fetch_before_a_name
     let ended = bed.run("lookup", &set, &arguments).await;
     assert_eq!(ended.code, 2, "{ended:?}");
     assert!(
-        ended.stdout.contains("https_proxy: the proxy's scheme"),
+        ended.text().contains("https_proxy: the proxy's scheme"),
         "{ended:?}"
     );
 }
 
 #[tokio::test]
 async fn clients_reach_a_resolver_given_by_uri_through_their_proxy_and_another_through_its_own() {
-    let bed = Bed::start().await;
+    let bed = Bed::start(&[LABEL]).await;
     let roots = || ClientTls::builder().trust(Trust::certificates([bed.testbed.ca_der()]).unwrap());
     let builder = || {
         let builder = Client::builder().ech(EchMode::Require).tls(roots());
@@ -375,7 +332,7 @@ async fn clients_reach_a_resolver_given_by_uri_through_their_proxy_and_another_t
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_report_warns_where_the_proxys_name_is_looked_up_in_the_clear() {
-    let bed = Bed::start().await;
+    let bed = Bed::start(&[LABEL]).await;
     let proxy = bed.testbed.proxy("open").unwrap();
     let doh = bed.testbed.doh_uri();
     // Loopback by name is not looked up; another name is, and this one is nowhere.
@@ -411,7 +368,7 @@ async fn the_report_warns_where_the_proxys_name_is_looked_up_in_the_clear() {
         "{ended:?}"
     );
     assert!(
-        ended.stdout.contains("its name does not resolve"),
+        ended.text().contains("its name does not resolve"),
         "{ended:?}"
     );
 }

@@ -41,6 +41,7 @@ impl Bed {
     }
 }
 
+#[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: i32,
     pub(crate) stdout: Vec<u8>,
@@ -48,6 +49,24 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).unwrap()
+    }
+
+    /// The document of `ech lookup --json`, or the report of `ech get --json`.
+    pub(crate) fn report(&self) -> Value {
+        let document = self.json();
+        match document.get("report") {
+            Some(report) => report.clone(),
+            None => document,
+        }
+    }
+
+    /// The body of the response in `ech get --json`.
+    pub(crate) fn page(&self) -> Value {
+        self.json()["http"]["body"].clone()
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.stdout).unwrap_or_else(|error| {
             panic!(
@@ -65,17 +84,31 @@ pub(crate) async fn run(arguments: &[&str]) -> Ended {
 
 /// With these variables in the environment.
 pub(crate) async fn run_with(arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ech"));
+    let mut command = command();
     command
         .args(arguments)
-        .env_remove("ECHKIT_DNS")
-        .env_remove("ECHKIT_DDR")
-        .env_remove("ECHKIT_LOG")
+        .envs(variables.iter().copied())
+        .env("no_proxy", "*");
+    run_command(command).await
+}
+
+/// `ech` without what this environment says of resolvers, trust, logs and proxies.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ech"));
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy().to_ascii_lowercase();
+        if name.ends_with("_proxy") || name.starts_with("echkit_") {
+            command.env_remove(&variable);
+        }
+    }
+    command
         .env_remove("SSL_CERT_FILE")
         .env_remove("SSLKEYLOGFILE")
-        .envs(variables.iter().copied())
-        .env("no_proxy", "*")
         .stdin(Stdio::null());
+    command
+}
+
+pub(crate) async fn run_command(mut command: Command) -> Ended {
     let output = tokio::task::spawn_blocking(move || command.output());
     let output = output.await.unwrap().unwrap();
     Ended {
@@ -83,4 +116,13 @@ pub(crate) async fn run_with(arguments: &[&str], variables: &[(&str, &str)]) -> 
         stdout: output.stdout,
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// The same; nothing that is printed has the password of the tests' proxies in it.
+pub(crate) async fn run_behind_proxy(command: Command) -> Ended {
+    let ended = run_command(command).await;
+    for said in [ended.text(), &ended.stderr] {
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    ended
 }
