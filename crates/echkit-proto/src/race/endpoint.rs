@@ -24,12 +24,17 @@ pub struct RaceSettings {
     pub v4: bool,
 }
 
+impl RaceSettings {
+    /// The Connection Attempt Delay where nothing else is chosen (RFC 8305 §5).
+    pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+}
+
 impl Default for RaceSettings {
     /// The values that the draft recommends. It has no limit on attempts at the same time; after
     /// six that hang, a seventh is unlikely to do better.
     fn default() -> Self {
         Self {
-            attempt_delay: Duration::from_millis(250),
+            attempt_delay: Self::ATTEMPT_DELAY,
             resolution_delay: Duration::from_millis(50),
             max_attempts: 6,
             v6: true,

@@ -3,16 +3,14 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+
+use echkit_proto::race::RaceSettings;
 
 use crate::keyed_futures::KeyedFutures;
 
-/// An address is given this long before the next one is tried beside it: the Connection Attempt Delay
-/// of RFC 8305 §5.
-const DELAY: Duration = Duration::from_millis(250);
-
 /// Connects by `connect` to the first of `addresses` that answers. The families take turns, that of
-/// the first address first (RFC 8305 §4), so that a family that leads nowhere costs one delay.
+/// the first address first (RFC 8305 §4), and an address is given the Connection Attempt Delay before the
+/// next one is tried beside it: a family that leads nowhere costs one delay.
 pub(super) async fn connect_first<T, F: Future<Output = io::Result<T>> + Send>(
     addresses: &[SocketAddr],
     connect: impl Fn(SocketAddr) -> F,
@@ -33,7 +31,7 @@ pub(super) async fn connect_first<T, F: Future<Output = io::Result<T>> + Send>(
                 Ok(connected) => return Ok(connected),
                 Err(error) => failed = Some(error),
             },
-            () = tokio::time::sleep(DELAY), if left.len() > 0 => {}
+            () = tokio::time::sleep(RaceSettings::ATTEMPT_DELAY), if left.len() > 0 => {}
         }
     }
 }
@@ -54,6 +52,8 @@ fn in_turns(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
     use tokio::time::Instant;
 
     use super::*;
@@ -74,7 +74,7 @@ mod tests {
         });
         let connected = tokio::time::timeout(Duration::from_secs(3600), connected).await;
         assert_eq!(connected.unwrap().unwrap(), all[2]);
-        assert_eq!(begun.elapsed(), DELAY);
+        assert_eq!(begun.elapsed(), RaceSettings::ATTEMPT_DELAY);
     }
 
     #[tokio::test(start_paused = true)]
