@@ -386,8 +386,7 @@ pub enum ConfigListError {
     NoLength,
     /// The list's length says more than there is.
     #[error(
-        "the ECHConfigList is truncated: its length is {announced}, and {present} bytes \
-        follow"
+        "the ECHConfigList is truncated: its length is {announced}, and {present} bytes follow"
     )]
     Truncated {
         /// What the length says.

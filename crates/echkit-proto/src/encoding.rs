@@ -207,8 +207,7 @@ pub enum EncodingError {
     HexDigits(usize),
     /// No base64 has this length.
     #[error(
-        "read as base64: {0} characters are not a valid length; the text is truncated or \
-        mistyped"
+        "read as base64: {0} characters are not a valid length; the text is truncated or mistyped"
     )]
     Base64Length(usize),
     /// The last character has bits that belong to no byte.

@@ -100,8 +100,7 @@ impl VerifyFailure {
                 Self::unspecified("a name constraint in the certificate chain is malformed")
             }
             E::InvalidSerialNumber => Self::unspecified(
-                "a certificate's serial number is not a positive integer of at \
-                                   most 20 bytes",
+                "a certificate's serial number is not a positive integer of at most 20 bytes",
             ),
             _ => Self::unspecified("a certificate of the chain is malformed"),
         }

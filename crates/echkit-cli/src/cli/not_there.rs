@@ -127,8 +127,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "--aws-sigv4",
             "--delegation",
         ],
-        "-u sends \
-        Basic; other schemes go into -H 'Authorization: …'",
+        "-u sends Basic; other schemes go into -H 'Authorization: …'",
     ),
     (&["--oauth2-bearer"], "use -H 'Authorization: Bearer TOKEN'"),
     (
@@ -175,8 +174,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["-z", "--time-cond", "--etag-save", "--etag-compare"],
-        "use -H 'If-Modified-Since: …' or -H \
-        'If-None-Match: …'",
+        "use -H 'If-Modified-Since: …' or -H 'If-None-Match: …'",
     ),
     (
         &["-R", "--remote-time"],

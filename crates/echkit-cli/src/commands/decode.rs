@@ -45,8 +45,7 @@ struct OwnedRecord {
 fn decode(bytes: &[u8], kind: DecodeKind) -> Result<Decoded, Failure> {
     if bytes.trim_ascii().is_empty() {
         return Err(Failure::content(
-            "nothing to decode: give an ECHConfigList, an HTTPS record \
-            or a ClientHello",
+            "nothing to decode: give an ECHConfigList, an HTTPS record or a ClientHello",
         ));
     }
     if matches!(kind, DecodeKind::Auto | DecodeKind::Record)

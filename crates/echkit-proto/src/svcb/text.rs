@@ -256,8 +256,7 @@ pub enum TextError {
     Target(NameError),
     /// No such key.
     #[error(
-        "unknown parameter {0:?}; a key without a name is written as its number, such as \
-        key65280"
+        "unknown parameter {0:?}; a key without a name is written as its number, such as key65280"
     )]
     Key(String),
     /// A duplicate key.
