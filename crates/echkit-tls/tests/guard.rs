@@ -169,6 +169,51 @@ fn what_is_no_hello_is_stopped() {
     }
 }
 
+/// A client that resumes a session of TLS 1.2 sends an encrypted Finished after ChangeCipherSpec,
+/// without a handshake message in the clear before it (RFC 5246 §7.3).
+#[test]
+fn an_encrypted_finished_of_tls12_passes_whatever_its_bytes_are() {
+    let ccs = [20, 3, 3, 0, 1, 1];
+    let data = [23, 3, 3, 0, 2, 5, 5];
+    let started = client_tls().handshake(&target(EchOffer::Grease)).unwrap();
+    let mut connection = started.connection;
+    let hello = flight(&mut connection);
+    for first in 0..=u8::MAX {
+        for (high, low) in [(0, 0), (0, 7), (0, 0xff), (1, 0xff), (0xc0, 0x21)] {
+            let mut guard = Guard::new(Offering::Open, None);
+            guard.push(&hello).unwrap();
+            let mut finished = vec![22, 3, 3, 0, 40, first, high, 0, low];
+            finished.resize(5 + 40, 0x5a);
+            guard.push(&[&ccs[..], &finished].concat()).unwrap();
+            // It leaves at once: the server waits for it.
+            let sent = [&hello[..], &ccs, &finished].concat();
+            assert_eq!(guard.cleared(), sent, "{first} {high} {low}");
+            guard.push(&data).unwrap();
+            assert_eq!(guard.cleared(), [&sent[..], &data].concat());
+            assert!(guard.is_done());
+            assert_eq!(guard.hellos().len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_hidden_name_is_stopped_behind_a_change_cipher_spec_too() {
+    let (hello, mut guard) = real_hello();
+    guard.push(&hello).unwrap();
+    guard.push(&[20, 3, 3, 0, 1, 1]).unwrap();
+    let started = client_tls().handshake(&target(EchOffer::None)).unwrap();
+    let mut connection = started.connection;
+    let bare = flight(&mut connection);
+    assert_eq!(guard.push(&bare).unwrap_err(), GuardError::NoOffer);
+    assert_eq!(guard.cleared().len(), hello.len() + 6);
+    // Nor does anything that merely begins like a hello.
+    let (hello, mut guard) = real_hello();
+    guard.push(&hello).unwrap();
+    let cut = [20, 3, 3, 0, 1, 1, 22, 3, 3, 0, 4, 1, 0, 0, 9];
+    guard.push(&cut).unwrap();
+    assert_eq!(guard.cleared().len(), hello.len() + 6);
+}
+
 /// Two servers with one certificate; the second asks rustls for another hello (P-384).
 fn servers() -> ([Arc<ServerConfig>; 2], RootCertStore) {
     let site = Site::self_signed(&[HIDDEN, PUBLIC]);

@@ -93,6 +93,8 @@ pub struct Guard {
     cleared: Vec<u8>,
     hellos: Vec<SeenHello>,
     first_enc: Vec<u8>,
+    /// A ChangeCipherSpec has passed.
+    changed_cipher: bool,
     done: bool,
     stopped: Option<GuardError>,
 }
@@ -109,6 +111,7 @@ impl Guard {
             cleared: Vec::new(),
             hellos: Vec::new(),
             first_enc: Vec::new(),
+            changed_cipher: false,
             done: false,
             stopped: None,
         }
@@ -173,13 +176,21 @@ impl Guard {
                 return Ok(());
             };
             match record.header.content_type {
+                HANDSHAKE if self.may_be_encrypted() => {
+                    self.cleared.extend_from_slice(record.bytes);
+                    self.message.extend_from_slice(record.content());
+                    if self.read_messages().is_err() {
+                        self.done = true;
+                    }
+                }
                 HANDSHAKE => {
                     self.message.extend_from_slice(record.content());
                     self.held.extend_from_slice(record.bytes);
                     self.read_messages()?;
                 }
-                CHANGE_CIPHER_SPEC | ALERT if self.held.is_empty() => {
+                kind @ (CHANGE_CIPHER_SPEC | ALERT) if self.held.is_empty() => {
                     self.cleared.extend_from_slice(record.bytes);
+                    self.changed_cipher |= kind == CHANGE_CIPHER_SPEC;
                 }
                 APPLICATION_DATA if self.held.is_empty() => {
                     self.cleared.extend_from_slice(record.bytes);
@@ -194,6 +205,13 @@ impl Guard {
         }
         self.cleared.extend_from_slice(records.rest());
         Ok(())
+    }
+
+    /// Whether the next handshake record can be an encrypted Finished: a client that resumes a
+    /// session of TLS 1.2 (RFC 5246 §7.3) sends one after its ChangeCipherSpec, and its bytes may
+    /// look like those of a ClientHello. A real offer never ends in TLS 1.2 (RFC 9849 §6.1).
+    fn may_be_encrypted(&self) -> bool {
+        self.changed_cipher && self.offering == Offering::Open
     }
 
     /// Reads the handshake messages that are complete, and clears their records.
