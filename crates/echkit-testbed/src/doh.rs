@@ -14,9 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::accept::each_connection;
 use crate::dns::Authority;
 use crate::in_order::InOrder;
 use crate::names::DOH_PATH;
@@ -29,16 +29,9 @@ pub(crate) const MAX_MESSAGE: usize = u16::MAX as usize;
 
 /// Serves until aborted; its connections end with it.
 pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, authority: Authority) {
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let Ok((tcp, client)) = listener.accept().await else {
-            // Out of descriptors, most likely: others will be closed.
-            tokio::task::yield_now().await;
-            continue;
-        };
+    each_connection(listener, |tcp, client| {
         let (tls, authority) = (tls.clone(), authority.clone());
-        connections.spawn(async move {
+        async move {
             let Ok(stream) = tls.accept(tcp).await else {
                 return;
             };
@@ -48,8 +41,9 @@ pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, authority: Au
             let builder = auto::Builder::new(in_order);
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             let _ = queue.run_with(connection).await;
-        });
-    }
+        }
+    })
+    .await;
 }
 
 /// The response to a request of whichever HTTP.

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::accept::each_connection;
 use crate::dns::Authority;
 
 /// The protocol's name in TLS.
@@ -20,22 +21,16 @@ const ANSWERS: usize = 64;
 
 /// Serves until aborted; its connections end with it.
 pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, authority: Authority) {
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let Ok((tcp, client)) = listener.accept().await else {
-            // Out of descriptors, most likely: others will be closed.
-            tokio::task::yield_now().await;
-            continue;
-        };
+    each_connection(listener, |tcp, client| {
         let (tls, authority) = (tls.clone(), authority.clone());
-        connections.spawn(async move {
+        async move {
             if let Ok(stream) = tls.accept(tcp).await {
                 // The peer may leave whenever it likes.
                 let _ = converse(stream, client, &authority).await;
             }
-        });
-    }
+        }
+    })
+    .await;
 }
 
 /// Reads questions and writes each answer as soon as it is there (RFC 7766 §6.2.1.1).

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::accept::each_connection;
 use crate::capture::{Capture, Recorder};
 use crate::case::Case;
 use crate::error::TestbedError;
@@ -88,16 +89,9 @@ struct Shown {
 }
 
 async fn serve(listener: TcpListener, shown: Arc<Shown>) {
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let Ok((tcp, _)) = listener.accept().await else {
-            // Out of descriptors, most likely: others will be closed.
-            tokio::task::yield_now().await;
-            continue;
-        };
+    each_connection(listener, |tcp, _| {
         let shown = Arc::clone(&shown);
-        connections.spawn(async move {
+        async move {
             let service = service_fn(move |request| {
                 let shown = Arc::clone(&shown);
                 async move { Ok::<_, Infallible>(shown.answer(request).await) }
@@ -106,8 +100,9 @@ async fn serve(listener: TcpListener, shown: Arc<Shown>) {
             let _ = auto::Builder::new(TokioExecutor::new())
                 .serve_connection(TokioIo::new(tcp), service)
                 .await;
-        });
-    }
+        }
+    })
+    .await;
 }
 
 impl Shown {

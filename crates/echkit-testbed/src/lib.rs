@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod accept;
 mod ca;
 mod capture;
 mod captures;

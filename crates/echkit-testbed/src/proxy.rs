@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::accept::each_connection;
 use crate::case::Ipv6;
 use crate::error::TestbedError;
 use crate::ports;
@@ -164,24 +165,18 @@ struct ProxyServer {
 impl ProxyServer {
     /// Serves until aborted; its connections end with it.
     async fn serve(self, listener: TcpListener) {
-        let mut connections = JoinSet::new();
-        loop {
-            while connections.try_join_next().is_some() {}
-            let Ok((tcp, client)) = listener.accept().await else {
-                // Out of descriptors, most likely: others will be closed.
-                tokio::task::yield_now().await;
-                continue;
-            };
+        each_connection(listener, |tcp, client| {
             let server = self.clone();
-            connections.spawn(async move {
+            async move {
                 let entry = server.recorder.begin(client);
                 // Clients that leave are expected; the capture says how far they came.
                 if let Err(error) = server.connection(tcp, &entry).await {
                     tracing::debug!(%error, "proxied connection ended");
                 }
                 entry.end();
-            });
-        }
+            }
+        })
+        .await;
     }
 
     async fn connection(&self, tcp: TcpStream, entry: &ProxyEntry) -> io::Result<()> {

@@ -13,10 +13,10 @@ use rustls::server::{ClientHello, ResolvesServerCert, StoresServerSessions};
 use rustls::sign::CertifiedKey;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::accept::each_connection;
 use crate::ca::Authorities;
 use crate::capture::{Recorded, Recorder};
 use crate::case::{Ech, Groups, ServerWord, Spec, Versions};
@@ -137,16 +137,7 @@ impl CaseServer {
 
     /// Serves until aborted; its connections end with it.
     pub(crate) async fn serve(self, listener: TcpListener) {
-        let mut connections = JoinSet::new();
-        loop {
-            while connections.try_join_next().is_some() {}
-            let Ok((tcp, client)) = listener.accept().await else {
-                // Out of descriptors, most likely: others will be closed.
-                tokio::task::yield_now().await;
-                continue;
-            };
-            connections.spawn(self.clone().connection(tcp, client));
-        }
+        each_connection(listener, |tcp, client| self.clone().connection(tcp, client)).await;
     }
 
     async fn connection(self, tcp: TcpStream, client: SocketAddr) {
