@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use async_compression::tokio::write::GzipEncoder;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+
+mod bed;
 
 /// More than `--json` holds.
 const BOMB: usize = 80 * 1024 * 1024;
@@ -70,15 +71,12 @@ struct Ended {
 }
 
 async fn get(folder: &Path, arguments: &[&str]) -> Ended {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ech"));
+    let mut command = bed::command();
     command
         .arg("get")
         .args(arguments)
         .current_dir(folder)
-        .env_remove("ECHKIT_DNS")
-        .env_remove("ECHKIT_DDR")
-        .env("no_proxy", "*")
-        .stdin(Stdio::null());
+        .env("no_proxy", "*");
     let output = tokio::task::spawn_blocking(move || command.output());
     let output = output.await.unwrap().unwrap();
     Ended {

@@ -12,6 +12,8 @@ use std::sync::mpsc;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
+mod bed;
+
 const BINARY: &[u8] = b"\x7fELF\0\x01\x1b[31m";
 
 /// Serves one connection: the head, then what `body` writes.
@@ -68,17 +70,14 @@ impl Terminal {
 }
 
 fn get(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ech"));
+    let mut command = bed::command();
     command
         .arg("get")
         .args(arguments)
         .current_dir(folder)
-        .env_remove("ECHKIT_DNS")
-        .env_remove("ECHKIT_LOG")
         .env("TERM", "xterm")
         .env("no_proxy", "*")
-        .env("NO_COLOR", "1")
-        .stdin(Stdio::null());
+        .env("NO_COLOR", "1");
     command
 }
 
