@@ -20,6 +20,7 @@ from __future__ import annotations
 import collections.abc
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import socket
@@ -130,19 +131,8 @@ class Testbed:
             with testbed.names_resolve():
                 requests.get(testbed.url("nominal"), verify=testbed.ca_file)
         """
-        others = socket.getaddrinfo
-
-        def getaddrinfo(
-            host: bytes | str | None,
-            port: bytes | str | int | None,
-            family: int = 0,
-            type: int = 0,
-            proto: int = 0,
-            flags: int = 0,
-        ) -> list[AddressInfo]:
-            return self._look_up(others, host, port, family, type, proto, flags)
-
-        with unittest.mock.patch.object(socket, "getaddrinfo", getaddrinfo):
+        ours = functools.partial(self._look_up, socket.getaddrinfo)
+        with unittest.mock.patch.object(socket, "getaddrinfo", ours):
             yield
 
     def _look_up(
@@ -150,10 +140,10 @@ class Testbed:
         others: typing.Callable[..., typing.Any],
         host: bytes | str | None,
         port: bytes | str | int | None,
-        family: int,
-        type: int,
-        proto: int,
-        flags: int,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
     ) -> list[AddressInfo]:
         name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
         name = name.rstrip(".").lower() if name else ""
