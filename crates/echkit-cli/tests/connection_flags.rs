@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use bed::{Bed, run, run_with};
+use echkit_test::lab::{self, Pki};
 
 mod bed;
 
@@ -75,6 +76,55 @@ async fn places_are_given_as_curl_takes_them_and_the_outer_name_stays() {
         let ended = bed.ech(&["get", flag, bad, &url]).await;
         assert_eq!(ended.code, 2, "{}", ended.stderr);
         assert!(ended.stderr.contains(bad), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_another_place_the_records_of_the_host_still_hide_its_name() {
+    let bed = Bed::start(&["nominal"]).await;
+    let case = bed.testbed.case("nominal").unwrap().clone();
+    let to = format!("::localhost:{}", case.port);
+    for mode in ["prefer", "require"] {
+        bed.testbed.clear_captures();
+        let get = ["get", "--json", "--ech", mode, "--connect-to", &to];
+        let ended = bed.ech(&[&get[..], &[&case.url]].concat()).await;
+        assert_eq!(ended.code, 0, "{mode}: {}", ended.stderr);
+        let report = ended.report();
+        assert_eq!(report["ech"]["status"], "accepted", "{mode}");
+        assert_eq!(report["ech"]["outer_sni"], case.public_name.as_str());
+        bed.testbed.quiet().await;
+        let captures = bed.testbed.captures();
+        assert!(!captures.is_empty());
+        for capture in captures {
+            assert!(!capture.contains(&case.host), "{mode}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_ends_without_close_notify_ends_with_56_and_says_so() {
+    let pki = Pki::new();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let encoded = data_encoding::BASE64.encode(&pki.root());
+    std::fs::write(
+        &ca,
+        format!("-----BEGIN CERTIFICATE-----\n{encoded}\n-----END CERTIFICATE-----\n"),
+    )
+    .unwrap();
+    let config = pki.server(&["cut.test"]);
+    let address = lab::serve_cut_off(config, b"HTTP/1.0 200 OK\r\n\r\nhalf").await;
+    let to = format!("cut.test:443:127.0.0.1:{}", address.port());
+    let get = ["get", "--ech", "grease", "--cacert", ca.to_str().unwrap()];
+    let place = ["--connect-to", &to, "https://cut.test/"];
+    for more in [&[][..], &["--json"], &["--http1.1"]] {
+        let ended = run(&[&get[..], &place, more].concat()).await;
+        assert_eq!(ended.code, 56, "{more:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("close_notify"), "{}", ended.stderr);
+        // What has come is there, as with curl.
+        if more != ["--json"] {
+            assert_eq!(ended.text(), "half");
+        }
     }
 }
 

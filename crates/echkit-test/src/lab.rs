@@ -131,6 +131,19 @@ where
     .await
 }
 
+/// A stock TLS server that sends this response, whatever it is asked, and ends TCP without a
+/// close_notify.
+pub async fn serve_cut_off(config: ServerConfig, response: &'static [u8]) -> SocketAddr {
+    serve_tls(config, move |mut stream| async move {
+        let _ = stream.read(&mut [0; 4096]).await;
+        let _ = stream.write_all(response).await;
+        let _ = stream.flush().await;
+        let (mut tcp, _) = stream.into_inner();
+        let _ = tcp.shutdown().await;
+    })
+    .await
+}
+
 /// A stock TLS server that answers each request with `200` and the body `hello`.
 pub async fn serve(config: ServerConfig) -> SocketAddr {
     serve_tls(config, answer).await

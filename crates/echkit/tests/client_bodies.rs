@@ -283,22 +283,7 @@ async fn each_head_that_goes_by_is_shown_with_secrets_marked() {
 #[tokio::test]
 async fn a_body_cut_off_without_close_notify_is_an_error_that_says_so() {
     let pki = Pki::new();
-    let config = pki.server(&[HIDDEN]);
-    let address = lab::listen(move |tcp| {
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config.clone()));
-        async move {
-            let mut stream = acceptor.accept(tcp).await.unwrap();
-            let _ = stream.read(&mut [0; 4096]).await;
-            stream
-                .write_all(b"HTTP/1.0 200 OK\r\n\r\nhalf")
-                .await
-                .unwrap();
-            stream.flush().await.unwrap();
-            let (mut tcp, _) = stream.into_inner();
-            tcp.shutdown().await.unwrap();
-        }
-    })
-    .await;
+    let address = lab::serve_cut_off(pki.server(&[HIDDEN]), b"HTTP/1.0 200 OK\r\n\r\nhalf").await;
     let client = builder(&pki, address).build().unwrap();
     let mut response = client
         .get(&format!("https://{HIDDEN}/"))

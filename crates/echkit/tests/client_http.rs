@@ -3,12 +3,16 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use echkit::http::{Body, HttpVersions};
 use echkit::policy::Timeouts;
+use echkit::server::{self, Acceptor, EchKeyHandle, EchKeys};
 use echkit::{Client, EchMode, ErrorKind};
+use echkit_proto::key::EchKey;
 use echkit_test::clock::PacedClock;
 use echkit_test::lab::{self, HIDDEN, Pki};
 use http_body_util::combinators::BoxBody;
@@ -273,6 +277,69 @@ async fn without_an_https_record_http_is_spoken_in_the_clear() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::EchRequired);
+}
+
+#[tokio::test]
+async fn a_redirect_out_of_tls_is_a_warning_or_refused_where_ech_is_required() {
+    let pki = Pki::new();
+    let key = lab::ech_key();
+    let keys = EchKeyHandle::new(EchKeys::new(vec![key.clone()]).unwrap());
+    let config = pki.server_with(
+        &[HIDDEN],
+        (*server::provider()).clone(),
+        rustls::ALL_VERSIONS,
+    );
+    let acceptor = Acceptor::new(Arc::new(config), keys).unwrap();
+    let address = lab::listen(move |tcp| {
+        let acceptor = acceptor.clone();
+        async move {
+            let accepted = acceptor.accept(tcp).await.unwrap();
+            let service = hyper::service::service_fn(respond);
+            let stream = TokioIo::new(accepted.stream);
+            let http = hyper::server::conn::http1::Builder::new();
+            let _ = http.serve_connection(stream, service).await;
+        }
+    })
+    .await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    let clear = lab::listen(move |tcp| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        lab::answer(tcp)
+    })
+    .await;
+    let url = format!("https://{HIDDEN}/to/http!!other.test/page");
+    let told = format!("{url} redirected to http://other.test/page, out of TLS");
+    for (mode, warned) in [(EchMode::Grease, false), (EchMode::Prefer, true)] {
+        let client = redirected(&pki, address, clear, mode, &key);
+        let mut response = client.get(&url).send().await.unwrap();
+        assert_eq!(response.bytes().await.unwrap(), "hello", "{mode:?}");
+        let warnings = response.report().ech.warnings.join("\n");
+        assert_eq!(warnings.contains(&told), warned, "{mode:?}: {warnings}");
+    }
+    let before = asked.load(Ordering::SeqCst);
+    let client = redirected(&pki, address, clear, EchMode::Require, &key);
+    let error = client.get(&url).send().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EchRequired);
+    assert!(error.to_string().contains("out of TLS"), "{error}");
+    let status = error.report().unwrap().ech.status;
+    assert_eq!(status.as_str(), "accepted");
+    assert_eq!((before, asked.load(Ordering::SeqCst)), (2, 2));
+}
+
+fn redirected(
+    pki: &Pki,
+    address: SocketAddr,
+    clear: SocketAddr,
+    mode: EchMode,
+    key: &EchKey,
+) -> Client {
+    let builder = builder(pki, address).connect_to("other.test", 80, "127.0.0.1", clear.port());
+    let builder = match mode {
+        EchMode::Grease => builder,
+        _ => builder.ech_config(lab::list(key)),
+    };
+    builder.ech(mode).build().unwrap()
 }
 
 #[tokio::test]
