@@ -152,6 +152,13 @@ async fn serve(connection: Connection, script: &Script, manners: Manners, number
         }
         if manners == Manners::Farewell {
             http.shutdown(0).await.unwrap();
+            // Ends with the client: to close at once would drop the answer that is on its way.
+            while connection.close_reason().is_none() {
+                // What else was asked is rejected in here (RFC 9114 §5.2).
+                let _ = http.accept().await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            return;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use echkit::dns::{QueryError, RecordType};
-use echkit_test::dns::{self, Script, ask_all, numbered};
+use echkit_test::dns::{self, Script, numbered};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, SendStream, VarInt};
 
@@ -130,13 +130,6 @@ async fn serve(connection: Connection, script: &Script, manners: Manners) {
             }
         }
     }
-}
-
-#[tokio::test]
-async fn questions_at_once_outlive_connections_that_close_after_an_answer() {
-    let server = start(numbered(10), Manners::Close(1), Doq::ALPN).await;
-    ask_all(&server.resolver(), 10).await;
-    assert!(server.connections() > 1);
 }
 
 #[tokio::test]

@@ -28,6 +28,11 @@ macro_rules! promises {
             }
 
             #[tokio::test]
+            async fn questions_at_once_outlast_connections_for_one_answer() {
+                suite::questions_at_once_outlast_connections_for_one_answer::<Transport>().await;
+            }
+
+            #[tokio::test]
             async fn a_server_that_only_closes_is_given_up() {
                 suite::a_server_that_only_closes_is_given_up::<Transport>().await;
             }

@@ -137,6 +137,14 @@ pub(crate) async fn a_closed_connection_is_replaced<T: Transport>() {
     assert!(server.connections() > 1);
 }
 
+/// Where the protocol lets a server drop questions that it has seen, each connection answers one.
+pub(crate) async fn questions_at_once_outlast_connections_for_one_answer<T: Transport>() {
+    for _ in 0..3 {
+        let server = T::start(numbered(10), Habit::ClosesAfterOne, T::ALPN).await;
+        ask_all(&server.resolver(), 10).await;
+    }
+}
+
 pub(crate) async fn a_server_that_only_closes_is_given_up<T: Transport>() {
     let server = T::start(numbered(1), Habit::OnlyCloses, T::ALPN).await;
     cannot_be_asked(&server.resolver()).await;
