@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint features rustls-range outside bench bench-latency bench-limits fuzz interop bogo bogo-forced peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python
+.PHONY: help demo test lint features rustls-range outside bench bench-latency bench-limits fuzz interop bogo bogo-forced peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python soak-python-loads
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -76,6 +76,14 @@ bench-python: wheel ## compare echkit.ssl with the standard module; BENCH holds 
 soak-python: wheel ## SOAK (100000) handshakes and aborted connections in Python: memory must not grow
 	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
 	"$$env/bin/python" python/tests/stress.py soak $(SOAK)
+
+soak-python-loads: wheel ## 100 MB both ways, 200 connections, closes, floods: each event loop and web library
+	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
+	for stack in asyncio uvloop trio anyio anyio-trio gevent eventlet; do for side in client server; do \
+	  timeout 600 "$$env/bin/python" -W ignore python/tests/loads.py $$stack $$side 100 200; done; done; \
+	for loop in asyncio uvloop; do \
+	  for each in "aiohttp client" "aiohttp server" "uvicorn server" "hypercorn server" "websockets client" "websockets server"; do \
+	    timeout 600 "$$env/bin/python" -W ignore python/tests/loads_web.py $$each $$loop 100 200 2>/dev/null; done; done
 
 interop: peers ## the matrix against OpenSSL 4 and Go, both directions, cell by cell
 	cargo test --locked --package echkit-interop -- --nocapture
