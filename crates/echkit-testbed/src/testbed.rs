@@ -143,8 +143,10 @@ impl Builder {
         }
         let designations = designated::records(&forms).map_err(wrong_zone("all"))?;
         let proxy = zone::loopback(proxies::LABEL);
+        // A public_name that does not exist would stand out.
+        let public = zone::loopback(PUBLIC);
         let zone = cases.iter().flat_map(|case: &Case| &case.zone);
-        let authority = Authority::new(zone.chain([&proxy]), &designations, faults)
+        let authority = Authority::new(zone.chain([&proxy, &public]), &designations, faults)
             .await
             .map_err(wrong_zone("all"))?;
         let dns_server = authority.serve(udp, tcp);
