@@ -1,0 +1,417 @@
+//! The table of findings: the one source of their ids, severities and explanations.
+
+use core::fmt;
+use core::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a fifth degree would change what `--fail-on` means"
+)]
+pub enum Severity {
+    /// For information; nothing has to be done.
+    Note,
+    /// Works, and could be better.
+    Advice,
+    /// Some clients fail, or the host's name may be shown.
+    Warning,
+    /// ECH does not work here.
+    Error,
+}
+
+impl Severity {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Advice => "advice",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A family of probes, which are run or left out together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ProbeFamily {
+    /// The HTTPS records and how they are reached.
+    Records,
+    /// The ECHConfigs in the records.
+    Configs,
+    /// The public_name of each config.
+    PublicName,
+    /// The published key, at each address.
+    Key,
+    /// A key that the server cannot have: rejection and retry_configs.
+    Rejection,
+    /// ECH through a HelloRetryRequest.
+    HelloRetry,
+    /// The protocols of the records against those of the server.
+    Alpn,
+    /// GREASE in place of ECH. Shows the host's name.
+    Grease,
+    /// A connection without ECH. Shows the host's name.
+    Plain,
+    /// A connection by TLS 1.2. Shows the host's name.
+    Tls12,
+    /// What the hosts of one run have in common.
+    Batch,
+}
+
+impl ProbeFamily {
+    /// All families, in the order in which they run.
+    pub const ALL: &'static [Self] = &[
+        Self::Records,
+        Self::Configs,
+        Self::PublicName,
+        Self::Key,
+        Self::Rejection,
+        Self::HelloRetry,
+        Self::Alpn,
+        Self::Grease,
+        Self::Plain,
+        Self::Tls12,
+        Self::Batch,
+    ];
+
+    /// Its name, as `--only` and `--skip` take it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::Configs => "configs",
+            Self::PublicName => "public-name",
+            Self::Key => "key",
+            Self::Rejection => "rejection",
+            Self::HelloRetry => "hello-retry",
+            Self::Alpn => "alpn",
+            Self::Grease => "grease",
+            Self::Plain => "plain",
+            Self::Tls12 => "tls12",
+            Self::Batch => "batch",
+        }
+    }
+
+    /// Whether its probes show the host's name in the clear.
+    pub fn shows_host(self) -> bool {
+        matches!(self, Self::Grease | Self::Plain | Self::Tls12)
+    }
+}
+
+impl fmt::Display for ProbeFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What there is to say of a finding, wherever it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The stable id.
+    pub id: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The probes that find it.
+    pub family: ProbeFamily,
+    /// The section that says how it ought to be.
+    pub rfc: &'static str,
+    /// What is wrong, in a few words.
+    pub title: &'static str,
+    /// Why it matters.
+    pub why: &'static str,
+    /// What to do.
+    pub mend: &'static str,
+}
+
+macro_rules! findings {
+    ($($(#[$doc:meta])* $name:ident = $id:literal, $severity:ident, $family:ident, $rfc:literal,
+        $title:literal, $why:literal, $mend:literal;)+) => {
+        /// What can be found.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum FindingId {
+            $(#[doc = $title] $name,)+
+        }
+
+        impl FindingId {
+            /// Every finding, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// What there is to say of it.
+            pub fn explanation(self) -> &'static Explanation {
+                match self {
+                    $(Self::$name => &Explanation {
+                        id: $id,
+                        severity: Severity::$severity,
+                        family: ProbeFamily::$family,
+                        rfc: $rfc,
+                        title: $title,
+                        why: $why,
+                        mend: $mend,
+                    },)+
+                }
+            }
+        }
+    };
+}
+
+findings! {
+    RecordMissing = "ECH-RECORD-MISSING", Error, Records, "RFC 9848 §3",
+        "there is no HTTPS record",
+        "Clients learn ECH keys from the HTTPS record. Without one they connect in the clear.",
+        "Publish an HTTPS record with `ech`. `ech keygen --site HOST` prints one.";
+    RecordMalformed = "ECH-RECORD-MALFORMED", Error, Records, "RFC 9460 §2.2",
+        "an HTTPS record is malformed",
+        "Clients reject the whole record set when one record is malformed, so that no client uses ECH.",
+        "Correct or remove the record. `ech decode` reads what the DNS server serves.";
+    RecordWithoutEch = "ECH-RECORD-WITHOUT-ECH", Error, Records, "RFC 9848 §3",
+        "no usable HTTPS record has ech",
+        "Clients find no key, and connect in the clear.",
+        "Add the parameter `ech` to every HTTPS record. `ech keygen` prints it.";
+    RecordPartial = "ECH-RECORD-PARTIAL", Warning, Records, "RFC 9848 §8",
+        "some HTTPS records have ech and others do not",
+        "An attacker who blocks the endpoints with ECH moves clients to one without it.",
+        "Give every HTTPS record of the host an `ech` parameter, or remove the others.";
+    RecordUnusable = "ECH-RECORD-UNUSABLE", Warning, Records, "RFC 9460 §8",
+        "an HTTPS record is passed over",
+        "Clients ignore a record with a mandatory parameter or protocols that they do not know, or with port 0.",
+        "Remove what clients do not know from `mandatory`, and list a protocol in `alpn` that clients speak.";
+    AliasLoop = "ECH-ALIAS-LOOP", Error, Records, "RFC 9460 §2.4.2",
+        "the AliasMode records form a loop",
+        "The chain never reaches a record with a key, so that clients connect in the clear.",
+        "Let the last alias of the chain name a host that has a ServiceMode record.";
+    AliasTooLong = "ECH-ALIAS-TOO-LONG", Error, Records, "RFC 9460 §3.1",
+        "the chain of AliasMode records is too long",
+        "Clients follow a few aliases (echkit 8) and then connect as if there were no records.",
+        "Let the host's alias name the end of the chain.";
+    AliasNowhere = "ECH-ALIAS-NOWHERE", Error, Records, "RFC 9460 §2.5.1",
+        "an AliasMode record says that the service is not available",
+        "The target `.` of an alias means that there is no service here.",
+        "Let the alias name a host, or publish a ServiceMode record (priority above 0) in its place.";
+    DotAtPort = "ECH-DOT-AT-PORT", Error, Records, "RFC 9460 §2.5.2",
+        "the target `.` at a port's own name leads nowhere",
+        "At `_PORT._https.HOST` the target `.` means that very name, which has no address.",
+        "Write the host's name as the target.";
+    TargetWithoutAddress = "ECH-TARGET-WITHOUT-ADDRESS", Error, Records, "RFC 9460 §3",
+        "the target of a record has no address",
+        "Clients cannot connect to the endpoint.",
+        "Give the target A or AAAA records, or name another target.";
+    TtlTooLong = "ECH-TTL-TOO-LONG", Warning, Records, "RFC 9849 §8.1.1",
+        "the records live longer than one day",
+        "Resolvers serve an old key for as long. A key that is replaced in an emergency stays published.",
+        "Set a TTL between 5 minutes and 1 hour, and keep each key on the servers longer than that.";
+    TtlLong = "ECH-TTL-LONG", Advice, Records, "RFC 9849 §8.1.1",
+        "the records live longer than one hour",
+        "Keys often rotate every hour. Every client that holds an older record needs another round trip.",
+        "Set a TTL of 1 hour or less.";
+    DnsInTheClear = "ECH-DNS-IN-THE-CLEAR", Note, Records, "RFC 9849 §10.2",
+        "this check asked its resolver in the clear",
+        "Whoever watches a plain DNS query learns the name that ECH hides. This is about the resolver of this check, \
+         not about the deployment.",
+        "Give an encrypted resolver with `--dns` (tls://, https://, quic:// or h3://).";
+    ListUnusable = "ECH-LIST-UNUSABLE", Error, Configs, "RFC 9849 §4",
+        "no config of an ECHConfigList is usable",
+        "Clients send GREASE in place of ECH, and the host's name in the clear.",
+        "Publish a config of version 0xfe0d with a common suite: X25519, HKDF-SHA256, AES-128-GCM.";
+    ConfigInvalid = "ECH-CONFIG-INVALID", Warning, Configs, "RFC 9849 §4",
+        "an ECHConfig is invalid",
+        "Clients pass it over, and some reject the whole list.",
+        "Remove it from the record. Publish the list that your server's key tool prints.";
+    ConfigMandatoryExtension = "ECH-CONFIG-MANDATORY-EXTENSION", Warning, Configs, "RFC 9849 §4.2",
+        "an ECHConfig has a mandatory extension that is unknown",
+        "Clients that do not know a mandatory extension pass the config over; none is in use today.",
+        "Publish the config without the extension.";
+    ConfigOversized = "ECH-CONFIG-OVERSIZED", Warning, Configs, "RFC 9849 §4",
+        "an ECHConfig is oversized",
+        "Clients limit the size of a config, and answers of this size are lost on some networks.",
+        "Remove extensions from the config.";
+    ConfigUnknown = "ECH-CONFIG-UNKNOWN", Note, Configs, "RFC 9849 §4",
+        "an ECHConfig has an unknown version, KEM or suite",
+        "Clients pass it over. A config for other clients looks like this, and so does one that is there as GREASE.",
+        "Nothing, if it is there on purpose. Otherwise remove it.";
+    ListLarge = "ECH-LIST-LARGE", Advice, Configs, "RFC 9460 §4.1",
+        "the ECHConfigList is larger than 1000 bytes",
+        "The DNS answer does not fit into a UDP message of 1232 bytes, so that it is asked for again over TCP.",
+        "Publish fewer configs. With a post-quantum key nothing can be done.";
+    PublicNameIsHost = "ECH-PUBLIC-NAME-IS-HOST", Error, PublicName, "RFC 9849 §6.1.7",
+        "the public_name is the host itself",
+        "The outer ClientHello shows the public_name, so that ECH hides nothing.",
+        "Make a key with another public_name, shared by many hosts.";
+    PublicNameContainsHost = "ECH-PUBLIC-NAME-CONTAINS-HOST", Warning, PublicName, "RFC 9849 §10.1",
+        "the public_name contains the host's name",
+        "Whoever reads the public_name can guess the host.",
+        "Make a key with a public_name that says nothing of the host.";
+    PublicNameUnresolved = "ECH-PUBLIC-NAME-UNRESOLVED", Advice, PublicName, "RFC 9849 §8.1.1",
+        "the public_name has no address",
+        "ECH works all the same, but a name that does not exist stands out in a ClientHello, and clients that \
+         reach the server by it find nothing.",
+        "Give the public_name the addresses of the server.";
+    PublicNameCertificate = "ECH-PUBLIC-NAME-CERTIFICATE", Error, PublicName, "RFC 9849 §6.1.7",
+        "the server has no valid certificate for the public_name",
+        "A rejection is trusted only under that certificate. Without it clients that hold an old key fail.",
+        "Give the server a valid certificate for the public_name, at every address.";
+    AddressUnreachable = "ECH-ADDRESS-UNREACHABLE", Warning, Key, "RFC 9460 §3",
+        "an address does not accept connections",
+        "Clients lose time there before they try another address.",
+        "Start the server there, or remove the address from DNS.";
+    NoAddressReachable = "ECH-NO-ADDRESS-REACHABLE", Error, Key, "RFC 9460 §3",
+        "no address of the records accepts connections",
+        "Clients that use the records cannot connect.",
+        "Start the server, open its port, or correct the addresses and ports in DNS.";
+    KeyRejected = "ECH-KEY-REJECTED", Error, Key, "RFC 9849 §7.1",
+        "the server rejects the published key",
+        "Every client needs a second connection, if it can connect at all.",
+        "Publish the config of a key that this server holds, or install the published key here.";
+    EchDisabled = "ECH-DISABLED", Error, Key, "RFC 9849 §6.1.6",
+        "the server does not do ECH",
+        "It answers for the public_name and sends no retry_configs: clients take ECH for disabled, and \
+         show the host's name.",
+        "Turn ECH on at this address, or remove `ech` from the record.";
+    Tls13Missing = "ECH-TLS13-MISSING", Error, Key, "RFC 9849 §6.1",
+        "the server does not speak TLS 1.3",
+        "ECH needs TLS 1.3. Clients that use the record fail.",
+        "Turn TLS 1.3 on, or remove `ech` from the record.";
+    HandshakeFails = "ECH-HANDSHAKE-FAILS", Error, Key, "RFC 9849 §8.1.2",
+        "a connection with ECH fails",
+        "The server, or something before it, does not survive a ClientHello with ECH.",
+        "Look into the server's log, and bypass load balancers and firewalls to find the one that fails.";
+    HostCertificate = "ECH-HOST-CERTIFICATE", Error, Key, "RFC 9849 §6.1.5",
+        "the certificate under ECH is not valid for the host",
+        "The server accepts ECH, and clients refuse its certificate.",
+        "Choose the certificate by the name in the inner ClientHello, and renew it if it has expired.";
+    RejectionFails = "ECH-REJECTION-FAILS", Error, Rejection, "RFC 9849 §7.1",
+        "a connection with a key that the server does not have fails",
+        "A client with an old key has to be answered under the public_name. Here it cannot connect.",
+        "Let the server answer ECH that it cannot open as the public_name's site, with its current configs, well formed, for retry.";
+    RetryMissing = "ECH-RETRY-MISSING", Warning, Rejection, "RFC 9849 §7.1",
+        "a rejection has no retry_configs",
+        "A client with an old key takes ECH for disabled, and shows the host's name.",
+        "Have the server send its current configs (in Go: `SendAsRetry`; OpenSSL: load the key for retry).";
+    RetryMalformed = "ECH-RETRY-MALFORMED", Error, Rejection, "RFC 9849 §4",
+        "the retry_configs are malformed",
+        "A client with an old key cannot connect.",
+        "Give the server an ECHConfigList as its key tool wrote it.";
+    RetryUnusable = "ECH-RETRY-UNUSABLE", Error, Rejection, "RFC 9849 §6.1.6",
+        "no config of the retry_configs is usable",
+        "A client with an old key cannot use ECH, or hides nothing with it.",
+        "Have the server send a config of version 0xfe0d with a common suite and a public_name that is not the host.";
+    RetryFails = "ECH-RETRY-FAILS", Error, Rejection, "RFC 9849 §6.1.6",
+        "the retry_configs do not work",
+        "A client with an old key follows them and fails.",
+        "Have the server send the configs of keys that it holds.";
+    RetryLoop = "ECH-RETRY-LOOP", Error, Rejection, "RFC 9849 §6.1.6",
+        "the retry_configs are answered with other retry_configs",
+        "Clients try again once. The machines behind this address hold different keys.",
+        "Install the same keys on every machine behind the address.";
+    RetryDiffers = "ECH-RETRY-DIFFERS", Advice, Rejection, "RFC 9849 §7.1",
+        "the retry_configs are none of the published configs",
+        "This is so during a rotation. If it lasts, clients that retry and others use different keys.",
+        "Publish the configs that the server sends for retry.";
+    HelloRetryBroken = "ECH-HRR-BROKEN", Error, HelloRetry, "RFC 9849 §7.1.1",
+        "ECH fails after a HelloRetryRequest",
+        "Clients whose first key share the server does not take cannot use ECH.",
+        "Update the server. If there are several, bring both ClientHellos of a connection to one machine.";
+    AlpnNotSpoken = "ECH-ALPN-NOT-SPOKEN", Warning, Alpn, "RFC 9460 §7.1",
+        "the server does not speak a protocol of the record",
+        "Clients that choose it fail.",
+        "Turn the protocol on, or remove it from `alpn`; `http/1.1` is implied unless `no-default-alpn` is there.";
+    AlpnUnlisted = "ECH-ALPN-UNLISTED", Advice, Alpn, "RFC 9460 §7.1",
+        "the server speaks HTTP/2 and the record does not say so",
+        "Clients that plan by the record cannot know.",
+        "Add `h2` to `alpn`.";
+    Http3NotChecked = "ECH-H3-NOT-CHECKED", Note, Alpn, "RFC 9460 §7.1",
+        "HTTP/3 is not checked",
+        "The record lists `h3`, and this check connects over TCP alone.",
+        "Nothing. Check the endpoint over QUIC by other means.";
+    GreaseIntolerant = "ECH-GREASE-INTOLERANT", Error, Grease, "RFC 9849 §6.2",
+        "a connection with GREASE fails, and one without works",
+        "Browsers send GREASE to every host whose record they do not have.",
+        "Update the server or the middlebox before it, which must ignore what it does not know.";
+    PlainCutOff = "ECH-PLAIN-CUT-OFF", Warning, Plain, "RFC 9849 §8.1.1",
+        "clients without ECH cannot connect",
+        "Most clients have no ECH, and those with it may not see the record.",
+        "Serve the host without ECH too, with its certificate.";
+    Tls12CutOff = "ECH-TLS12-CUT-OFF", Note, Tls12, "RFC 9849 §8.1.1",
+        "clients with TLS 1.2 alone cannot connect",
+        "Old clients fail. This may be on purpose.",
+        "Nothing, unless old clients matter: then turn TLS 1.2 on.";
+    AnonymitySetOfOne = "ECH-ANONYMITY-SET-OF-ONE", Advice, Batch, "RFC 9849 §10.1",
+        "no other host of this run has the same public_name",
+        "The public_name then tells the host as well as its own name would.",
+        "Use one key, with one public_name, for all hosts of a server.";
+}
+
+impl FindingId {
+    /// The stable id, such as `ECH-KEY-REJECTED`.
+    pub fn as_str(self) -> &'static str {
+        self.explanation().id
+    }
+}
+
+impl fmt::Display for FindingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Serialize for FindingId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl FromStr for FindingId {
+    type Err = UnknownFinding;
+
+    /// Reads an id in upper or lower case.
+    fn from_str(text: &str) -> Result<Self, UnknownFinding> {
+        let known = Self::ALL
+            .iter()
+            .find(|id| id.as_str().eq_ignore_ascii_case(text));
+        known
+            .copied()
+            .ok_or_else(|| UnknownFinding(text.to_owned()))
+    }
+}
+
+/// A text that is not the id of a finding.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}: not the id of a finding; `ech explain` lists them")]
+pub struct UnknownFinding(String);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_are_read_back() {
+        for (index, id) in FindingId::ALL.iter().enumerate() {
+            assert_eq!(id.as_str().parse::<FindingId>().unwrap(), *id);
+            assert_eq!(
+                id.as_str().to_lowercase().parse::<FindingId>().unwrap(),
+                *id
+            );
+            let others = &FindingId::ALL[..index];
+            assert!(others.iter().all(|other| other.as_str() != id.as_str()));
+            let explanation = id.explanation();
+            assert!(explanation.id.starts_with("ECH-"));
+            assert!(explanation.rfc.starts_with("RFC 9"));
+            assert!(ProbeFamily::ALL.contains(&explanation.family));
+        }
+        let error = "ECH-NOTHING".parse::<FindingId>().unwrap_err();
+        assert!(error.to_string().starts_with("ECH-NOTHING: "));
+    }
+}

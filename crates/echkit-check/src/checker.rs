@@ -1,0 +1,266 @@
+//! Runs the probes against an origin.
+
+use std::time::{Duration, Instant};
+
+use echkit::discover::{
+    DiscoverError, DiscoverOptions, Discovery, DnsReport, HttpsAnswer, discover_with,
+};
+use echkit::dns::Resolver;
+use echkit::origin::{Host, Origin};
+use echkit::rustls;
+use echkit::svcb::Scheme;
+use echkit::tls::{ClientTls, ClientTlsBuilder};
+use echkit::{Error, ErrorKind};
+
+use crate::catalogue::ProbeFamily;
+use crate::deployment::{Deployment, ProbeTls};
+use crate::log::CheckLog;
+use crate::probes;
+use crate::published::usable_configs;
+use crate::report::{CheckError, HostReport};
+use crate::retry_group;
+use crate::selection::ProbeSelection;
+
+/// How long a check may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckLimits {
+    /// One connection: TCP and TLS each.
+    pub connection: Duration,
+    /// One host, with DNS and all its addresses.
+    pub host: Duration,
+}
+
+impl Default for CheckLimits {
+    fn default() -> Self {
+        Self {
+            connection: Duration::from_secs(10),
+            host: Duration::from_secs(60),
+        }
+    }
+}
+
+impl CheckLimits {
+    /// The same with another limit for one connection.
+    #[must_use]
+    pub fn with_connection(mut self, limit: Duration) -> Self {
+        self.connection = limit;
+        self
+    }
+
+    /// The same with another limit for one host.
+    #[must_use]
+    pub fn with_host(mut self, limit: Duration) -> Self {
+        self.host = limit;
+        self
+    }
+}
+
+/// Checks deployments. One serves for many hosts.
+#[derive(Debug)]
+pub struct Checker {
+    tls: ProbeTls,
+    resolver: Resolver,
+    discovery: DiscoverOptions,
+    selection: ProbeSelection,
+    limits: CheckLimits,
+}
+
+impl Checker {
+    /// Starts with the system's resolver, the platform's trust and all probes.
+    pub fn builder() -> CheckerBuilder {
+        CheckerBuilder::default()
+    }
+
+    /// The probes that were chosen.
+    pub fn selection(&self) -> &ProbeSelection {
+        &self.selection
+    }
+
+    /// Checks the deployment of an `https` origin.
+    ///
+    /// It ends within [`CheckLimits::host`]: then with what was found so far, and an error of the
+    /// kind [`ErrorKind::Timeout`].
+    pub async fn check(&self, origin: &Origin) -> HostReport {
+        let started = Instant::now();
+        let log = CheckLog::new(self.selection.clone());
+        let mut facts = HostFacts::default();
+        let work = self.look(origin, &log, &mut facts);
+        let ended = tokio::time::timeout(self.limits.host, work).await;
+        let error = ended.unwrap_or_else(|_| {
+            let limit = self.limits.host.as_millis();
+            let message = format!("{origin}: the check did not end within {limit} ms");
+            let kind = ErrorKind::Timeout;
+            Err(CheckError { kind, message })
+        });
+        let entries = log.take();
+        HostReport {
+            origin: origin.to_string(),
+            findings: entries.findings,
+            passed: entries.passed,
+            skipped: entries.skipped,
+            error: error.err(),
+            dns: facts.dns,
+            public_names: facts.public_names,
+            shown_by: facts.shown_by,
+            elapsed: started.elapsed(),
+        }
+    }
+
+    async fn look(
+        &self,
+        origin: &Origin,
+        log: &CheckLog,
+        facts: &mut HostFacts,
+    ) -> Result<(), CheckError> {
+        let usage = |message: String| CheckError {
+            kind: ErrorKind::Usage,
+            message,
+        };
+        if let Host::Ip(_) = origin.host {
+            let why = "an address has no HTTPS record, and so no ECH; give the host's name";
+            return Err(usage(format!("{origin}: {why}")));
+        }
+        if origin.scheme != Scheme::Https {
+            let why = "ECH is a matter of TLS; give the https URL";
+            return Err(usage(format!("{origin}: {why}")));
+        }
+        let discovery = discover_with(&self.resolver, origin, &self.discovery).await;
+        facts.dns = Some(DnsReport::from(&discovery));
+        facts.public_names = public_names(&discovery);
+        unknown(&discovery)?;
+        let limit = self.limits.connection;
+        let deployment = Deployment::new(origin, &discovery, &self.resolver, &self.tls, limit, log);
+        for probe in probes::all() {
+            let family = probe.family();
+            if let Some(why) = self.selection.why_not(family) {
+                log.skip(family.as_str(), why);
+                continue;
+            }
+            if family.shows_host() && !deployment.places.is_empty() {
+                facts.shown_by.push(family);
+            }
+            probe.run(&deployment, log).await;
+        }
+        Ok(())
+    }
+}
+
+/// What is known of a host before it is probed.
+#[derive(Default)]
+struct HostFacts {
+    dns: Option<DnsReport>,
+    public_names: Vec<String>,
+    shown_by: Vec<ProbeFamily>,
+}
+
+/// The public_names of usable configs, each once.
+fn public_names(discovery: &Discovery) -> Vec<String> {
+    let mut names = Vec::new();
+    for chosen in usable_configs(discovery) {
+        let name = chosen
+            .contents()
+            .public_name
+            .to_string()
+            .to_ascii_lowercase();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Whether DNS left open what is to be checked.
+fn unknown(discovery: &Discovery) -> Result<(), CheckError> {
+    let origin = &discovery.origin;
+    let failed = |message: String| CheckError {
+        kind: ErrorKind::Name,
+        message,
+    };
+    if let HttpsAnswer::Failed(error) = &discovery.https {
+        return Err(failed(format!(
+            "{origin}: its HTTPS records could not be looked up: {error}; try another resolver (--dns)"
+        )));
+    }
+    match &discovery.error {
+        // Findings about the records say it.
+        None | Some(DiscoverError::NoCommonProtocol { .. }) => Ok(()),
+        Some(DiscoverError::NoAddresses { .. } | DiscoverError::NoSuchHost(_))
+            if !discovery.records.is_empty() =>
+        {
+            Ok(())
+        }
+        Some(error) => Err(failed(format!("{origin}: {error}"))),
+    }
+}
+
+/// Builds a [`Checker`].
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct CheckerBuilder {
+    tls: ClientTlsBuilder,
+    resolver: Option<Resolver>,
+    discovery: DiscoverOptions,
+    selection: ProbeSelection,
+    limits: CheckLimits,
+}
+
+impl CheckerBuilder {
+    /// Trust and key log of the connections. Its versions and cryptography are set by the probes.
+    pub fn tls(mut self, tls: ClientTlsBuilder) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Whom to ask for records and addresses; the system's resolver by default.
+    pub fn resolver(mut self, resolver: Resolver) -> Self {
+        self.resolver = Some(resolver);
+        self
+    }
+
+    /// Fixed addresses and kinds of addresses.
+    pub fn discovery(mut self, options: DiscoverOptions) -> Self {
+        self.discovery = options;
+        self
+    }
+
+    /// Which probes run; all by default.
+    pub fn selection(mut self, selection: ProbeSelection) -> Self {
+        self.selection = selection;
+        self
+    }
+
+    /// Leaves out the probes that show the host's name in the clear.
+    pub fn private(mut self, private: bool) -> Self {
+        self.selection = self.selection.with_private(private);
+        self
+    }
+
+    /// How long it may take.
+    pub fn limits(mut self, limits: CheckLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Reads what has to be read.
+    ///
+    /// # Errors
+    ///
+    /// When trusted certificates cannot be read.
+    pub fn build(self) -> Result<Checker, Error> {
+        let made = |builder: ClientTlsBuilder| -> Result<ClientTls, Error> { Ok(builder.build()?) };
+        let retrying = self.tls.clone().provider(retry_group::provider().into());
+        let tls12 = self.tls.clone().versions(&[&rustls::version::TLS12]);
+        Ok(Checker {
+            tls: ProbeTls {
+                retrying: made(retrying)?,
+                tls12: made(tls12)?,
+                usual: made(self.tls)?,
+            },
+            resolver: self.resolver.unwrap_or_else(Resolver::system),
+            discovery: self.discovery,
+            selection: self.selection,
+            limits: self.limits,
+        })
+    }
+}

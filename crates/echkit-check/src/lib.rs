@@ -1,0 +1,53 @@
+//! Checks a deployment of Encrypted Client Hello (RFC 9849): probes in, findings out.
+//!
+//! [`Checker`] looks up the HTTPS records of an origin, connects to every address that they lead
+//! to, and returns a [`HostReport`]: findings, what is in order, and what was not checked.
+//!
+//! ```no_run
+//! use echkit_check::{Checker, Severity};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let checker = Checker::builder().build()?;
+//! let report = checker.check(&"https://www.example".parse()?).await;
+//! for finding in &report.findings {
+//!     println!("{} {}: {}", finding.severity, finding.id, finding.seen);
+//! }
+//! if report.worst() >= Some(Severity::Warning) {
+//!     println!("this deployment needs work");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What the network sees
+//!
+//! Probes with ECH show the config's public_name alone. Those of the families
+//! [`ProbeFamily::Grease`], [`ProbeFamily::Plain`] and [`ProbeFamily::Tls12`] show the host's name, as every client
+//! without ECH does; [`CheckerBuilder::private`] turns them off. DNS queries show the name to the
+//! network unless the resolver is an encrypted one.
+
+// An enum or struct grows without a break, or says why it never will.
+#![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
+
+mod anonymity;
+mod catalogue;
+mod checker;
+mod deployment;
+mod dial;
+mod finding;
+mod log;
+mod page;
+mod probe;
+mod probes;
+mod published;
+mod report;
+mod retry_group;
+mod selection;
+
+pub use anonymity::anonymity;
+pub use catalogue::{Explanation, FindingId, ProbeFamily, Severity, UnknownFinding};
+pub use checker::{CheckLimits, Checker, CheckerBuilder};
+pub use finding::{Finding, Location};
+pub use page::{findings_page, markdown};
+pub use report::{CheckError, HostReport, Skipped};
+pub use selection::{ProbeSelection, UnknownProbe};
