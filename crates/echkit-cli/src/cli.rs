@@ -1,7 +1,9 @@
 //! The command line, flags documented where they are defined.
 
+pub(crate) mod check;
 pub(crate) mod curl_flags;
 pub(crate) mod examples;
+pub(crate) mod network_args;
 pub(crate) mod not_there;
 pub(crate) mod proxy_args;
 pub(crate) mod record;
@@ -11,12 +13,13 @@ mod seconds;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use check::{CheckArgs, ExplainArgs};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use curl_flags::CurlArgs;
-use echkit::dns::DiscoverEncrypted;
 use echkit::policy::EchMode;
 use echkit_proto::hpke::{Kem, SymmetricSuite};
+use network_args::NetworkArgs;
 use proxy_args::ProxyArgs;
 use record::RecordArgs;
 use rotate::RotateArgs;
@@ -30,7 +33,7 @@ use seconds::seconds;
 /// too many redirects, 56 HTTP or CONNECT failed, 60 certificate not trusted, 61 input or a
 /// compressed body is malformed, 63 body too long for --json, 77 CA file not usable,
 /// 97 SOCKS5 failed, or the proxy would learn a name that ECH may hide, 101 ECH required and
-/// unavailable or not accepted.
+/// unavailable or not accepted, 130 ended by Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "ech", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -52,6 +55,8 @@ impl Cli {
 pub(crate) enum Command {
     Get(Box<GetArgs>),
     Lookup(LookupArgs),
+    Check(Box<CheckArgs>),
+    Explain(ExplainArgs),
     Decode(DecodeArgs),
     Cache(CacheArgs),
     Keygen(KeygenArgs),
@@ -70,6 +75,8 @@ impl Command {
         match self {
             Self::Get(args) => args.json,
             Self::Lookup(args) => args.json,
+            Self::Check(args) => args.json,
+            Self::Explain(args) => args.json,
             Self::Decode(args) => args.json,
             Self::Cache(args) => args.json,
             Self::Keygen(args) => args.json,
@@ -79,36 +86,6 @@ impl Command {
             Self::Completions(_) | Self::Man(_) => false,
         }
     }
-}
-
-/// Where names are looked up and whom to trust: shared by commands that use the network.
-#[derive(Debug, Args)]
-pub(crate) struct NetworkArgs {
-    /// The resolver: system, ADDRESS[:PORT], udp://ADDRESS:PORT, tcp://ADDRESS:PORT,
-    /// tls://HOST#ADDRESS (DNS over TLS), quic://HOST#ADDRESS (DNS over QUIC),
-    /// https://HOST/PATH#ADDRESS (DNS over HTTPS) or h3://HOST/PATH#ADDRESS (the same over HTTP/3);
-    /// ADDRESS saves looking HOST up. A PATH that ends in {?dns} has queries sent by GET instead of
-    /// POST
-    #[arg(long, value_name = "URI", env = "ECHKIT_DNS", default_value = "system")]
-    pub(crate) dns: String,
-
-    /// Ask system, udp:// and tcp:// resolvers for their encrypted form (RFC 9462), and use that.
-    /// off: do not ask; try: use the resolver in the clear if none can be verified;
-    /// require: fail then
-    #[arg(
-        long,
-        value_name = "MODE",
-        env = "ECHKIT_DDR",
-        default_value = "off",
-        hide_possible_values = true,
-        value_parser = PossibleValuesParser::new(["off", "try", "require"])
-            .try_map(|mode| mode.parse::<DiscoverEncrypted>())
-    )]
-    pub(crate) ddr: DiscoverEncrypted,
-
-    /// Trust the certificates in this PEM file, and no others
-    #[arg(long, value_name = "FILE")]
-    pub(crate) cacert: Option<PathBuf>,
 }
 
 /// Fetch a URL over ECH

@@ -1,8 +1,10 @@
 //! One module for each command.
 
 pub(crate) mod cache;
+pub(crate) mod check;
 pub(crate) mod decode;
 pub(crate) mod demo;
+pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod get;
 pub(crate) mod keygen;

@@ -33,6 +33,8 @@ mod code {
     pub(super) const CONTENT: u8 = 61;
     /// The system refuses something basic.
     pub(super) const SYSTEM: u8 = 70;
+    /// Ended by Ctrl-C: 128 and the number of SIGINT, as shells have it.
+    pub(super) const INTERRUPTED: u8 = 130;
 }
 
 impl Failure {
@@ -85,6 +87,11 @@ impl Failure {
     /// The system refuses something basic.
     pub(crate) fn system(message: impl Into<String>) -> Self {
         Self::new("system", code::SYSTEM, message.into())
+    }
+
+    /// Ended by Ctrl-C; what was done until then is printed.
+    pub(crate) fn interrupted(message: impl Into<String>) -> Self {
+        Self::new("interrupted", code::INTERRUPTED, message.into())
     }
 
     /// What the library calls by this kind, with its exit code.

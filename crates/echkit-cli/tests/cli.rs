@@ -392,6 +392,8 @@ fn every_command_has_a_manual_page_of_its_own() {
     for command in [
         "get",
         "lookup",
+        "check",
+        "explain",
         "decode",
         "cache",
         "keygen",

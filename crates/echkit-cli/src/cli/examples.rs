@@ -49,6 +49,33 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "check",
+        &[
+            (
+                "ech check example.com",
+                "What is wrong with a deployment of ECH, and what to do",
+            ),
+            (
+                "ech check --private --dns https://dns.example/dns-query example.com",
+                "The same without showing the name to the network",
+            ),
+            (
+                "ech check --batch hosts.txt --jobs 16 --fail-on warning --json > findings.json",
+                "Many hosts, for a monitor: exit code 1 for warnings and errors",
+            ),
+        ],
+    ),
+    (
+        "explain",
+        &[
+            (
+                "ech explain ECH-KEY-REJECTED",
+                "Why a finding matters, and what to do",
+            ),
+            ("ech explain", "All findings"),
+        ],
+    ),
+    (
         "lookup",
         &[
             (

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct ProxyArgs {
     /// Connect through this proxy: [SCHEME://][USER:PASSWORD@]HOST[:PORT], by http (the default),
     /// https, socks5, or socks5h (the proxy looks names up). It takes the place of the one in

@@ -29,7 +29,7 @@ mod cookies;
 mod destination;
 mod form;
 mod head;
-mod overrides;
+pub(super) mod overrides;
 pub(crate) mod report;
 mod request;
 mod retry;

@@ -7,7 +7,7 @@ use echkit::dns::{DiscoverEncrypted, Resolver, ResolverOptions};
 use echkit::tls::{ClientTls, ClientTlsBuilder, Trust};
 
 use super::zone;
-use crate::cli::NetworkArgs;
+use crate::cli::network_args::NetworkArgs;
 use crate::cli::proxy_args::ProxyArgs;
 use crate::failure::Failure;
 

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use echkit::discover::FixedAddresses;
 use echkit::http::ClientBuilder;
-use echkit::origin::Host;
+use echkit::origin::{Host, HostName};
 
 use crate::failure::Failure;
 
@@ -29,7 +30,32 @@ struct ConnectTo {
 
 /// The builder with the addresses of all `--resolve`.
 pub(super) fn resolve(builder: ClientBuilder, texts: &[String]) -> Result<ClientBuilder, Failure> {
-    let mut entries: Vec<(String, u16, Vec<IpAddr>)> = Vec::new();
+    let add =
+        |builder: ClientBuilder, (host, port, addresses)| builder.resolve(host, port, addresses);
+    Ok(entries(texts)?.into_iter().fold(builder, add))
+}
+
+/// The addresses of all `--resolve`, for discovery alone.
+pub(in crate::commands) fn fixed_addresses(
+    texts: &[String],
+) -> Result<Vec<FixedAddresses>, Failure> {
+    let fixed = |(host, port, addresses): Entry| {
+        if host == "*" {
+            return Ok(FixedAddresses::of_every_host(Some(port), addresses));
+        }
+        let host = HostName::parse(&host)
+            .map_err(|error| Failure::usage(format!("--resolve {host}: {error}")))?;
+        Ok(FixedAddresses::new(host, Some(port), addresses))
+    };
+    entries(texts)?.into_iter().map(fixed).collect()
+}
+
+/// Host, port and addresses.
+type Entry = (String, u16, Vec<IpAddr>);
+
+/// What is left of all `--resolve`.
+fn entries(texts: &[String]) -> Result<Vec<Entry>, Failure> {
+    let mut entries: Vec<Entry> = Vec::new();
     for text in texts {
         match read_resolve(text)? {
             Resolve::Add(host, port, addresses) => entries.push((host, port, addresses)),
@@ -38,9 +64,7 @@ pub(super) fn resolve(builder: ClientBuilder, texts: &[String]) -> Result<Client
             }),
         }
     }
-    let add =
-        |builder: ClientBuilder, (host, port, addresses)| builder.resolve(host, port, addresses);
-    Ok(entries.into_iter().fold(builder, add))
+    Ok(entries)
 }
 
 /// The builder with the places of all `--connect-to`.

@@ -1,0 +1,171 @@
+//! `ech check`: what is wrong with deployments of ECH, and what to do.
+
+mod hosts;
+mod text;
+
+use echkit::Origin;
+use echkit::discover::DiscoverOptions;
+use echkit::policy::AddressFamily;
+use echkit::proxy::ProxyEnvironment;
+use echkit_check::{CheckLimits, Checker, HostReport, ProbeSelection, Severity, anonymity};
+use futures_util::{StreamExt, stream};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::get::overrides::fixed_addresses;
+use crate::cli::check::{CheckArgs, FailOn};
+use crate::cli::proxy_args::ProxyArgs;
+use crate::failure::Failure;
+use crate::output::{self, Style};
+
+pub(super) use text::wrapped;
+
+pub(crate) async fn run(args: CheckArgs) -> Result<(), Failure> {
+    let origins = hosts::origins(&args)?;
+    let proxies = ProxyEnvironment::of_process();
+    for origin in &origins {
+        refuse_proxy(&proxies, origin)?;
+    }
+    let checker = checker(&args)?;
+    let count = origins.len();
+    let (mut reports, interrupted) = check_all(&checker, origins, args.jobs.get()).await;
+    anonymity(&mut reports, checker.selection());
+    let document = document(&reports, interrupted);
+    if !args.json {
+        output::stdout(text::reports(&reports, Style::stdout()).as_bytes())?;
+    }
+    match failure(&reports, count, interrupted, args.fail_on) {
+        Some(failure) => Err(failure.with_document(document)),
+        None if args.json => output::json(&document),
+        None => Ok(()),
+    }
+}
+
+fn checker(args: &CheckArgs) -> Result<Checker, Failure> {
+    let named = |flag: &'static str| {
+        move |error: echkit_check::UnknownProbe| Failure::usage(format!("{flag} {error}"))
+    };
+    let mut selection = ProbeSelection::default().with_private(args.private);
+    for name in &args.only {
+        selection = selection.with_only(name).map_err(named("--only"))?;
+    }
+    for name in &args.skip {
+        selection = selection.with_skip(name).map_err(named("--skip"))?;
+    }
+    let family = match (args.ipv4, args.ipv6) {
+        (true, _) => AddressFamily::V4,
+        (_, true) => AddressFamily::V6,
+        _ => AddressFamily::Any,
+    };
+    let discovery = DiscoverOptions::default()
+        .with_family(family)
+        .with_resolve(fixed_addresses(&args.resolve)?);
+    let proxies = ProxyArgs::default();
+    let limits = CheckLimits::default()
+        .with_host(args.max_time)
+        .with_connection(args.connect_timeout);
+    let checker = Checker::builder()
+        .tls(args.network.tls(&proxies)?)
+        .resolver(args.network.resolver(&proxies)?)
+        .discovery(discovery)
+        .selection(selection)
+        .limits(limits);
+    Ok(checker.build()?)
+}
+
+/// A check is about the way from here to each address, which a proxy would hide. That a proxy is set
+/// and passed by is said before anything is sent.
+fn refuse_proxy(proxies: &ProxyEnvironment, origin: &Origin) -> Result<(), Failure> {
+    match proxies.proxy_for(origin).ok().flatten() {
+        None => Ok(()),
+        Some(proxy) => Err(Failure::usage(format!(
+            "{origin}: a variable names the proxy {proxy}, and ech check connects directly; to allow \
+             that, add the host to NO_PROXY"
+        ))),
+    }
+}
+
+/// The reports of the origins that were checked, in their order, and whether Ctrl-C ended it.
+async fn check_all(
+    checker: &Checker,
+    origins: Vec<Origin>,
+    jobs: usize,
+) -> (Vec<HostReport>, bool) {
+    let bar = progress(origins.len());
+    let checks = stream::iter(origins.into_iter().enumerate())
+        .map(|(index, origin)| async move { (index, checker.check(&origin).await) })
+        .buffer_unordered(jobs);
+    let mut checks = std::pin::pin!(checks);
+    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut reports = Vec::new();
+    let interrupted = loop {
+        tokio::select! {
+            report = checks.next() => match report {
+                Some(report) => {
+                    bar.inc(1);
+                    reports.push(report);
+                }
+                None => break false,
+            },
+            _ = &mut interrupt => break true,
+        }
+    };
+    bar.finish_and_clear();
+    reports.sort_by_key(|(index, _)| *index);
+    let reports = reports.into_iter().map(|(_, report)| report);
+    (reports.collect(), interrupted)
+}
+
+/// On a terminal alone, which indicatif finds out, and for several hosts.
+fn progress(hosts: usize) -> ProgressBar {
+    if hosts < 2 {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(hosts as u64), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{pos}/{len} hosts {wide_bar} {eta}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Version 1; docs/check.md has the schema.
+fn document(reports: &[HostReport], interrupted: bool) -> Value {
+    let hosts: Vec<Value> = reports
+        .iter()
+        .map(|report| {
+            let mut host = json!(report);
+            host["worst"] = json!(report.worst());
+            host
+        })
+        .collect();
+    json!({ "version": 1, "interrupted": interrupted, "hosts": hosts })
+}
+
+fn failure(
+    reports: &[HostReport],
+    hosts: usize,
+    interrupted: bool,
+    fail_on: FailOn,
+) -> Option<Failure> {
+    if interrupted {
+        let done = reports.len();
+        return Some(Failure::interrupted(format!(
+            "interrupted: {done} of {hosts} hosts were checked"
+        )));
+    }
+    let least = match fail_on {
+        FailOn::Error => Some(Severity::Error),
+        FailOn::Warning => Some(Severity::Warning),
+        FailOn::Advice => Some(Severity::Advice),
+        FailOn::Never => None,
+    };
+    let fails = |report: &&HostReport| least.is_some() && report.worst() >= least;
+    let failing = reports.iter().filter(fails).count();
+    if let (1.., Some(least)) = (failing, least) {
+        let message = format!("{failing} of {hosts} hosts: findings of severity {least} or above");
+        // The output says it.
+        return Some(Failure::check(message).quiet());
+    }
+    let error = reports.iter().find_map(|report| report.error.as_ref())?;
+    Some(Failure::of_kind(error.kind, error.message.clone()))
+}

@@ -1,0 +1,245 @@
+//! `ech check` and `ech explain`: output, exit codes, and what the network learns.
+
+#![allow(clippy::unwrap_used)]
+
+use serde_json::Value;
+
+mod bed;
+
+use bed::{Bed, run};
+
+fn ids(host: &Value) -> Vec<&str> {
+    let findings = host["findings"].as_array().unwrap();
+    findings.iter().map(|f| f["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_follow_findings_and_what_could_not_be_checked() {
+    let bed = Bed::start(&["nominal", "stale", "alpn-bogus", "servfail"]).await;
+    let [good, stale, advice, failing] =
+        ["nominal", "stale", "alpn-bogus", "servfail"].map(|case| bed.url(case));
+    for (arguments, code) in [
+        (vec!["check", &good], 0),
+        (vec!["check", &stale], 1),
+        (vec!["check", &stale, "--fail-on", "never"], 0),
+        (vec!["check", &stale, "--only", "grease"], 0),
+        (vec!["check", &stale, "--skip", "ECH-KEY-REJECTED"], 0),
+        (vec!["check", &advice], 0),
+        (vec!["check", &advice, "--fail-on", "warning"], 0),
+        (vec!["check", &advice, "--fail-on", "advice"], 1),
+        (vec!["check", &failing], 6),
+        (vec!["check", &good, &failing], 6),
+        (vec!["check", &failing, &stale], 1),
+        (vec!["check", "https://127.0.0.1"], 2),
+        (vec!["check", &good, "--only", "keys"], 2),
+        (vec!["check", &good, "--batch", "/nonexistent"], 26),
+        (vec!["check"], 2),
+    ] {
+        let ended = bed.ech(&arguments).await;
+        assert_eq!(ended.code, code, "{arguments:?}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_has_hosts_in_order_and_findings_with_places() {
+    let bed = Bed::start(&["nominal", "stale", "no-record"]).await;
+    let file = bed.path("hosts");
+    let hosts = format!(
+        "# two hosts\n{}  # once more\n\n{}\n",
+        bed.url("stale"),
+        bed.url("no-record")
+    );
+    std::fs::write(&file, hosts).unwrap();
+    let nominal = bed.url("nominal");
+    let arguments = [
+        "check",
+        &nominal,
+        "--batch",
+        file.to_str().unwrap(),
+        "--json",
+        "--jobs",
+        "2",
+    ];
+    let ended = bed.ech(&arguments).await;
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    let document = ended.json();
+    assert_eq!(document["version"], 1);
+    assert_eq!(document["interrupted"], false);
+    assert_eq!(document["error"]["exit_code"], 1);
+    let hosts = document["hosts"].as_array().unwrap();
+    assert_eq!(hosts.len(), 3);
+    let trimmed = |url: &str| url.trim_end_matches('/').to_owned();
+    assert_eq!(hosts[0]["origin"], trimmed(&nominal));
+    assert_eq!(ids(&hosts[0]), ["ECH-DNS-IN-THE-CLEAR"]);
+    assert_eq!(hosts[0]["worst"], "note");
+    assert_eq!(
+        hosts[0]["shown_by"],
+        serde_json::json!(["grease", "plain", "tls12"])
+    );
+    assert_eq!(ids(&hosts[1]), ["ECH-KEY-REJECTED", "ECH-DNS-IN-THE-CLEAR"]);
+    let place = &hosts[1]["findings"][0]["places"][0];
+    assert!(place["address"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert_eq!(place["target"], "stale.ech.test");
+    assert_eq!(
+        ids(&hosts[2]),
+        ["ECH-RECORD-MISSING", "ECH-DNS-IN-THE-CLEAR"]
+    );
+    assert!(hosts.iter().all(|host| host["error"].is_null()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_line_of_a_batch_is_named_before_anything_is_sent() {
+    let bed = Bed::start(&["nominal"]).await;
+    let file = bed.path("hosts");
+    std::fs::write(&file, format!("{}\na..b\n", bed.url("nominal"))).unwrap();
+    let ended = bed.ech(&["check", "--batch", file.to_str().unwrap()]).await;
+    assert_eq!(ended.code, 61);
+    assert!(
+        ended.stderr.contains("hosts: line 2: a..b"),
+        "{}",
+        ended.stderr
+    );
+    assert!(bed.testbed.captures().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_says_what_to_do_in_80_columns() {
+    let bed = Bed::start(&["stale-wrong-name"]).await;
+    let url = bed.url("stale-wrong-name");
+    let ended = bed.ech(&["check", &url]).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (1, ""));
+    let text = ended.text();
+    let first = text.lines().next().unwrap();
+    assert!(
+        first.contains("ECH does not work as it should (2 errors, 1 note)"),
+        "{first}"
+    );
+    for part in [
+        "error   ECH-KEY-REJECTED",
+        "Do: ",
+        "At: 127.0.0.1:",
+        "Name shown",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let long = text.lines().skip(1).find(|line| line.chars().count() > 80);
+    assert_eq!(long, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_check_over_encrypted_dns_shows_the_host_nowhere() {
+    let bed = Bed::start(&["nominal", "stale"]).await;
+    let (nominal, stale) = (bed.url("nominal"), bed.url("stale"));
+    let ca = bed.path("ca.pem");
+    let doh = bed.testbed.doh_uri();
+    let ended = run(&[
+        "check",
+        &nominal,
+        &stale,
+        "--private",
+        "--json",
+        "--dns",
+        &doh,
+        "--cacert",
+        ca.to_str().unwrap(),
+    ])
+    .await;
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    let document = ended.json();
+    assert_eq!(ids(&document["hosts"][0]), Vec::<&str>::new());
+    assert_eq!(document["hosts"][0]["shown_by"], serde_json::json!([]));
+    let captures = bed.testbed.captures();
+    assert!(captures.len() >= 6, "{}", captures.len());
+    for host in ["nominal.ech.test", "stale.ech.test"] {
+        assert!(
+            !captures.iter().any(|capture| capture.contains(host)),
+            "{host}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_variable_is_refused_and_not_passed_by_in_silence() {
+    let bed = Bed::start(&["nominal"]).await;
+    let url = bed.url("nominal");
+    let mut command = bed::command();
+    command.args(["check", &url, "--dns", &bed.testbed.dns_uri()]);
+    command.env("HTTPS_PROXY", "http://proxy.test:3128");
+    let ended = bed::run_command(command).await;
+    assert_eq!(ended.code, 2);
+    assert!(ended.stderr.contains("NO_PROXY"), "{}", ended.stderr);
+    assert!(bed.testbed.captures().is_empty());
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn after_ctrl_c_the_hosts_that_were_done_are_printed() {
+    use std::io::{Read, Write};
+    use std::process::Stdio;
+
+    let bed = Bed::start(&["nominal"]).await;
+    // A host whose server accepts and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let bait = bed.testbed.case("nominal").unwrap();
+    let to = silent.local_addr().unwrap();
+    let first = bed.ech(&["check", &bait.url, "--json"]).await;
+    assert_eq!(first.code, 0);
+    bed.testbed.hand_over("nominal", to).unwrap();
+    let mut command = bed::command();
+    command
+        .args(["check", "--batch", "-", "--jobs", "1", "--json"])
+        .args(["--dns", &bed.testbed.dns_uri()])
+        .env("no_proxy", "*")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let hosts = format!("absent.ech.test\n{}\n", bait.url);
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(hosts.as_bytes())
+        .unwrap();
+    // The connection to the silent server says that the first host is done.
+    let accepted = tokio::task::spawn_blocking(move || silent.accept());
+    let _connection = accepted.await.unwrap().unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_to_string(&mut text).unwrap();
+        (child.wait().unwrap().code(), text)
+    });
+    let (code, text) = ended.await.unwrap();
+    assert_eq!(code, Some(130));
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["interrupted"], true);
+    let hosts = document["hosts"].as_array().unwrap();
+    assert_eq!(hosts.len(), 1);
+    assert_eq!(hosts[0]["origin"], "https://absent.ech.test");
+    assert_eq!(hosts[0]["error"]["kind"], "name");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_prints_one_finding_or_lists_all() {
+    let one = run(&["explain", "ech-key-rejected"]).await;
+    assert_eq!(one.code, 0);
+    assert!(
+        one.text().starts_with("ECH-KEY-REJECTED\n"),
+        "{}",
+        one.text()
+    );
+    assert!(one.text().lines().all(|line| line.chars().count() <= 80));
+    let all = run(&["explain", "--json"]).await.json();
+    let count = echkit_check::FindingId::ALL.len();
+    assert_eq!(all.as_array().unwrap().len(), count);
+    assert_eq!(run(&["explain"]).await.text().lines().count(), count);
+    let unknown = run(&["explain", "ECH-NOTHING"]).await;
+    assert_eq!(unknown.code, 2);
+    assert!(
+        unknown.stderr.contains("ECH-NOTHING: "),
+        "{}",
+        unknown.stderr
+    );
+}
