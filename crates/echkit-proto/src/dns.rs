@@ -5,7 +5,8 @@
 //! [`crate::svcb`] to judge.
 //!
 //! [`Question::encode`] writes a query, [`DnsResponse::parse`] reads what came back, and
-//! [`CnameChain`] follows CNAMEs through one response or several.
+//! [`CnameChain`] follows CNAMEs through one response or several. [`RrsetUpdate`] replaces a record
+//! set at its primary server, signed with a [`TsigKey`].
 
 use core::fmt;
 
@@ -13,9 +14,15 @@ use crate::svcb;
 
 mod chain;
 mod message;
+mod tsig;
+mod tsig_key;
+mod update;
 
 pub use chain::{CnameChain, EndlessCnames, QuestionOutcome, Status};
 pub use message::{DnsResponse, EdnsUse, Question, RawRecord, ResponseError};
+pub use tsig::{SignedRequest, TsigError};
+pub use tsig_key::{TsigAlgorithm, TsigKey, TsigKeyError};
+pub use update::{RrsetUpdate, UpdateCode, UpdateError};
 
 /// The type of a record set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +41,8 @@ impl RecordType {
     pub const AAAA: Self = Self(28);
     /// No record: what EDNS says about a message (RFC 6891).
     pub const OPT: Self = Self(41);
+    /// The signature of a message (RFC 8945).
+    pub const TSIG: Self = Self(250);
     /// A service binding (RFC 9460).
     pub const SVCB: Self = Self(svcb::TYPE_SVCB);
     /// A service binding for `https` (RFC 9460 §9).
@@ -49,6 +58,7 @@ impl fmt::Display for RecordType {
             Self::SOA => f.write_str("SOA"),
             Self::AAAA => f.write_str("AAAA"),
             Self::OPT => f.write_str("OPT"),
+            Self::TSIG => f.write_str("TSIG"),
             Self::SVCB => f.write_str("SVCB"),
             Self::HTTPS => f.write_str("HTTPS"),
             // RFC 3597 §5

@@ -159,6 +159,7 @@ mod tests {
         DnsResponse {
             rcode,
             truncated: false,
+            authoritative: false,
             answers,
             negative_ttl,
             referral: false,
