@@ -16,6 +16,7 @@ A comment on the line above the fence says otherwise:
 
     <!-- snippet: not run: REASON -->      Python is still type-checked; Rust says `ignore` too
     <!-- snippet: with the wheel -->       a shell block for `make test-python`
+    <!-- snippet: with PROGRAM -->         a shell block that is skipped, and says so, where there is no such program
 
 In the text around the blocks, links within the repository lead to files, `make X` is a target, and (with
 `run`) `ech X --flag` is in the help of the command.
@@ -26,6 +27,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -54,7 +56,7 @@ CHECKED = {
 }
 
 FENCE = re.compile(r"^[ >]*(?P<ticks>`{3,}|~{3,})[ ]*(?P<info>[^`]*)$")
-MARK = re.compile(r"^<!-- snippet: (?:not run: (?P<reason>\S.*)|(?P<wheel>with the wheel)) -->$")
+MARK = re.compile(r"^<!-- snippet: (?:not run: (?P<reason>\S.*)|(?P<wheel>with the wheel)|with (?P<program>[a-z]+)) -->$")
 
 # In the text: what is between backticks, and where links lead.
 SPAN = re.compile(r"`([^`\n]+)`")
@@ -85,6 +87,8 @@ class Block:
     not_run: typing.Optional[str] = None
     """Why it is not run, where the document says so."""
     with_the_wheel: bool = False
+    program: typing.Optional[str] = None
+    """What it cannot run without."""
 
     @property
     def place(self) -> str:
@@ -122,6 +126,7 @@ def blocks_of(document: str, text: str) -> list[Block]:
                     inside,
                     mark["reason"] if mark else None,
                     bool(mark and mark["wheel"]),
+                    mark["program"] if mark else None,
                 )
             )
             opened = None
@@ -184,8 +189,8 @@ def check(block: Block, blocks: list[Block], compiled: set[str]) -> str:
             known = ", ".join(CHECKED)
             raise Wrong(f"{block.place}: nothing checks {block.language!r} ({known}); mark it as not run")
         return ""
-    if block.with_the_wheel and block.language != "sh":
-        raise Wrong(f"{block.place}: only shell blocks run with the wheel")
+    if (block.with_the_wheel or block.program) and block.language != "sh":
+        raise Wrong(f"{block.place}: only shell blocks run with the wheel or another program")
     if block.language == "rust":
         unknown = set(block.attributes) - {"no_run", "ignore"}
         if unknown:
@@ -317,10 +322,16 @@ def run(ech: pathlib.Path) -> int:
     unknown = list(unknown_flags(ech))
     for line in unknown:
         print(f"snippets: {line}", file=sys.stderr)
-    path = {"PATH": f"{ech.resolve().parent}:{os.environ['PATH']}"}
+    # Debian has servers where an ordinary user's PATH does not lead.
+    path = {"PATH": f"{ech.resolve().parent}:{os.environ['PATH']}:/usr/sbin"}
     failed = count = 0
     for block in all_blocks():
         if block.language != "sh" or block.not_run is not None or block.with_the_wheel:
+            continue
+        if block.program and not shutil.which(block.program, path=path["PATH"]):
+            if os.environ.get("ECHKIT_NAME_SERVERS") == "required":
+                raise Wrong(f"{block.place}: {block.program} is not here")
+            print(f"== {block.place} skipped: {block.program} is not installed")
             continue
         for shell in ("bash", "sh"):
             count += 1

@@ -6,6 +6,7 @@ pub(crate) mod examples;
 pub(crate) mod network_args;
 pub(crate) mod not_there;
 pub(crate) mod proxy_args;
+pub(crate) mod publish;
 pub(crate) mod record;
 pub(crate) mod rotate;
 mod seconds;
@@ -21,11 +22,12 @@ use echkit::policy::EchMode;
 use echkit_proto::hpke::{Kem, SymmetricSuite};
 use network_args::NetworkArgs;
 use proxy_args::ProxyArgs;
+use publish::PublishArgs;
 use record::RecordArgs;
 use rotate::RotateArgs;
 use seconds::seconds;
 
-/// Encrypted Client Hello: fetch, look up, decode, make keys, and try it on loopback.
+/// Encrypted Client Hello: fetch, look up, decode, make and publish keys, and try it on loopback.
 ///
 /// Exit codes are curl's where curl has one: 0 it worked, 1 a check failed, 2 usage, 3 bad URL,
 /// 5 proxy not resolved, 6 name not resolved, 7 no connection, 22 -f and an error status, 23 and 26
@@ -61,6 +63,7 @@ pub(crate) enum Command {
     Cache(CacheArgs),
     Keygen(KeygenArgs),
     Rotate(Box<RotateArgs>),
+    Publish(Box<PublishArgs>),
     Testbed(TestbedArgs),
     Demo(DemoArgs),
     /// Print completions for a shell
@@ -81,6 +84,7 @@ impl Command {
             Self::Cache(args) => args.json,
             Self::Keygen(args) => args.json,
             Self::Rotate(args) => args.json,
+            Self::Publish(args) => args.json,
             Self::Testbed(args) => args.json,
             Self::Demo(args) => args.json,
             Self::Completions(_) | Self::Man(_) => false,

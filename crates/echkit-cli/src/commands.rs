@@ -11,6 +11,7 @@ pub(crate) mod keygen;
 pub(crate) mod lookup;
 pub(crate) mod network;
 mod proxies;
+pub(crate) mod publish;
 pub(crate) mod records;
 pub(crate) mod rotate;
 pub(crate) mod testbed;

@@ -102,6 +102,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Decode(args) => commands::decode::run(args),
         Command::Keygen(args) => commands::keygen::run(args),
         Command::Rotate(args) => commands::rotate::run(*args).await,
+        Command::Publish(args) => commands::publish::run(*args).await,
         Command::Testbed(args) => commands::testbed::run(args).await,
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Completions(args) => commands::generate::completions(args),

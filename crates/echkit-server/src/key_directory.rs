@@ -22,6 +22,7 @@ mod state;
 
 pub use error::KeyDirectoryError;
 pub use files::KeyAccess;
+pub(crate) use files::write_whole;
 pub use rotation::{Rotation, RotationError, RotationStep};
 pub use state::{KeyEntry, KeyState};
 
@@ -196,6 +197,27 @@ impl KeyDirectory {
         Ok(status(&state))
     }
 
+    /// The file of the key that `list` publishes, unless the key is gone.
+    ///
+    /// # Errors
+    ///
+    /// When the state or a key file cannot be read.
+    pub fn file_of(&self, list: &EchConfigList) -> Result<Option<String>, KeyDirectoryError> {
+        let state = self.read_state()?.unwrap_or_default();
+        for file in self.key_files()?.files() {
+            let name = file.path.file_name().and_then(|name| name.to_str());
+            let Some(name) = name else { continue };
+            let gone = |entry: &KeyEntry| entry.state == KeyState::Gone;
+            if state.find(name).is_some_and(gone) {
+                continue;
+            }
+            if parse(&file.path, &file.text)?.list() == list {
+                return Ok(Some(name.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
     /// What `rotation` would do now, in order. Takes no lock, and changes nothing.
     ///
     /// # Errors
@@ -352,6 +374,23 @@ impl LockedKeyDirectory {
             file,
             KeyState::Made,
             "only a key that was made can be published",
+        )?;
+        self.state.publish(file, self.unix);
+        self.save()?;
+        self.published_is_newest()
+    }
+
+    /// Counts the key in `file`, which is retiring, as published again, and the one that took its
+    /// place as retiring. Do it when DNS has the old key again.
+    ///
+    /// # Errors
+    ///
+    /// When the key is not retiring, or the state cannot be written.
+    pub fn publish_again(&mut self, file: &str) -> Result<(), KeyDirectoryError> {
+        self.expect(
+            file,
+            KeyState::Retiring,
+            "only a key that is retiring can be published again",
         )?;
         self.state.publish(file, self.unix);
         self.save()?;

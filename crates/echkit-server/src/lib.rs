@@ -5,11 +5,14 @@
 //! - [`KeyWatch`] hands them to a running server when they do.
 //! - [`SiteRecord`] is the HTTPS record of a site, in each form in which DNS servers and providers
 //!   take it.
+//! - [`Publisher`] puts an ECHConfigList into the records of a zone by dynamic update, once
+//!   [`check_accepted`] has found that servers accept it.
 //!
 //! The TLS server is `echkit::server`.
 
 mod key_directory;
 mod key_watch;
+mod publish;
 mod site_record;
 
 pub use key_directory::{
@@ -17,4 +20,8 @@ pub use key_directory::{
     Rotation, RotationError, RotationStep,
 };
 pub use key_watch::{KeyWatch, KeyWatchError};
+pub use publish::{
+    CheckOptions, DnsServer, HttpsRrset, Publication, PublishError, PublishHistory, PublishedSite,
+    Publisher, WaitFor, check_accepted, dns_servers, wait_until_shown,
+};
 pub use site_record::{SiteError, SiteRecord};

@@ -127,7 +127,7 @@ impl SiteRecord {
     }
 }
 
-fn host_and_port(site: &str) -> Result<(DomainName, u16), SiteError> {
+pub(crate) fn host_and_port(site: &str) -> Result<(DomainName, u16), SiteError> {
     let wrong = |why| SiteError::Site {
         site: site.to_owned(),
         why,
@@ -190,7 +190,7 @@ pub enum SiteError {
 }
 
 impl SiteError {
-    fn name(site: &str, error: NameError) -> Self {
+    pub(crate) fn name(site: &str, error: NameError) -> Self {
         Self::Name {
             site: site.to_owned(),
             error,

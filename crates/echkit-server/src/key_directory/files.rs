@@ -60,7 +60,7 @@ impl KeyAccess {
 }
 
 /// Writes a file beside its place and renames it into it: it is there whole, or as it was.
-pub(super) fn write_whole(
+pub(crate) fn write_whole(
     path: &Path,
     text: &[u8],
     access: KeyAccess,
