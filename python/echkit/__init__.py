@@ -6,15 +6,19 @@
 - :mod:`echkit.testing`: an ECH internet on loopback, for tests.
 """
 
+import typing
+
 from . import ssl
-from ._context import (
-    DiscoveringSSLContext,
-    ECHDiscoveryError,
-    ECHWarning,
-    create_default_context,
-)
-from ._discovery import Config, Discovery, Endpoint, Record, lookup
 from .ssl import ECHRejectedError
+
+if typing.TYPE_CHECKING:
+    from ._context import (
+        DiscoveringSSLContext,
+        ECHDiscoveryError,
+        ECHWarning,
+        create_default_context,
+    )
+    from ._discovery import Config, Discovery, Endpoint, Record, lookup
 
 __all__ = [
     "Config",
@@ -30,3 +34,30 @@ __all__ = [
     "ssl",
 ]
 __version__ = "0.1.0"
+
+# Imported when they are first used: with what they need in turn they take as long as `ssl`.
+_LATER = {
+    "DiscoveringSSLContext": "_context",
+    "ECHDiscoveryError": "_context",
+    "ECHWarning": "_context",
+    "create_default_context": "_context",
+    "Config": "_discovery",
+    "Discovery": "_discovery",
+    "Endpoint": "_discovery",
+    "Record": "_discovery",
+    "lookup": "_discovery",
+}
+
+
+def __getattr__(name: str) -> typing.Any:
+    module = _LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = globals()[name] = getattr(importlib.import_module(f".{module}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

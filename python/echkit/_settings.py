@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ssl as _std
 import typing
 
@@ -17,11 +16,11 @@ _stores = _files.Cache(64)
 _shared = _files.Shared()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Values:
+class Values(typing.NamedTuple):
     """The settings of one connection. Equal values share what is made from them.
 
-    The identities and ECH keys count by their digests: a private key is no part of a value.
+    The identities and ECH keys count by their digests: a private key is no part of a value. Not a
+    data class, whose module takes as long to import as ``ssl``.
     """
 
     server_side: bool
@@ -58,8 +57,7 @@ class Values:
         whom the connection lets in but the trusted certificates.
         """
         alpn = other.alpn if self.server_side else self.alpn
-        return dataclasses.replace(
-            self,
+        return self._replace(
             alpn=alpn,
             ciphers=other.ciphers,
             keylog=other.keylog,

@@ -76,3 +76,13 @@ def test_types_and_sources_come_along(run):
     files = set(os.listdir(where.stdout.strip()))
     assert {"py.typed", "_echkit.pyi", "ssl.pyi", "ssl.py", "testing.py"} <= files
     assert "tests" not in files
+
+
+def test_importing_the_package_imports_nothing_slow_before_it_is_needed():
+    code = (
+        "import sys, ssl; before = set(sys.modules); import echkit; print(*set(sys.modules) - before);"
+        "assert echkit.lookup and echkit.create_default_context and 'lookup' in dir(echkit)"
+    )
+    ran = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    slow = {"dataclasses", "inspect", "asyncio", "json", "urllib", "ipaddress", "echkit._discovery"}
+    assert not slow & set(ran.stdout.split())

@@ -291,11 +291,8 @@ impl Core {
     }
 
     /// About how much plaintext [`Self::read`] will give.
-    pub(crate) fn expected(&self, io: Io, len: usize) -> usize {
-        let coming = match io {
-            Io::Memory => self.input.len(),
-            Io::Socket(_) => self.record.announced().unwrap_or(0),
-        };
+    pub(crate) fn expected(&self, len: usize) -> usize {
+        let coming = self.record.announced().unwrap_or(0);
         len.min(self.plaintext + coming).min(MAX_READ)
     }
 
@@ -308,14 +305,7 @@ impl Core {
         mut sink: impl FnMut(&[u8]),
     ) -> Result<usize, Failure> {
         let len = len.min(MAX_READ);
-        if self.plaintext == 0
-            && let Err(failure) = self.fill(io)
-        {
-            if self.plaintext == 0 {
-                return Err(failure);
-            }
-            self.deferred = Some(failure);
-        }
+        self.make_readable(io)?;
         let mut taken = self.take(len, &mut sink);
         while taken < len
             && self.deferred.is_none()
@@ -333,6 +323,19 @@ impl Core {
             }
         }
         Ok(taken)
+    }
+
+    /// Makes at least one byte of plaintext available; an error behind it is kept for the next read.
+    pub(crate) fn make_readable(&mut self, io: Io) -> Result<(), Failure> {
+        if self.plaintext == 0
+            && let Err(failure) = self.fill(io)
+        {
+            if self.plaintext == 0 {
+                return Err(failure);
+            }
+            self.deferred = Some(failure);
+        }
+        Ok(())
     }
 
     /// Whether a read would have to wait for the next record.

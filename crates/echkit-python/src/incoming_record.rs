@@ -1,6 +1,10 @@
 //! What is received, record by record.
 
+use std::io::{self, Read};
+
 use echkit_proto::tls_record::{RECORD_HEADER_LEN, RecordHeader};
+
+use crate::socket::{Fd, Received};
 
 /// After a record of this length the next header is received with it, which saves a system call.
 /// After a shorter one nothing is: it may be close_notify (24 bytes), and what follows no TLS.
@@ -22,7 +26,7 @@ impl IncomingRecord {
     /// How long the record is, as far as is known: its header first.
     fn end(&self) -> usize {
         // What is not TLS goes to rustls as it is, to be refused.
-        RecordHeader::read(&self.buffer[..self.filled])
+        RecordHeader::read(&self.buffer[..self.filled.min(RECORD_HEADER_LEN)])
             .filter(|header| header.is_tls())
             .map_or(RECORD_HEADER_LEN, RecordHeader::record_len)
     }
@@ -34,14 +38,47 @@ impl IncomingRecord {
 
     /// Where to receive what is missing.
     pub(crate) fn spare(&mut self) -> &mut [u8] {
-        let end = match self.end() {
-            long if long > LONG => long + RECORD_HEADER_LEN,
-            short => short,
-        };
+        let end = self.filled + self.wanted();
         if self.buffer.len() < end {
             self.buffer.resize(end, 0);
         }
         &mut self.buffer[self.filled..end]
+    }
+
+    /// How much to receive: the rest of the header, or of the record and after a long one the next
+    /// header.
+    fn wanted(&self) -> usize {
+        match self.end() {
+            long if long > LONG => long + RECORD_HEADER_LEN - self.filled,
+            short => short - self.filled,
+        }
+    }
+
+    /// Whether everything received has been handed on, so that [`Direct`] can go on from here.
+    pub(crate) fn is_handed_on(&self) -> bool {
+        self.given == self.filled
+    }
+
+    /// Notes what was received past this buffer, at most [what was wanted](Self::wanted). Only headers
+    /// are kept.
+    fn note(&mut self, bytes: &[u8]) {
+        if self.buffer.len() < RECORD_HEADER_LEN {
+            self.buffer.resize(RECORD_HEADER_LEN, 0);
+        }
+        let early = if self.filled < RECORD_HEADER_LEN {
+            self.buffer[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
+            self.filled += bytes.len();
+            &[][..]
+        } else {
+            let (own, early) = bytes.split_at(bytes.len().min(self.end() - self.filled));
+            self.filled += own.len();
+            early
+        };
+        if self.is_complete() {
+            self.buffer[..early.len()].copy_from_slice(early);
+            self.filled = early.len();
+        }
+        self.given = self.filled;
     }
 
     /// Says how much of [`Self::spare`] was filled.
@@ -68,6 +105,32 @@ impl IncomingRecord {
         match self.end() {
             RECORD_HEADER_LEN => None,
             end => Some(end.saturating_sub(RECORD_HEADER_LEN + OVERHEAD)),
+        }
+    }
+}
+
+/// Receives right into the buffer of rustls, which saves a copy, and never more than the rest of a
+/// record and the next header.
+pub(crate) struct Direct<'a> {
+    pub(crate) record: &'a mut IncomingRecord,
+    pub(crate) fd: Fd,
+    /// Whether the record has come to its end.
+    pub(crate) finished: bool,
+}
+
+impl Read for Direct<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.record.wanted().min(buffer.len());
+        match self.fd.receive(&mut buffer[..len]) {
+            Received::Bytes(len) => {
+                let within = self.record.filled;
+                self.record.note(&buffer[..len]);
+                self.finished = self.record.filled < within + len;
+                Ok(len)
+            }
+            Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
+            Received::End => Ok(0),
+            Received::Error(error) => Err(error),
         }
     }
 }

@@ -74,12 +74,6 @@ impl Input {
             .map_or(&[], |piece| &piece[self.used..])
     }
 
-    /// How much is left.
-    pub(crate) fn len(&self) -> usize {
-        let all: usize = self.pieces.range(self.finished..).map(|p| p.len()).sum();
-        all - self.used
-    }
-
     pub(crate) fn take(&mut self, len: usize) {
         self.used += len;
         if self.next().is_empty() && self.finished < self.pieces.len() {

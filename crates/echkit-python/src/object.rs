@@ -3,6 +3,7 @@
 
 mod ech;
 mod handshake;
+mod records;
 mod stats;
 mod transfer;
 mod transport;

@@ -1,6 +1,6 @@
 //! What comes in: records for rustls, what they say of ECH, and the plaintext in them.
 
-use std::io::BufRead;
+use std::io::{BufRead, ErrorKind};
 
 use echkit_proto::client::{AfterRejection, RejectionPolicy, after_rejection};
 use echkit_tls::client::OfferOutcome;
@@ -8,16 +8,24 @@ use rustls::{Connection, Error, IoState};
 
 use super::{Core, Io, State};
 use crate::failure::Failure;
-use crate::socket::Received;
+use crate::incoming_record::Direct;
+use crate::socket::{Fd, Received};
 use crate::verifier::observing;
+use crate::verify_failure::VerifyFailure;
 
 impl Core {
     /// Receives and processes what comes next: one record, or a piece of one as it was taken from
     /// a BIO. The latter only after the handshake, whose steps are taken record by record.
     pub(super) fn advance(&mut self, io: Io) -> Result<(), Failure> {
-        if !(self.done && matches!(io, Io::Memory)) {
-            self.receive(io)?;
-            return self.process(io);
+        match io {
+            Io::Socket(fd) if self.done && self.record.is_handed_on() => {
+                return self.advance_from(fd);
+            }
+            Io::Memory if self.done => {}
+            _ => {
+                self.receive(io)?;
+                return self.process(io);
+            }
         }
         let mut input = std::mem::take(&mut self.input);
         let mut rest = input.next();
@@ -34,6 +42,48 @@ impl Core {
             let _ = self.flush(io);
         }
         outcome
+    }
+
+    /// Receives the rest of one record into the buffer of rustls, after the handshake.
+    fn advance_from(&mut self, fd: Fd) -> Result<(), Failure> {
+        let mut finished = false;
+        while !finished && !self.closed_by_peer {
+            let State::Running(connection) = &mut self.state else {
+                return Err(Failure::WantRead);
+            };
+            let mut source = Direct {
+                record: &mut self.record,
+                fd,
+                finished: false,
+            };
+            let state = match connection.read_tls(&mut source) {
+                Ok(0) => return Err(self.ended()),
+                Ok(_) => {
+                    finished = source.finished;
+                    connection.process_new_packets().map(Some)
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Err(Failure::WantRead);
+                }
+                // Of rustls, which refuses what it has no room for.
+                Err(error) if error.raw_os_error().is_none() => {
+                    Err(Error::General(error.to_string()))
+                }
+                Err(error) => {
+                    return Err(match Failure::Io(error) {
+                        reset if reset.is_reset() => self.ended(),
+                        other => other,
+                    });
+                }
+            };
+            let outcome = self.judge(state, None);
+            if outcome.is_err() {
+                // The alert tells the peer; that it may not get through does not matter any more.
+                let _ = self.flush(Io::Socket(fd));
+                return outcome;
+            }
+        }
+        Ok(())
     }
 
     /// Receives the rest of one record, as its header has it.
@@ -138,24 +188,7 @@ impl Core {
                     }
                     state
                 });
-                match outcome {
-                    Ok(Some(state)) => {
-                        self.plaintext = state.plaintext_bytes_to_read();
-                        self.closed_by_peer |= state.peer_has_closed();
-                        Ok(())
-                    }
-                    Ok(None) => Ok(()),
-                    Err(error) => {
-                        // There may have been good records before the bad one.
-                        self.plaintext = connection.reader().fill_buf().map_or(0, <[u8]>::len);
-                        self.judge_rejection(&error);
-                        if self.ech.rejected && self.ech.authenticated {
-                            let retry_configs = self.ech.retry_configs.clone();
-                            return Err(Failure::Rejected(retry_configs.unwrap_or_default()));
-                        }
-                        Err(refused.map_or(Failure::Tls(error), Failure::Certificate))
-                    }
-                }
+                self.judge(outcome, refused)
             }
             State::Opening(_) => {
                 let State::Opening(mut handshake) = std::mem::replace(&mut self.state, State::Dead)
@@ -166,6 +199,34 @@ impl Core {
                 self.opening(handshake, step)
             }
             State::Hello(_) | State::Dead => Ok(()),
+        }
+    }
+
+    /// Notes what rustls made of what it was given.
+    fn judge(
+        &mut self,
+        outcome: Result<Option<IoState>, Error>,
+        refused: Option<VerifyFailure>,
+    ) -> Result<(), Failure> {
+        match outcome {
+            Ok(Some(state)) => {
+                self.plaintext = state.plaintext_bytes_to_read();
+                self.closed_by_peer |= state.peer_has_closed();
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(error) => {
+                if let State::Running(connection) = &mut self.state {
+                    // There may have been good records before the bad one.
+                    self.plaintext = connection.reader().fill_buf().map_or(0, <[u8]>::len);
+                }
+                self.judge_rejection(&error);
+                if self.ech.rejected && self.ech.authenticated {
+                    let retry_configs = self.ech.retry_configs.clone();
+                    return Err(Failure::Rejected(retry_configs.unwrap_or_default()));
+                }
+                Err(refused.map_or(Failure::Tls(error), Failure::Certificate))
+            }
         }
     }
 
@@ -206,7 +267,7 @@ impl Core {
     }
 
     /// Gives plaintext that is at hand to `sink`.
-    pub(super) fn take(&mut self, len: usize, sink: &mut impl FnMut(&[u8])) -> usize {
+    pub(crate) fn take(&mut self, len: usize, sink: &mut impl FnMut(&[u8])) -> usize {
         let State::Running(connection) = &mut self.state else {
             return 0;
         };

@@ -2,11 +2,12 @@
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
 
-use super::SslObject;
 use super::waiting::Patience;
+use super::{SslObject, lock};
 use crate::core::{CHUNK, Core, Io};
 use crate::failure::Failure;
 
@@ -29,9 +30,12 @@ impl SslObject {
             return Err(PyTypeError::new_err("a writable buffer is needed"));
         }
         let Some(buffer) = buffer else {
+            if self.in_memory() {
+                return self.read_one(py, len);
+            }
             let mut chunk = Vec::new();
             self.read_with(py, len, |core, io| {
-                chunk.reserve(core.expected(io, len));
+                chunk.reserve(core.expected(len));
                 core.read(io, len, |plaintext| chunk.extend_from_slice(plaintext))
             })?;
             return Ok(PyBytes::new(py, &chunk).into_any());
@@ -41,6 +45,35 @@ impl SslObject {
             core.read(io, len, |plaintext| target.put(plaintext))
         })?;
         Ok(taken.into_pyobject(py)?.into_any())
+    }
+
+    /// Reads from one record, into an object of Python's without a copy between (memory only).
+    fn read_one<'py>(&self, py: Python<'py>, len: usize) -> PyResult<Bound<'py, PyAny>> {
+        loop {
+            let ready = self.read_with(py, len, |core, io| {
+                core.make_readable(io)?;
+                Ok(core.plaintext)
+            })?;
+            if ready == 0 {
+                return Ok(PyBytes::new(py, &[]).into_any());
+            }
+            // To make bytes calls nothing of Python's, nor lets another thread go on.
+            let mut core = lock(&self.core);
+            let len = len.min(core.plaintext);
+            // Another thread may have read it meanwhile.
+            if len == 0 {
+                continue;
+            }
+            let bytes = PyBytes::new_with(py, len, |bytes| {
+                let mut start = 0;
+                core.take(len, &mut |part| {
+                    bytes[start..start + part.len()].copy_from_slice(part);
+                    start += part.len();
+                });
+                Ok(())
+            })?;
+            return Ok(bytes.into_any());
+        }
     }
 
     fn read_with(
@@ -62,12 +95,12 @@ impl SslObject {
 
     /// Writes `data`, and says how much of it was written.
     pub(super) fn write_all(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let data = Source::new(bytes_of(data)?)?;
+        let data = Source::new(data)?;
         let (_, patience) = self.patience(py)?;
         self.shake_hands(py, patience, "write")?;
-        let mut chunk = Vec::with_capacity(data.len().min(CHUNK));
+        let mut copy = Vec::new();
         if matches!(patience, Patience::NonBlocking) && !self.in_memory() {
-            data.copy(py, 0, &mut chunk);
+            let chunk = data.piece(py, 0, &mut copy);
             let written = self.run(py, patience, "write", |core, io| {
                 // What was taken from a longer buffer is on its way, and cannot be told as part of
                 // this one.
@@ -76,7 +109,7 @@ impl SslObject {
                 }
                 if core.unflushed == 0 {
                     core.flush(io)?;
-                    core.unflushed = core.encrypt(&chunk)?;
+                    core.unflushed = core.encrypt(chunk)?;
                 }
                 core.flush(io)?;
                 Ok(std::mem::take(&mut core.unflushed))
@@ -85,7 +118,7 @@ impl SslObject {
         }
         let mut start = 0;
         while start < data.len() {
-            data.copy(py, start, &mut chunk);
+            let chunk = data.piece(py, start, &mut copy);
             start += chunk.len();
             // Only what this call encrypted counts for it: another thread may be writing too.
             let mut written = 0;
@@ -154,33 +187,52 @@ impl<'a> Target<'a> {
 }
 
 /// A buffer of Python's to take plaintext from.
-struct Source(PyBuffer<u8>);
+struct Source {
+    buffer: PyBuffer<u8>,
+    /// Whether it is that of `bytes`, which never change.
+    constant: bool,
+}
 
 impl Source {
-    fn new(buffer: PyBuffer<u8>) -> PyResult<Self> {
-        match buffer.is_c_contiguous() {
-            true => Ok(Self(buffer)),
-            false => Err(PyValueError::new_err("a contiguous buffer is needed")),
+    fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let buffer = bytes_of(object)?;
+        if !buffer.is_c_contiguous() {
+            return Err(PyValueError::new_err("a contiguous buffer is needed"));
         }
+        // Not of a subclass, which may lend another buffer (3.12 and later).
+        let constant = match object.cast::<PyMemoryView>() {
+            // `sendall` hands over a view.
+            Ok(view) => view
+                .getattr(intern!(object.py(), "obj"))?
+                .is_exact_instance_of::<PyBytes>(),
+            Err(_) => object.is_exact_instance_of::<PyBytes>(),
+        };
+        Ok(Self { buffer, constant })
     }
 
     fn len(&self) -> usize {
-        self.0.item_count()
+        self.buffer.item_count()
     }
 
-    /// Replaces `chunk` with what begins at `start`, as far as it may hold.
+    /// What begins at `start`, at most [`CHUNK`]: as it lies there if it is constant, else a copy.
     #[allow(unsafe_code)]
-    fn copy(&self, py: Python<'_>, start: usize, chunk: &mut Vec<u8>) {
+    fn piece<'a>(&'a self, py: Python<'_>, start: usize, copy: &'a mut Vec<u8>) -> &'a [u8] {
         let _attached = py;
         let len = self.len().saturating_sub(start).min(CHUNK);
-        chunk.clear();
         if len == 0 {
-            return;
+            return &[];
         }
         // SAFETY: `start + len` is within a contiguous buffer that is kept in place while it is
-        // exported. The interpreter's lock is held, so that no other thread changes it.
-        let bytes =
-            unsafe { std::slice::from_raw_parts(self.0.buf_ptr().cast::<u8>().add(start), len) };
-        chunk.extend_from_slice(bytes);
+        // exported. The bytes of `bytes` never change; others cannot while the interpreter's lock
+        // is held, which is until they are copied.
+        let bytes = unsafe {
+            std::slice::from_raw_parts(self.buffer.buf_ptr().cast::<u8>().add(start), len)
+        };
+        if self.constant {
+            return bytes;
+        }
+        copy.clear();
+        copy.extend_from_slice(bytes);
+        copy
     }
 }

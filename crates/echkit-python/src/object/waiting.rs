@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyWeakrefMethods};
 
+use super::records::Records;
 use super::transport::Transport;
 use super::{SslObject, lock};
 use crate::core::{Core, Io};
@@ -156,7 +157,7 @@ impl SslObject {
     /// Hands out the records that were made, and lets go of those that were taken (memory only).
     pub(super) fn hand_out(&self, py: Python<'_>) -> PyResult<()> {
         if let Transport::Memory { outgoing, .. } = &self.transport {
-            let mut output = {
+            let output = {
                 let mut core = lock(&self.core);
                 core.input.release();
                 std::mem::take(&mut core.output)
@@ -164,13 +165,7 @@ impl SslObject {
             if !output.is_empty() {
                 outgoing
                     .bind(py)
-                    .call_method1(intern!(py, "write"), (PyBytes::new(py, &output),))?;
-                // Given back, to be filled again.
-                output.clear();
-                let mut core = lock(&self.core);
-                if core.output.is_empty() {
-                    core.output = output;
-                }
+                    .call_method1(intern!(py, "write"), (Records(output),))?;
             }
         }
         Ok(())
