@@ -141,6 +141,7 @@ impl Checker {
                 facts.shown_by.push(family);
             }
             probe.run(&deployment, log).await;
+            log.end_probe();
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ pub(crate) struct Entries {
     pub(crate) findings: Vec<Finding>,
     pub(crate) passed: Vec<String>,
     pub(crate) skipped: Vec<Skipped>,
+    /// Where in `passed` the current probe began.
+    probe: usize,
 }
 
 impl CheckLog {
@@ -64,6 +66,14 @@ impl CheckLog {
         if !entries.passed.contains(&line) {
             entries.passed.push(line);
         }
+    }
+
+    /// Ends a probe. Its places were visited at the same time, and are put in order.
+    pub(crate) fn end_probe(&self) {
+        let mut entries = self.lock();
+        let began = entries.probe;
+        entries.passed[began..].sort();
+        entries.probe = entries.passed.len();
     }
 
     /// What was not checked, and why.

@@ -4,6 +4,7 @@
 //! those of [`Skip`] and no others. Without peers the run fails and says how to build them.
 
 mod cell;
+mod checks;
 mod grease;
 mod keys;
 mod our_client;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         cells.extend(grease::cells());
         cells.extend(our_server::cells());
         cells.extend(testbed::cells());
+        cells.extend(checks::cells());
         cells
     };
     let trials = if std::env::var("ECHKIT_INTEROP").is_ok_and(|value| value == "skip") {

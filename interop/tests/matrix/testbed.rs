@@ -85,12 +85,22 @@ fn run(lab: &Lab, peer: Peer, name: &str, mode: EchMode) -> Outcome {
     })
 }
 
-fn text(error: impl std::fmt::Display) -> String {
+pub(crate) fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
 /// Starts a peer as the case's server.
 fn stand_in(lab: &Lab, peer: Peer, blueprint: &Blueprint) -> Result<Running, String> {
+    stand_in_with(lab, peer, blueprint, true)
+}
+
+/// The same, with its keys in retry_configs or without.
+pub(crate) fn stand_in_with(
+    lab: &Lab,
+    peer: Peer,
+    blueprint: &Blueprint,
+    retry: bool,
+) -> Result<Running, String> {
     let folder = lab.folder()?;
     let write = |name: &str, what: &str| {
         let path = folder.join(name);
@@ -122,6 +132,11 @@ fn stand_in(lab: &Lab, peer: Peer, blueprint: &Blueprint) -> Result<Running, Str
     let key_folder = lab.folder()?;
     for (number, (published, held)) in keys.into_iter().enumerate() {
         match peer {
+            _ if !retry => {
+                let path = key_folder.join(format!("{number}.pem.ech"));
+                std::fs::write(&path, key_file(published, held)?).map_err(text)?;
+                server.decrypt_only.push(path);
+            }
             Peer::OpenSsl => {
                 let path = key_folder.join(format!("{number}.pem.ech"));
                 std::fs::write(&path, key_file(published, held)?).map_err(text)?;
