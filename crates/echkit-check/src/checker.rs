@@ -103,6 +103,7 @@ impl Checker {
             dns: facts.dns,
             public_names: facts.public_names,
             shown_by: facts.shown_by,
+            accepted: facts.accepted,
             elapsed: started.elapsed(),
         }
     }
@@ -142,6 +143,7 @@ impl Checker {
             }
             probe.run(&deployment, log).await;
             log.end_probe();
+            facts.accepted = deployment.is_accepted();
         }
         Ok(())
     }
@@ -153,6 +155,7 @@ struct HostFacts {
     dns: Option<DnsReport>,
     public_names: Vec<String>,
     shown_by: Vec<ProbeFamily>,
+    accepted: bool,
 }
 
 /// The public_names of usable configs, each once.

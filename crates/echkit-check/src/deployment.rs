@@ -120,6 +120,12 @@ impl<'a> Deployment<'a> {
         place.published.get_or_init(connect).await
     }
 
+    /// Whether a place has accepted the published key so far.
+    pub(crate) fn is_accepted(&self) -> bool {
+        let mut attempts = self.places.iter().filter_map(|p| p.published.get());
+        attempts.any(Attempt::is_accepted)
+    }
+
     /// What came of a connection without ECH; connects once, and shows the host's name.
     pub(crate) async fn plain<'p>(&self, place: &'p Place) -> &'p Attempt {
         let connect = || self.connect(&self.tls.usual, place, EchOffer::None, &PROTOCOLS);

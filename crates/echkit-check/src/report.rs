@@ -27,6 +27,9 @@ pub struct HostReport {
     pub dns: Option<DnsReport>,
     /// The public_names of the usable configs.
     pub public_names: Vec<String>,
+    /// Whether the published key was accepted somewhere: without it, no finding is no sign that ECH
+    /// works.
+    pub accepted: bool,
     /// The probes that showed the host's name in the clear.
     pub shown_by: Vec<ProbeFamily>,
     /// How long it took.

@@ -73,6 +73,10 @@ async fn the_document_has_hosts_in_order_and_findings_with_places() {
     assert_eq!(ids(&hosts[0]), ["ECH-DNS-IN-THE-CLEAR"]);
     assert_eq!(hosts[0]["worst"], "note");
     assert_eq!(
+        (&hosts[0]["accepted"], &hosts[1]["accepted"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(
         hosts[0]["shown_by"],
         serde_json::json!(["grease", "plain", "tls12"])
     );
@@ -124,6 +128,22 @@ async fn a_report_says_what_to_do_in_80_columns() {
     }
     let long = text.lines().skip(1).find(|line| line.chars().count() > 80);
     assert_eq!(long, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_finding_among_some_is_not_taken_for_ech_that_works() {
+    let bed = Bed::start(&["nominal", "stale"]).await;
+    let first = async |arguments: &[&str]| {
+        let ended = bed.ech(arguments).await;
+        ended.text().lines().next().unwrap().to_owned()
+    };
+    let (good, stale) = (bed.url("nominal"), bed.url("stale"));
+    let line = first(&["check", &stale, "--skip", "ECH-KEY-REJECTED"]).await;
+    assert!(line.contains("whether ECH works was not checked"), "{line}");
+    let line = first(&["check", &good, "--only", "records"]).await;
+    assert!(line.contains("whether ECH works was not checked"), "{line}");
+    let line = first(&["check", &good]).await;
+    assert!(line.ends_with(": ECH works (1 note)"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,6 +45,10 @@ fn verdict(report: &HostReport, style: Style) -> String {
     let words = match worst {
         None if report.error.is_some() => return style.bad("could not be checked"),
         Some(Severity::Error) => style.bad("ECH does not work as it should"),
+        // --only, --skip: what was left out may be what is wrong.
+        _ if !report.accepted && report.error.is_none() => {
+            style.bold("whether ECH works was not checked")
+        }
         Some(Severity::Warning) => style.bad("ECH works, with faults"),
         Some(Severity::Advice) => style.good("ECH works, and could be better"),
         None | Some(Severity::Note) if report.error.is_some() => {
