@@ -513,7 +513,7 @@ async fn waiting_ends_and_names_who_lags() {
     };
     let zone = Zone { dns, web };
     let port = zone.dns.address.port().to_string();
-    let wait = ["--wait", "--max-time", "1", "--ns-port", &port];
+    let wait = ["--wait", "--max-time", "5", "--ns-port", &port];
     let ended = zone.publish(&wait).await;
     assert_eq!(ended.code, 28, "{ended:?}");
     let line = last_line(&ended);
