@@ -242,6 +242,18 @@ def _(module, certs):
     )
 
 
+@difference("keys encrypted with 3DES, or by a key that HMAC-SHA-1 derives", [None] * 3, [ssl.SSLError, ssl.SSLError, None])
+def _(module, certs):
+    seen = []
+    for how in (["-v2", "des3"], ["-v2", "aes-256-cbc", "-v2prf", "hmacWithSHA1"], ["-v2", "aes-256-cbc"]):
+        openssl("pkcs8", "-topk8", "-in", "good.key", *how, "-passout", "pass:secret", "-out", "old.p8", cwd=certs)
+        context = module.SSLContext(module.PROTOCOL_TLS_SERVER)
+        seen.append(outcome(
+            lambda: context.load_cert_chain(certs / "good.crt", certs / "old.p8", "secret")
+        ))
+    return seen
+
+
 @difference("Ed448 and RSA-PSS keys", None, ssl.SSLError)
 def _(module, certs):
     certificate(certs, "ed448", "/CN=localhost", SAN, key=("-newkey", "ed448"))
@@ -281,6 +293,18 @@ def _(module, certs):
 def _(module, certs):
     _, theirs = pair(client_context(standard), server_context(module))
     return outcome(lambda: setattr(theirs, "context", server_context(standard)))
+
+
+@difference("import in an isolated subinterpreter (3.13 and later)", None, "ImportError")
+def _(module, certs):
+    import _interpreters
+
+    interpreter = _interpreters.create()
+    failed = _interpreters.run_string(interpreter, f"import {module.__name__}")
+    _interpreters.destroy(interpreter)
+    if failed is not None:
+        assert "does not support loading in subinterpreters" in failed.msg
+        return failed.type.__name__
 
 
 @difference("`recv` of a socket", 5000, 10_000)
