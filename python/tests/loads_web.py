@@ -58,6 +58,8 @@ async def aiohttp_server(context):
             while True:
                 await response.write(BLOCK)
                 flood.sent += len(BLOCK)
+                # Under uvloop a write to a client that has left neither fails nor waits.
+                await asyncio.sleep(0)
 
     async def down(request):
         response = aiohttp.web.StreamResponse()
