@@ -62,10 +62,10 @@ wheel: ## build the Python wheel into dist/ (WHEEL_PROFILE=dev compiles faster)
 	@env=$$(scripts/python-env); rm -f dist/*.whl; cd python && \
 	"$$env/bin/maturin" build --profile $(WHEEL_PROFILE) --locked --out ../dist
 
-test-python: wheel ## install the wheel into a fresh environment and test it there, types and test_ssl included
+test-python: wheel peers ## install the wheel into a fresh environment and test it there, types and test_ssl included
 	@scripts/test-python
 
-test-pythons: wheel ## the same under every CPython from 3.11 on that is here
+test-pythons: wheel peers ## the same under every CPython from 3.11 on that is here
 	@for python in $$(scripts/pythons); do \
 	  echo "== $$python"; PYTHON=$$python scripts/test-python; done
 
