@@ -8,6 +8,7 @@ use echkit::discover::Discovery;
 use echkit::dns::Resolver;
 use echkit::origin::Origin;
 use echkit::tls::{ClientTls, ConfigSource, EchOffer, RealOffer, TlsTarget};
+use futures_util::{StreamExt, stream};
 use tokio::sync::OnceCell;
 
 use crate::dial::{Attempt, dial};
@@ -18,7 +19,7 @@ use crate::log::CheckLog;
 const MAX_PLACES: usize = 32;
 
 /// Connections to one host at the same time.
-pub(crate) const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 8;
 
 /// The protocols that handshakes offer where nothing is said of them.
 pub(crate) const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -66,6 +67,16 @@ pub(crate) struct Place {
 }
 
 impl<'a> Deployment<'a> {
+    /// Runs `probe` at every place, at a few of them at the same time.
+    pub(crate) async fn at_each_place<'b, F>(&'b self, probe: impl FnMut(&'b Place) -> F)
+    where
+        F: Future<Output = ()>,
+    {
+        stream::iter(&self.places)
+            .for_each_concurrent(AT_ONCE, probe)
+            .await;
+    }
+
     pub(crate) fn new(
         origin: &'a Origin,
         discovery: &'a Discovery,

@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod get;
+mod hook;
 pub(crate) mod keygen;
 pub(crate) mod lookup;
 pub(crate) mod network;

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
+use echkit_proto::config::EchConfigList;
+
 use crate::failure::Failure;
 
 /// Files larger than this are not what any command here reads.
@@ -52,4 +54,11 @@ pub(crate) fn text_or_file(argument: &str) -> Result<Vec<u8>, Failure> {
         None if argument == "-" => stdin(),
         None => Ok(argument.as_bytes().to_vec()),
     }
+}
+
+/// The list given by hand with `--ech-config`.
+pub(crate) fn ech_config(argument: &str) -> Result<EchConfigList, Failure> {
+    let bytes = text_or_file(argument)?;
+    EchConfigList::from_bytes_or_text(bytes)
+        .map_err(|error| Failure::usage(format!("--ech-config is not an ECHConfigList: {error}")))
 }

@@ -2,11 +2,11 @@
 //! server takes.
 
 use echkit::tls::OfferOutcome;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, stream};
 
 use crate::catalogue::{FindingId, ProbeFamily};
-use crate::deployment::{AT_ONCE, Deployment, Place};
+use crate::deployment::{Deployment, Place};
 use crate::log::CheckLog;
 use crate::probe::Probe;
 
@@ -18,8 +18,8 @@ impl Probe for HelloRetry {
     }
 
     fn run<'a>(&'a self, deployment: &'a Deployment<'_>, log: &'a CheckLog) -> BoxFuture<'a, ()> {
-        stream::iter(&deployment.places)
-            .for_each_concurrent(AT_ONCE, |place| at(deployment, place, log))
+        deployment
+            .at_each_place(|place| at(deployment, place, log))
             .boxed()
     }
 }

@@ -2,11 +2,11 @@
 
 use echkit::config::Chosen;
 use echkit::tls::{ConfigSource, OfferOutcome, RealOffer};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, stream};
 
 use crate::catalogue::{FindingId, ProbeFamily};
-use crate::deployment::{AT_ONCE, Deployment, Place};
+use crate::deployment::{Deployment, Place};
 use crate::dial::{Attempt, AttemptEnd};
 use crate::log::CheckLog;
 use crate::probe::Probe;
@@ -29,8 +29,8 @@ impl Probe for PublishedKey {
                     "no record has a config that hides the host, at an address",
                 );
             }
-            stream::iter(&deployment.places)
-                .for_each_concurrent(AT_ONCE, |place| at(deployment, place, log))
+            deployment
+                .at_each_place(|place| at(deployment, place, log))
                 .await;
             let mut routed = 0;
             let mut connected = 0;

@@ -4,11 +4,11 @@
 use echkit::config::EchConfigList;
 use echkit::key::{EchKey, KeyParams};
 use echkit::tls::{OfferOutcome, RealOffer};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, stream};
 
 use crate::catalogue::{FindingId, ProbeFamily};
-use crate::deployment::{AT_ONCE, Deployment, Place};
+use crate::deployment::{Deployment, Place};
 use crate::dial::{Attempt, AttemptEnd};
 use crate::log::CheckLog;
 use crate::probe::Probe;
@@ -22,8 +22,8 @@ impl Probe for RejectedKey {
     }
 
     fn run<'a>(&'a self, deployment: &'a Deployment<'_>, log: &'a CheckLog) -> BoxFuture<'a, ()> {
-        stream::iter(&deployment.places)
-            .for_each_concurrent(AT_ONCE, |place| at(deployment, place, log))
+        deployment
+            .at_each_place(|place| at(deployment, place, log))
             .boxed()
     }
 }

@@ -2,11 +2,11 @@
 //! §6.2), no ECH at all, and TLS 1.2. They are off in private mode.
 
 use echkit::tls::EchOffer;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, stream};
 
 use crate::catalogue::{FindingId, ProbeFamily};
-use crate::deployment::{AT_ONCE, Deployment, PROTOCOLS, Place};
+use crate::deployment::{Deployment, PROTOCOLS, Place};
 use crate::dial::AttemptEnd;
 use crate::log::CheckLog;
 use crate::probe::Probe;
@@ -21,8 +21,8 @@ impl Probe for Grease {
     }
 
     fn run<'a>(&'a self, deployment: &'a Deployment<'_>, log: &'a CheckLog) -> BoxFuture<'a, ()> {
-        stream::iter(&deployment.places)
-            .for_each_concurrent(AT_ONCE, |place| grease(deployment, place, log))
+        deployment
+            .at_each_place(|place| grease(deployment, place, log))
             .boxed()
     }
 }
@@ -33,8 +33,8 @@ impl Probe for Plain {
     }
 
     fn run<'a>(&'a self, deployment: &'a Deployment<'_>, log: &'a CheckLog) -> BoxFuture<'a, ()> {
-        stream::iter(&deployment.places)
-            .for_each_concurrent(AT_ONCE, |place| plain(deployment, place, log))
+        deployment
+            .at_each_place(|place| plain(deployment, place, log))
             .boxed()
     }
 }
@@ -45,8 +45,8 @@ impl Probe for Tls12 {
     }
 
     fn run<'a>(&'a self, deployment: &'a Deployment<'_>, log: &'a CheckLog) -> BoxFuture<'a, ()> {
-        stream::iter(&deployment.places)
-            .for_each_concurrent(AT_ONCE, |place| tls12(deployment, place, log))
+        deployment
+            .at_each_place(|place| tls12(deployment, place, log))
             .boxed()
     }
 }

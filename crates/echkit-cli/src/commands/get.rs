@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use echkit::http::{ClientBuilder, HttpVersions, Response, ResponseBody};
 use echkit::policy::{AddressFamily, Timeouts};
 use echkit::{Client, ErrorKind, Report};
-use echkit_proto::config::EchConfigList;
 use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -370,20 +369,13 @@ fn client(args: &GetArgs, defaults: HeaderMap) -> Result<ClientBuilder, Failure>
         builder = builder.cache(cache::open(path)?);
     }
     if let Some(list) = &args.ech_config {
-        builder = builder.ech_config(config_list(list)?);
+        builder = builder.ech_config(input::ech_config(list)?);
     }
     if let Some(name) = &args.outer_sni {
         builder = builder.outer_sni(name);
     }
     builder = overrides::resolve(builder, &args.resolve)?;
     overrides::connect_to(builder, &args.connect_to)
-}
-
-/// The list given by hand.
-fn config_list(argument: &str) -> Result<EchConfigList, Failure> {
-    let bytes = input::text_or_file(argument)?;
-    EchConfigList::from_bytes_or_text(bytes)
-        .map_err(|error| Failure::usage(format!("--ech-config is not an ECHConfigList: {error}")))
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {

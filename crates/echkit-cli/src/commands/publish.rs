@@ -1,7 +1,6 @@
 //! `ech publish`: an ECHConfigList in the HTTPS records of a site.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use echkit::dns::{Resolver, ResolverOptions};
 use echkit_proto::config::EchConfigList;
@@ -13,6 +12,7 @@ use echkit_server::{
 };
 use serde_json::{Value, json};
 
+use super::hook;
 use crate::cli::publish::PublishArgs;
 use crate::failure::Failure;
 use crate::input;
@@ -344,24 +344,18 @@ impl Run {
             .map(ToString::to_string)
             .collect();
         let list = after.lists().first().map(EchConfigList::to_base64);
-        let status = Command::new("sh")
-            .args(["-c", text])
-            .stdin(Stdio::null())
-            .stdout(std::io::stderr())
+        let mut command = hook::shell(text);
+        command
             .env("ECH_OWNER", format!("{owner}."))
             .env("ECH_ZONE", format!("{}.", place.publisher.zone()))
             .env("ECH_TTL", after.ttl().to_string())
             .env("ECH_RECORDS", values.join("\n"))
-            .env("ECH_CONFIG_LIST", list.unwrap_or_default())
-            .status();
-        let why = match status {
-            Ok(status) if status.success() => return Ok(()),
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
-        };
-        Err(Failure::check(format!(
-            "{owner}: --exec failed: {why}; the record counts as it was"
-        )))
+            .env("ECH_CONFIG_LIST", list.unwrap_or_default());
+        hook::run(command).map_err(|why| {
+            Failure::check(format!(
+                "{owner}: --exec failed: {why}; the record counts as it was"
+            ))
+        })
     }
 
     async fn everyone(&self, place: &Place) -> Result<Vec<WaitFor>, Failure> {
@@ -389,16 +383,8 @@ impl Run {
 }
 
 fn list(args: &PublishArgs, directory: Option<&KeyDirectory>) -> Result<EchConfigList, Failure> {
-    let given = match &args.ech_config {
-        Some(text) => {
-            let bytes = input::text_or_file(text)?;
-            let list = EchConfigList::from_bytes_or_text(bytes).map_err(|error| {
-                Failure::usage(format!("--ech-config is not an ECHConfigList: {error}"))
-            })?;
-            Some(list)
-        }
-        None => None,
-    };
+    let given = args.ech_config.as_deref().map(input::ech_config);
+    let given = given.transpose()?;
     match (given, directory) {
         (Some(list), Some(directory)) => match directory.file_of(&list)? {
             Some(_) => Ok(list),

@@ -1,6 +1,6 @@
 //! `ech rotate`: the keys of a directory change, and servers and DNS are told.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use echkit_proto::config::EchConfigList;
@@ -12,6 +12,7 @@ use echkit_server::{
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::hook;
 use crate::cli::rotate::RotateArgs;
 use crate::failure::Failure;
 use crate::output;
@@ -208,7 +209,7 @@ impl Rotator {
             }
             return output::stdout(format!("ech=\"{ech}\"\n").as_bytes());
         };
-        let mut command = shell(text);
+        let mut command = hook::shell(text);
         command
             .env("ECH_CONFIG_LIST", ech)
             .env("ECH_TTL", self.args.ttl.as_secs().to_string())
@@ -223,7 +224,7 @@ impl Rotator {
     fn reload(&self) -> Result<(), Failure> {
         match &self.args.reload_command {
             Some(text) => self.finish(
-                shell(text),
+                hook::shell(text),
                 "--reload-command",
                 "the server may not have the new keys yet",
             ),
@@ -231,26 +232,11 @@ impl Rotator {
         }
     }
 
-    fn finish(&self, mut command: Command, flag: &str, so: &str) -> Result<(), Failure> {
+    fn finish(&self, command: Command, flag: &str, so: &str) -> Result<(), Failure> {
         let directory = self.args.directory.display();
-        let failed =
-            |why: String| Failure::check(format!("{directory}: {flag} failed: {why}; {so}"));
-        match command.status() {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(failed(status.to_string())),
-            Err(error) => Err(failed(error.to_string())),
-        }
+        hook::run(command)
+            .map_err(|why| Failure::check(format!("{directory}: {flag} failed: {why}; {so}")))
     }
-}
-
-/// A command whose output does not mix with that of `ech`.
-fn shell(text: &str) -> Command {
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", text])
-        .stdin(Stdio::null())
-        .stdout(std::io::stderr());
-    command
 }
 
 fn status(directory: &KeyDirectory, as_json: bool) -> Result<(), Failure> {
