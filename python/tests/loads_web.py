@@ -156,7 +156,9 @@ async def hypercorn_server(context):
     listening.detach()
 
 
-class _Loopback(aiohttp.abc.AbstractResolver):
+class Loopback(aiohttp.abc.AbstractResolver):
+    """Every name is 127.0.0.1."""
+
     async def resolve(self, host, port=0, family=0):
         return [
             {"hostname": host, "host": "127.0.0.1", "port": port, "family": 2, "proto": 0, "flags": 0}
@@ -169,7 +171,7 @@ class _Loopback(aiohttp.abc.AbstractResolver):
 async def http(serving, side, megabytes, connections):
     client, server = contexts(side)
     async with serving(server) as port:
-        connector = aiohttp.TCPConnector(ssl=client, resolver=_Loopback(), limit=0)
+        connector = aiohttp.TCPConnector(ssl=client, resolver=Loopback(), limit=0)
         async with aiohttp.ClientSession(connector=connector) as session:
             at = f"https://{HIDDEN}:{port}"
             blocks = megabytes * MEGABYTE // len(BLOCK)

@@ -154,26 +154,31 @@ class Trio:
     async def together(self, *coroutines):
         import trio
 
-        results, failures = [None] * len(coroutines), []
+        return await _together(trio.open_nursery(), coroutines)
+
+    async def pause(self):
+        import trio
+
+        await trio.lowlevel.checkpoint()
+
+
+async def _together(group, coroutines):
+    """Runs them in a nursery of trio's or a task group of anyio's, until all end or one fails."""
+    results, failures = [None] * len(coroutines), []
+    async with group as running:
 
         async def keep(number, coroutine):
             try:
                 results[number] = await coroutine
             except Exception as error:
                 failures.append(error)
-                nursery.cancel_scope.cancel()
+                running.cancel_scope.cancel()
 
-        async with trio.open_nursery() as nursery:
-            for number, coroutine in enumerate(coroutines):
-                nursery.start_soon(keep, number, coroutine)
-        for error in failures:
-            raise error
-        return results
-
-    async def pause(self):
-        import trio
-
-        await trio.lowlevel.checkpoint()
+        for number, coroutine in enumerate(coroutines):
+            running.start_soon(keep, number, coroutine)
+    for error in failures:
+        raise error
+    return results
 
 
 # anyio, on asyncio and on trio.
@@ -252,21 +257,7 @@ class Anyio:
     async def together(self, *coroutines):
         import anyio
 
-        results, failures = [None] * len(coroutines), []
-
-        async def keep(number, coroutine):
-            try:
-                results[number] = await coroutine
-            except Exception as error:
-                failures.append(error)
-                group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            for number, coroutine in enumerate(coroutines):
-                group.start_soon(keep, number, coroutine)
-        for error in failures:
-            raise error
-        return results
+        return await _together(anyio.create_task_group(), coroutines)
 
     async def pause(self):
         import anyio

@@ -17,6 +17,8 @@ pytest.importorskip("aiohttp.web")
 pytest.importorskip("anyio.streams.tls")
 uvloop = pytest.importorskip("uvloop")
 
+from loads_web import Loopback  # imports aiohttp
+
 BLOCK = bytes(range(256)) * 256
 WAIT = 120
 
@@ -273,7 +275,7 @@ def test_aiohttp(loop, sides):
         site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0, ssl_context=server)
         await site.start()
         port = runner.addresses[0][1]
-        resolver = aiohttp.TCPConnector(ssl=client, resolver=_Loopback())
+        resolver = aiohttp.TCPConnector(ssl=client, resolver=Loopback())
         async with aiohttp.ClientSession(connector=resolver) as session:
             for path in ("whole", "open") * 5:
                 url = f"https://{HIDDEN}:{port}/{path}"
@@ -282,16 +284,6 @@ def test_aiohttp(loop, sides):
         await runner.cleanup()
 
     run(loop, main())
-
-
-class _Loopback(aiohttp.abc.AbstractResolver):
-    async def resolve(self, host, port=0, family=0):
-        return [
-            {"hostname": host, "host": "127.0.0.1", "port": port, "family": 2, "proto": 0, "flags": 0}
-        ]
-
-    async def close(self):
-        pass
 
 
 @all_sides
