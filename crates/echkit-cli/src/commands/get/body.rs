@@ -107,7 +107,16 @@ where
     W: AsyncWrite + Unpin,
 {
     let unwritten = |error| Failure::write(format!("cannot write the body to {name}: {error}"));
-    while let Some(part) = body.chunk().await? {
+    loop {
+        let part = match body.chunk().await {
+            Ok(Some(part)) => part,
+            Ok(None) => break,
+            Err(error) => {
+                // A file takes what it is given in the background: what has come is not to be lost.
+                to.shutdown().await.map_err(unwritten)?;
+                return Err(error.into());
+            }
+        };
         if guard && *written == 0 && is_binary(&part) {
             return Err(Failure::write(
                 "the body is binary and was not written to the terminal: -o - does so all the same, \
