@@ -6,6 +6,7 @@ use std::sync::Arc;
 use echkit_tls::client::{
     ClientHandshake, ClientSetupError, ClientTls, EchOffer, OuterName, SessionUse, TlsTarget, Trust,
 };
+use echkit_tls::record_opener::client_provider;
 use echkit_tls::server::{self, EchKeyHandle, EchServer};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -98,7 +99,7 @@ impl Settings {
         } = values.extract()?;
         let mut provider = match server_side {
             true => CryptoProvider::clone(&server::provider()),
-            false => aws_lc_rs::default_provider(),
+            false => client_provider(),
         };
         if let Some(ids) = ciphers {
             let place = |suite: &SupportedCipherSuite| match suite.tls13() {

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use echkit_tls::client::Guard;
+use echkit_tls::record_opener::RecordOpener;
 use echkit_tls::server::{self, EchServer, HandshakeError};
 use rustls::Connection;
 use rustls::server::{Accepted, Acceptor};
@@ -73,8 +74,10 @@ pub(crate) struct Core {
     pub(crate) output: Vec<u8>,
     /// What a client's handshake has to send, until it is more than change_cipher_spec.
     held: Vec<u8>,
-    /// The record that is being received.
+    /// The record that is being received, or read.
     record: IncomingRecord,
+    /// Opens records of application data in the buffer of `record`; made by the handshake.
+    opener: Option<RecordOpener>,
     /// Plaintext that can be read at once.
     pub(crate) plaintext: usize,
     /// What ended a read that had something to return; the next one says so.
@@ -109,6 +112,7 @@ impl Core {
             output: Vec::new(),
             held: Vec::new(),
             record: IncomingRecord::default(),
+            opener: None,
             plaintext: 0,
             deferred: None,
             unflushed: 0,
@@ -218,6 +222,10 @@ impl Core {
 
     /// Answers the hello, unless another thread has answered it meanwhile.
     pub(crate) fn choose(&mut self, server: &EchServer, io: Io) -> Result<(), Failure> {
+        self.observed(|core| core.answer(server, io))
+    }
+
+    fn answer(&mut self, server: &EchServer, io: Io) -> Result<(), Failure> {
         if !self.waits_for_choice() {
             return Ok(());
         }
@@ -292,7 +300,10 @@ impl Core {
 
     /// About how much plaintext [`Self::read`] will give.
     pub(crate) fn expected(&self, len: usize) -> usize {
-        let coming = self.record.announced().unwrap_or(0);
+        let coming = match self.plaintext {
+            0 => self.record.announced().unwrap_or(0),
+            _ => 0,
+        };
         len.min(self.plaintext + coming).min(MAX_READ)
     }
 

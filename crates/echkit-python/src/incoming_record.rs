@@ -1,10 +1,8 @@
 //! What is received, record by record.
 
-use std::io::{self, Read};
+use std::ops::Range;
 
 use echkit_proto::tls_record::{RECORD_HEADER_LEN, RecordHeader};
-
-use crate::socket::{Fd, Received};
 
 /// After a record of this length the next header is received with it, which saves a system call.
 /// After a shorter one nothing is: it may be close_notify (24 bytes), and what follows no TLS.
@@ -12,14 +10,14 @@ const LONG: usize = 4_096;
 /// What a record adds to its plaintext at most: a nonce and a tag (RFC 5288 §3).
 const OVERHEAD: usize = 24;
 
-/// The record that is being received, and after a long one the header of the next.
+/// The record that is being received or read, and after a long one the header of the next.
 #[derive(Debug, Default)]
 pub(crate) struct IncomingRecord {
     /// Grows to the longest record, so that it is not filled with zeros each time.
     buffer: Vec<u8>,
     filled: usize,
-    /// How much of it was handed on before: the header that came early.
-    given: usize,
+    /// Application data that was opened in it and has not been taken yet.
+    opened: Range<usize>,
 }
 
 impl IncomingRecord {
@@ -36,49 +34,17 @@ impl IncomingRecord {
         self.filled >= self.end()
     }
 
-    /// Where to receive what is missing.
+    /// Where to receive what is missing: the rest of the header, or of the record and after a long
+    /// one the next header.
     pub(crate) fn spare(&mut self) -> &mut [u8] {
-        let end = self.filled + self.wanted();
+        let end = match self.end() {
+            long if long > LONG => long + RECORD_HEADER_LEN,
+            short => short,
+        };
         if self.buffer.len() < end {
             self.buffer.resize(end, 0);
         }
         &mut self.buffer[self.filled..end]
-    }
-
-    /// How much to receive: the rest of the header, or of the record and after a long one the next
-    /// header.
-    fn wanted(&self) -> usize {
-        match self.end() {
-            long if long > LONG => long + RECORD_HEADER_LEN - self.filled,
-            short => short - self.filled,
-        }
-    }
-
-    /// Whether everything received has been handed on, so that [`Direct`] can go on from here.
-    pub(crate) fn is_handed_on(&self) -> bool {
-        self.given == self.filled
-    }
-
-    /// Notes what was received past this buffer, at most [what was wanted](Self::wanted). Only headers
-    /// are kept.
-    fn note(&mut self, bytes: &[u8]) {
-        if self.buffer.len() < RECORD_HEADER_LEN {
-            self.buffer.resize(RECORD_HEADER_LEN, 0);
-        }
-        let early = if self.filled < RECORD_HEADER_LEN {
-            self.buffer[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
-            self.filled += bytes.len();
-            &[][..]
-        } else {
-            let (own, early) = bytes.split_at(bytes.len().min(self.end() - self.filled));
-            self.filled += own.len();
-            early
-        };
-        if self.is_complete() {
-            self.buffer[..early.len()].copy_from_slice(early);
-            self.filled = early.len();
-        }
-        self.given = self.filled;
     }
 
     /// Says how much of [`Self::spare`] was filled.
@@ -86,18 +52,36 @@ impl IncomingRecord {
         self.filled += len;
     }
 
-    /// What was not handed on yet. That the next header is part of it keeps rustls from giving its
-    /// buffer back after each record, and from growing it again in steps.
-    pub(crate) fn news(&self) -> &[u8] {
-        &self.buffer[self.given..self.filled]
+    /// The record, once it [is complete](Self::is_complete).
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        let end = self.end();
+        &mut self.buffer[..end]
     }
 
-    /// Goes on to the next record, once all was handed on.
+    /// Goes on to the next record.
     pub(crate) fn next(&mut self) {
         let end = self.end();
         self.buffer.copy_within(end..self.filled, 0);
         self.filled -= end;
-        self.given = self.filled;
+        self.opened = 0..0;
+    }
+
+    /// Notes where in the record application data was opened.
+    pub(crate) fn open(&mut self, data: Range<usize>) {
+        self.opened = data;
+    }
+
+    /// Application data that was opened and not taken.
+    pub(crate) fn data(&self) -> &[u8] {
+        &self.buffer[self.opened.clone()]
+    }
+
+    /// Takes application data; after the last of it comes the next record.
+    pub(crate) fn take(&mut self, len: usize) {
+        self.opened.start += len;
+        if self.opened.is_empty() {
+            self.next();
+        }
     }
 
     /// The least plaintext of the record whose header is there, if one is.
@@ -105,32 +89,6 @@ impl IncomingRecord {
         match self.end() {
             RECORD_HEADER_LEN => None,
             end => Some(end.saturating_sub(RECORD_HEADER_LEN + OVERHEAD)),
-        }
-    }
-}
-
-/// Receives right into the buffer of rustls, which saves a copy, and never more than the rest of a
-/// record and the next header.
-pub(crate) struct Direct<'a> {
-    pub(crate) record: &'a mut IncomingRecord,
-    pub(crate) fd: Fd,
-    /// Whether the record has come to its end.
-    pub(crate) finished: bool,
-}
-
-impl Read for Direct<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.record.wanted().min(buffer.len());
-        match self.fd.receive(&mut buffer[..len]) {
-            Received::Bytes(len) => {
-                let within = self.record.filled;
-                self.record.note(&buffer[..len]);
-                self.finished = self.record.filled < within + len;
-                Ok(len)
-            }
-            Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
-            Received::End => Ok(0),
-            Received::Error(error) => Err(error),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! - [`client`]: makes rustls client connections that offer ECH, each with the guard that its
 //!   outgoing hellos have to pass.
 //! - [`hpke`]: our HPKE as rustls takes it.
+//! - [`record_opener`]: opens received records in the caller's buffer, without rustls' two copies.
 //! - [`server`]: the server side of ECH around an unpatched [`rustls::ServerConnection`].
 //!
 //! The crate `echkit` adds sockets, DNS and HTTP on tokio; the Python package drives this crate
@@ -26,6 +27,7 @@ pub mod client;
 mod error;
 #[cfg(feature = "client")]
 pub mod hpke;
+pub mod record_opener;
 mod retry_configs;
 #[cfg(feature = "server")]
 pub mod server;

@@ -1,93 +1,35 @@
 //! What comes in: records for rustls, what they say of ECH, and the plaintext in them.
 
-use std::io::{BufRead, ErrorKind};
+use std::io::BufRead;
 
 use echkit_proto::client::{AfterRejection, RejectionPolicy, after_rejection};
 use echkit_tls::client::OfferOutcome;
+use echkit_tls::record_opener::RecordOpener;
 use rustls::{Connection, Error, IoState};
 
 use super::{Core, Io, State};
 use crate::failure::Failure;
-use crate::incoming_record::Direct;
-use crate::socket::{Fd, Received};
+use crate::socket::Received;
 use crate::verifier::observing;
 use crate::verify_failure::VerifyFailure;
 
 impl Core {
-    /// Receives and processes what comes next: one record, or a piece of one as it was taken from
-    /// a BIO. The latter only after the handshake, whose steps are taken record by record.
+    /// Receives and processes the next record.
     pub(super) fn advance(&mut self, io: Io) -> Result<(), Failure> {
-        match io {
-            Io::Socket(fd) if self.done && self.record.is_handed_on() => {
-                return self.advance_from(fd);
-            }
-            Io::Memory if self.done => {}
-            _ => {
-                self.receive(io)?;
-                return self.process(io);
-            }
+        self.receive(io)?;
+        if self.done
+            && let Some(opener) = &self.opener
+            && let Some(data) = opener.open(self.record.bytes())
+        {
+            self.plaintext = data.len();
+            self.record.open(data);
+            return Ok(());
         }
-        let mut input = std::mem::take(&mut self.input);
-        let mut rest = input.next();
-        let len = rest.len();
-        let outcome = match len {
-            0 if input.ends_here() => Err(self.ended()),
-            0 => Err(Failure::WantRead),
-            _ => self.give(&mut rest, true),
-        };
-        let left = rest.len();
-        input.take(len - left);
-        self.input = input;
-        if len > 0 && outcome.is_err() {
-            let _ = self.flush(io);
-        }
-        outcome
-    }
-
-    /// Receives the rest of one record into the buffer of rustls, after the handshake.
-    fn advance_from(&mut self, fd: Fd) -> Result<(), Failure> {
-        let mut finished = false;
-        while !finished && !self.closed_by_peer {
-            let State::Running(connection) = &mut self.state else {
-                return Err(Failure::WantRead);
-            };
-            let mut source = Direct {
-                record: &mut self.record,
-                fd,
-                finished: false,
-            };
-            let state = match connection.read_tls(&mut source) {
-                Ok(0) => return Err(self.ended()),
-                Ok(_) => {
-                    finished = source.finished;
-                    connection.process_new_packets().map(Some)
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Err(Failure::WantRead);
-                }
-                // Of rustls, which refuses what it has no room for.
-                Err(error) if error.raw_os_error().is_none() => {
-                    Err(Error::General(error.to_string()))
-                }
-                Err(error) => {
-                    return Err(match Failure::Io(error) {
-                        reset if reset.is_reset() => self.ended(),
-                        other => other,
-                    });
-                }
-            };
-            let outcome = self.judge(state, None);
-            if outcome.is_err() {
-                // The alert tells the peer; that it may not get through does not matter any more.
-                let _ = self.flush(Io::Socket(fd));
-                return outcome;
-            }
-        }
-        Ok(())
+        self.process(io)
     }
 
     /// Receives the rest of one record, as its header has it.
-    pub(super) fn receive(&mut self, io: Io) -> Result<(), Failure> {
+    fn receive(&mut self, io: Io) -> Result<(), Failure> {
         while !self.record.is_complete() {
             match io {
                 Io::Memory => {
@@ -121,7 +63,7 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn ended(&self) -> Failure {
+    fn ended(&self) -> Failure {
         match self.ragged_eof_is_eof && self.done {
             true => Failure::Closed,
             false => Failure::Eof,
@@ -129,16 +71,16 @@ impl Core {
     }
 
     /// Gives the received record to rustls.
-    pub(super) fn process(&mut self, io: Io) -> Result<(), Failure> {
+    fn process(&mut self, io: Io) -> Result<(), Failure> {
         if matches!(self.state, State::Accepting(_) | State::Opening(_))
-            && let Some((reason, text)) = http_request(self.record.news())
+            && let Some((reason, text)) = http_request(self.record.bytes())
         {
             // As OpenSSL, without an alert: nobody there could read it.
             self.state = State::Dead;
             return Err(Failure::Other(reason, text.to_owned()));
         }
         let mut record = std::mem::take(&mut self.record);
-        let outcome = self.give(&mut record.news(), false);
+        let outcome = self.observed(|core| core.give(&mut &*record.bytes()));
         record.next();
         self.record = record;
         if outcome.is_err() {
@@ -148,8 +90,17 @@ impl Core {
         outcome
     }
 
-    /// Gives `record` to rustls; all of it, unless it is to `pause` as soon as there is plaintext.
-    pub(super) fn give(&mut self, record: &mut &[u8], pause: bool) -> Result<(), Failure> {
+    /// Calls into rustls, and notes the key that it has made for what comes in.
+    pub(super) fn observed<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let (value, opener) = RecordOpener::observe(|| work(self));
+        if opener.is_some() {
+            self.opener = opener;
+        }
+        value
+    }
+
+    /// Gives a record to rustls.
+    fn give(&mut self, record: &mut &[u8]) -> Result<(), Failure> {
         match &mut self.state {
             State::Accepting(acceptor) => {
                 while !record.is_empty() {
@@ -172,21 +123,16 @@ impl Core {
                 // Nothing is verified after the handshake.
                 let inner_name = self.inner_name.as_ref().filter(|_| !self.done);
                 let (outcome, refused) = observing(inner_name, || {
-                    let mut state: Result<Option<IoState>, Error> = Ok(None);
+                    let mut state = None;
                     while !record.is_empty() {
-                        match &state {
-                            Err(_) => break,
-                            Ok(Some(now)) if pause && now.plaintext_bytes_to_read() > 0 => break,
-                            Ok(_) => {}
-                        }
                         match connection.read_tls(record) {
                             // Nothing counts after close_notify.
                             Ok(0) => break,
-                            Ok(_) => state = connection.process_new_packets().map(Some),
-                            Err(error) => state = Err(Error::General(error.to_string())),
+                            Ok(_) => state = Some(connection.process_new_packets()?),
+                            Err(error) => return Err(Error::General(error.to_string())),
                         }
                     }
-                    state
+                    Ok(state)
                 });
                 self.judge(outcome, refused)
             }
@@ -268,27 +214,44 @@ impl Core {
 
     /// Gives plaintext that is at hand to `sink`.
     pub(crate) fn take(&mut self, len: usize, sink: &mut impl FnMut(&[u8])) -> usize {
-        let State::Running(connection) = &mut self.state else {
-            return 0;
-        };
-        let mut reader = connection.reader();
         let mut taken = 0;
         while taken < len {
-            let Ok(chunk) = reader.fill_buf() else { break };
-            if chunk.is_empty() {
+            let data = self.at_hand();
+            if data.is_empty() {
                 break;
             }
-            let now = chunk.len().min(len - taken);
-            sink(&chunk[..now]);
-            reader.consume(now);
+            let now = data.len().min(len - taken);
+            sink(&data[..now]);
+            self.consume(now);
             taken += now;
         }
-        self.plaintext = match self.plaintext.saturating_sub(taken) {
-            // After an error the sum was not known, only the first of it.
-            0 => reader.fill_buf().map_or(0, <[u8]>::len),
-            left => left,
-        };
         taken
+    }
+
+    /// The beginning of the plaintext that can be read at once: what was opened in the buffer of the
+    /// record, or what rustls has. Neither comes before the other is empty.
+    pub(crate) fn at_hand(&mut self) -> &[u8] {
+        if !self.record.data().is_empty() {
+            return self.record.data();
+        }
+        match &mut self.state {
+            State::Running(connection) => connection.reader().into_first_chunk().unwrap_or(&[]),
+            _ => &[],
+        }
+    }
+
+    /// Takes what [`Self::at_hand`] begins with.
+    pub(crate) fn consume(&mut self, len: usize) {
+        self.plaintext = self.plaintext.saturating_sub(len);
+        if !self.record.data().is_empty() {
+            self.record.take(len);
+        } else if let State::Running(connection) = &mut self.state {
+            connection.reader().consume(len);
+            if self.plaintext == 0 {
+                // After an error the sum was not known, only the first of it.
+                self.plaintext = self.at_hand().len();
+            }
+        }
     }
 }
 

@@ -59,19 +59,14 @@ impl SslObject {
             }
             // To make bytes calls nothing of Python's, nor lets another thread go on.
             let mut core = lock(&self.core);
-            let len = len.min(core.plaintext);
+            let data = core.at_hand();
+            let len = len.min(data.len());
             // Another thread may have read it meanwhile.
             if len == 0 {
                 continue;
             }
-            let bytes = PyBytes::new_with(py, len, |bytes| {
-                let mut start = 0;
-                core.take(len, &mut |part| {
-                    bytes[start..start + part.len()].copy_from_slice(part);
-                    start += part.len();
-                });
-                Ok(())
-            })?;
+            let bytes = PyBytes::new(py, &data[..len]);
+            core.consume(len);
             return Ok(bytes.into_any());
         }
     }

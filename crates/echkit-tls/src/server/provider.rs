@@ -7,14 +7,16 @@ use rustls::{CipherSuiteCommon, SupportedCipherSuite, Tls13CipherSuite};
 
 use super::record_protection::RecordProtection;
 use super::transcript::TranscriptHash;
+use crate::record_opener;
 
 /// Made once: rustls wants suites that live for ever.
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     let mut provider = aws_lc_rs::default_provider();
     for suite in &mut provider.cipher_suites {
-        if let SupportedCipherSuite::Tls13(raw) = *suite {
-            *suite = SupportedCipherSuite::Tls13(wrap(raw));
-        }
+        *suite = match *suite {
+            SupportedCipherSuite::Tls13(raw) => SupportedCipherSuite::Tls13(wrap(raw)),
+            SupportedCipherSuite::Tls12(raw) => record_opener::tls12_suite(raw),
+        };
     }
     Arc::new(provider)
 });

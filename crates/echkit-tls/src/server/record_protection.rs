@@ -12,6 +12,7 @@ use rustls::{ConnectionTrafficSecrets, ContentType, Error};
 
 use super::interpose::{self, Mode, Shared};
 use super::transcript::grow;
+use crate::record_opener;
 
 /// A suite's record protection, wrapped.
 pub(super) struct RecordProtection(pub(super) &'static dyn Tls13AeadAlgorithm);
@@ -39,7 +40,7 @@ impl Tls13AeadAlgorithm for RecordProtection {
     }
 
     fn decrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageDecrypter> {
-        self.0.decrypter(key, iv)
+        record_opener::shared(self.0.decrypter(key, iv))
     }
 
     fn key_len(&self) -> usize {
