@@ -6,12 +6,16 @@
 - :mod:`echkit.testing`: an ECH internet on loopback, for tests.
 """
 
-import typing
+from __future__ import annotations
 
 from . import ssl
 from .ssl import ECHRejectedError
 
-if typing.TYPE_CHECKING:
+# As in `typing`, whose import takes longer than that of the extension.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import typing
+
     from ._context import (
         DiscoveringSSLContext,
         ECHDiscoveryError,

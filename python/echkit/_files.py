@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import collections
 import os
-import re
-import threading
 import time
-import typing
-import weakref
+from _thread import allocate_lock
 
 from . import _echkit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import typing
+    import weakref
 
 
 def shorten(table: collections.OrderedDict[typing.Any, typing.Any], most: int) -> None:
@@ -31,13 +33,13 @@ class Cache:
     def __init__(self, size: int) -> None:
         self._size = size
         self._table: collections.OrderedDict[typing.Any, typing.Any] = collections.OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         if hasattr(os, "register_at_fork"):
             # Another thread may hold the lock when the process is forked.
             os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     def get(self, key: typing.Any, make: typing.Callable[[], typing.Any]) -> typing.Any:
         """What is kept under ``key``, made now if there is nothing."""
@@ -60,24 +62,28 @@ class Shared:
     """What was made from values, for as long as somebody else holds it."""
 
     def __init__(self) -> None:
-        self._table: weakref.WeakValueDictionary[typing.Any, typing.Any] = (
-            weakref.WeakValueDictionary()
-        )
-        self._lock = threading.Lock()
+        # Made when it is first needed: `weakref` takes long to import.
+        self._table: weakref.WeakValueDictionary[typing.Any, typing.Any] | None = None
+        self._lock = allocate_lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     def get(self, key: typing.Any, make: typing.Callable[[], typing.Any]) -> typing.Any:
         """What is in use under ``key``, made now if there is nothing."""
+        import weakref
+
         with self._lock:
-            value = self._table.get(key)
+            if self._table is None:
+                self._table = weakref.WeakValueDictionary()
+            table = self._table
+            value = table.get(key)
         if value is None:
             value = make()
             with self._lock:
-                value = self._table.setdefault(key, value)
+                value = table.setdefault(key, value)
         return value
 
 
@@ -121,7 +127,8 @@ def items_of_file(path: str) -> Items:
         certificates, crls = _echkit.pem_items_of_file(path)
         return tuple(certificates), tuple(crls)
 
-    return typing.cast(Items, _files.get(fingerprint(path), make))
+    items: Items = _files.get(fingerprint(path), make)
+    return items
 
 
 # How long a folder's files are taken to be what they were. Only whether the folder itself has changed is
@@ -137,6 +144,8 @@ def look_again(path: str) -> None:
 
 
 def _files_of_folder(path: str) -> tuple[str, ...]:
+    import re
+
     names = (name for name in os.listdir(path) if re.fullmatch(r"[0-9a-f]{8}\.r?[0-9]+", name))
     return tuple(os.path.join(path, name) for name in sorted(names))
 
@@ -173,6 +182,7 @@ def items_of_folder(path: str) -> Items:
         if not known or now >= looked + _GLANCE or known[0] != fingerprint(path):
             known = _fingerprints(path)
             _seen[path] = (now, known)
-        return typing.cast(Items, _folders.get(known, make))
+        items: Items = _folders.get(known, make)
+        return items
     except OSError:
         return (), ()

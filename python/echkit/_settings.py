@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import collections
 import ssl as _std
-import typing
 
 from . import _echkit, _files
 
-# An `SSLContext` of `echkit.ssl`, whose stub hides what is read here.
-_Context = typing.Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import typing
+
+    # An `SSLContext` of `echkit.ssl`, whose stub hides what is read here.
+    _Context = typing.Any
 
 OP_ECH_GREASE = _std.Options(1 << 37)
 
@@ -16,32 +20,46 @@ _stores = _files.Cache(64)
 _shared = _files.Shared()
 
 
-class Values(typing.NamedTuple):
+if TYPE_CHECKING:
+
+    class _Fields(typing.NamedTuple):
+        server_side: bool
+        verify_mode: int
+        check_hostname: bool
+        flags: int
+        versions: tuple[bool, bool]
+        curve: str | None
+        tickets: int
+        stateful: bool
+        client_order: bool
+        ignore_eof: bool
+        ech: _echkit.EchConfigList | None
+        outer_name: str | None
+        grease: bool
+        alpn: tuple[bytes, ...]
+        ciphers: tuple[int, ...] | None
+        keylog: typing.Any
+        # Which file that was when it was set: another one under the same path is another log.
+        keylog_file: tuple[int, int] | None
+        trust: _files.Items
+
+else:
+    # `typing` and the module of data classes take as long to import as `ssl`.
+    _Fields = collections.namedtuple(
+        "_Fields",
+        "server_side verify_mode check_hostname flags versions curve tickets stateful "
+        "client_order ignore_eof ech outer_name grease alpn ciphers keylog keylog_file "
+        "trust",
+    )
+
+
+class Values(_Fields):
     """The settings of one connection. Equal values share what is made from them.
 
-    The identities and ECH keys count by their digests: a private key is no part of a value. Not a
-    data class, whose module takes as long to import as ``ssl``.
+    The identities and ECH keys count by their digests: a private key is no part of a value.
     """
 
-    server_side: bool
-    verify_mode: int
-    check_hostname: bool
-    flags: int
-    versions: tuple[bool, bool]
-    curve: str | None
-    tickets: int
-    stateful: bool
-    client_order: bool
-    ignore_eof: bool
-    ech: _echkit.EchConfigList | None
-    outer_name: str | None
-    grease: bool
-    alpn: tuple[bytes, ...]
-    ciphers: tuple[int, ...] | None
-    keylog: typing.Any
-    # Which file that was when it was set: another one under the same path is another log.
-    keylog_file: tuple[int, int] | None
-    trust: _files.Items
+    __slots__ = ()
 
     def check_ech(self, opens: bool) -> None:
         """Raise where Encrypted Client Hello is offered, or opened, and TLS 1.3 is disabled."""
@@ -135,7 +153,8 @@ def made(
     if found is None:
         found = context._made[key] = _shared.get(key, make)
         _files.shorten(context._made, _MAX_SETTINGS)
-    return typing.cast(_echkit.Settings, found)
+    settings: _echkit.Settings = found
+    return settings
 
 
 # How many settings a context keeps: one for each way in which it has been used lately.

@@ -18,10 +18,14 @@ import operator as _operator
 import os as _os
 import ssl as _std
 import types as _types
-import typing as _typing
 import warnings as _warnings
 
 from . import _echkit, _files, _settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import typing as _typing
+del TYPE_CHECKING
 
 # Everything that the standard module has, private names too: this module takes its place.
 globals().update(
@@ -115,7 +119,8 @@ class _EchNames:
     def _ech_status(self) -> tuple[int, str | None, str | None]:
         if self._sslobj is None:
             return (ECHStatus.ECH_STATUS_NOT_TRIED, None, None)
-        return _typing.cast(tuple[int, str | None, str | None], self._sslobj.get_ech_status())
+        status: tuple[int, str | None, str | None] = self._sslobj.get_ech_status()
+        return status
 
     def get_ech_status(self) -> ECHStatus:
         """What became of Encrypted Client Hello on this connection."""
@@ -125,7 +130,8 @@ class _EchNames:
         """The server's ECHConfigList after an authenticated rejection."""
         if self._sslobj is None:
             return None
-        return _typing.cast(bytes | None, self._sslobj.get_ech_retry_config())
+        retry_config: bytes | None = self._sslobj.get_ech_retry_config()
+        return retry_config
 
     @property
     def inner_server_hostname(self) -> str | None:

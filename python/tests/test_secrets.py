@@ -137,6 +137,7 @@ def test_equal_contexts_share_their_settings_and_leave_none_behind():
         context.load_ech_keys(CERTS / "ech.pem")
         return context
 
+    made()._connection_settings(True)
     gc.collect()
     before = len(_settings._shared._table)
     one, other = made(), made()
