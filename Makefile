@@ -10,6 +10,8 @@ SHELL := bash
 MUTATIONS ?= 1000000
 # How many connections `make soak-python` makes.
 SOAK ?= 100000
+# How many handshakes fail there, in each of ten ways.
+FAILURES ?= 10000
 # How `make wheel` compiles.
 WHEEL_PROFILE ?= release
 
@@ -73,9 +75,10 @@ bench-python: wheel ## compare echkit.ssl with the standard module; BENCH holds 
 	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
 	"$$env/bin/python" python/bench/bench.py $(BENCH)
 
-soak-python: wheel ## SOAK (100000) handshakes and aborted connections in Python: memory must not grow
+soak-python: wheel ## SOAK (100000) connections in Python, FAILURES (10000) failing ones of each kind: nothing must grow
 	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
-	"$$env/bin/python" python/tests/stress.py soak $(SOAK)
+	"$$env/bin/python" python/tests/stress.py soak $(SOAK) && \
+	"$$env/bin/python" python/tests/stress.py failures $(FAILURES)
 
 soak-python-loads: wheel ## 100 MB both ways, 200 connections, closes, floods: each event loop and web library
 	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \

@@ -1,13 +1,17 @@
 """What must neither leak, hang nor crash; each a program of its own, started by its name.
 
-``python stress.py soak 100000`` is the long one: it prints how much memory the process holds
-after each tenth of the handshakes, and fails when that grows.
+``python stress.py soak 100000`` is a long one: it prints how much memory the process holds after each
+tenth of the handshakes, and fails when that grows. ``python stress.py failures 10000`` has so many
+handshakes fail in each of ten ways, and counts descriptors too.
 """
 
+import base64
+import contextlib
 import gc
 import itertools
 import os
 import pathlib
+import queue
 import random
 import socket
 import sys
@@ -15,6 +19,7 @@ import threading
 
 import echkit.ssl as ssl
 from peer import (
+    CERTS,
     HIDDEN,
     PUBLIC,
     Peer,
@@ -189,6 +194,134 @@ def soak_sockets(count="500"):
     print(f"{held[0] / MEGABYTE:.1f} MB, then {held[1] / MEGABYTE:.1f} MB, {files} descriptors")
     assert held[1] - held[0] < max(3 * MEGABYTE, count * 40), held
     assert files < 20, files
+
+
+# Handshakes that fail.
+
+
+def stale_config():
+    """A config whose key the server does not have."""
+    fresh = bytearray(base64.b64decode(ech_config()))
+    # ECHConfigList, ECHConfig, id, KEM and the key's length (RFC 9849 §4) precede the key.
+    start = 2 + 4 + 1 + 2 + 2
+    fresh[start : start + 32] = bytes(range(1, 33))
+    return base64.b64encode(fresh).decode()
+
+
+def shaking(context):
+    """A server that shakes hands; most of them cannot."""
+
+    def serve(sock):
+        with context.wrap_socket(sock, server_side=True) as tls:
+            tls.recv(1)
+
+    return serve
+
+
+def resetting(sock):
+    # What has not been read when it is closed makes of the end a reset.
+    assert sock.recv(1)
+
+
+def babbling(sock):
+    sock.sendall(b"\xffno TLS at all" * 10)
+    sock.recv(1)
+
+
+def silent(sock):
+    while sock.recv(4096):
+        pass
+
+
+def failing():
+    """Ways in which a handshake fails: what the client has, what the server does, and what the client
+    is told."""
+    trusting = client_context(ssl)
+    trusts_nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusts_another = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusts_another.load_verify_locations(str(CERTS / f"{HIDDEN}.pem"))
+    only_13 = client_context(ssl)
+    only_13.minimum_version = ssl.TLSVersion.TLSv1_3
+    hidden, stale = client_context(ssl), client_context(ssl)
+    hidden.set_ech_config(ech_config())
+    stale.set_ech_config(stale_config())
+    server, opens_ech = server_context(ssl), ech_server_context(ssl)
+    only_12 = server_context(ssl)
+    only_12.maximum_version = ssl.TLSVersion.TLSv1_2
+    demands = server_context(ssl)
+    demands.load_verify_locations(str(CERTS / "ca.pem"))
+    demands.verify_mode = ssl.CERT_REQUIRED
+    untrusted = ssl.SSLCertVerificationError
+    return {
+        "unknown authority": (trusts_nobody, HIDDEN, shaking(server), untrusted),
+        "wrong certificate": (trusts_another, HIDDEN, shaking(server_context(ssl, PUBLIC)), untrusted),
+        "wrong name": (trusting, "other.example", shaking(server), untrusted),
+        "no common protocol": (only_13, HIDDEN, shaking(only_12), ssl.SSLError),
+        "stale ECH, retry configs": (stale, HIDDEN, shaking(opens_ech), ssl.ECHRejectedError),
+        "ECH rejected, not authenticated": (hidden, HIDDEN, shaking(server), untrusted),
+        "reset": (trusting, HIDDEN, resetting, ConnectionResetError),
+        "time-out": (trusting, HIDDEN, silent, TimeoutError),
+        "garbage": (trusting, HIDDEN, babbling, ssl.SSLError),
+        "client certificate missing": (trusting, HIDDEN, shaking(demands), ssl.SSLError),
+    }
+
+
+def fail(kind, give):
+    """One handshake that fails, and the server's end of it."""
+    context, name, serve, expected = kind
+    near, far = socket.socketpair()
+    ended = threading.Event()
+    give((serve, far, ended))
+    # Nothing else has to happen meanwhile.
+    near.settimeout(0.002 if expected is TimeoutError else 60)
+    try:
+        with near, context.wrap_socket(near, server_hostname=name) as tls:
+            # A server of TLS 1.3 asks for a certificate when the client has done its part.
+            tls.recv(1)
+    except expected as error:
+        if expected is ssl.ECHRejectedError:
+            assert error.retry_configs == base64.b64decode(ech_config())
+    else:
+        raise AssertionError("a handshake that had to fail did not")
+    assert ended.wait(60)
+
+
+def failures(count="200"):
+    """Handshakes that fail, so many of each kind: neither memory nor a descriptor stays behind."""
+    count = int(count)
+    work = queue.SimpleQueue()
+
+    def servers():
+        while job := work.get():
+            serve, sock, ended = job
+            with contextlib.suppress(OSError), sock:
+                serve(sock)
+            ended.set()
+
+    def open_files():
+        return len(os.listdir("/proc/self/fd"))
+
+    worker = threading.Thread(target=servers)
+    worker.start()
+    try:
+        for name, kind in failing().items():
+            # The first of each kind fill caches and the allocator's own.
+            for _ in range(max(count // 10, 20)):
+                fail(kind, work.put)
+            held, files = resident(), open_files()
+            for _ in range(count):
+                fail(kind, work.put)
+            grown, left = resident() - held, open_files() - files
+            print(
+                f"{name:>32}: {count} more failed, {grown / MEGABYTE:+.2f} MB, "
+                f"{left:+} descriptors of {files}",
+                flush=True,
+            )
+            assert grown < max(2 * MEGABYTE, count * 40), name
+            assert left == 0, name
+    finally:
+        work.put(None)
+        worker.join()
 
 
 # Threads.

@@ -57,6 +57,10 @@ def test_sockets_closed_at_any_point_leave_no_memory_behind():
     run("soak_sockets")
 
 
+def test_handshakes_that_fail_leave_neither_memory_nor_descriptors_behind():
+    run("failures", "100")
+
+
 def test_many_threads_shake_hands_with_one_context():
     run("threads")
 
