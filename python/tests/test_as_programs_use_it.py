@@ -43,6 +43,17 @@ def test_getpeercert_takes_what_is_true_or_false(form):
     assert seen[0] == seen[1]
 
 
+# Which library it is.
+
+
+def test_the_version_of_openssl_is_the_interpreters_for_programs_that_parse_it():
+    for name in ("OPENSSL_VERSION", "OPENSSL_VERSION_INFO", "OPENSSL_VERSION_NUMBER"):
+        assert getattr(ssl, name) == getattr(standard, name)
+    # As urllib3 does.
+    assert ssl.OPENSSL_VERSION.startswith("OpenSSL ")
+    assert ssl.OPENSSL_VERSION_INFO >= (1, 1, 1)
+
+
 # Options.
 
 

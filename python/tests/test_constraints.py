@@ -180,3 +180,18 @@ def test_a_weak_key(certs):
     ours = visit(ssl, certs, "weak", ["root"], ciphers="ALL:@SECLEVEL=0")
     assert ours == visit(standard, certs, "weak", ["root"], ciphers="ALL:@SECLEVEL=0")
     assert ours[2] == 66
+
+
+@pytest.mark.parametrize("version", [standard.TLSVersion.TLSv1_2, standard.TLSVersion.TLSv1_3])
+def test_a_weak_key_that_nobody_asked_to_verify_is_refused_with_the_reason(certs, version):
+    certificate(certs, "short", "/CN=localhost", SAN, issuer="root", key=("-newkey", "rsa:1024"))
+
+    def load(context):
+        context.check_hostname = False
+        context.verify_mode = standard.CERT_NONE
+        context.maximum_version = version
+
+    told = visit(ssl, certs, "short", [], check_hostname=False, more=load, ciphers="ALL:@SECLEVEL=0")
+    assert told[:3] == ("certificate", "CERTIFICATE_VERIFY_FAILED", 66)
+    assert told[3].startswith("EE certificate key too weak: ")
+    assert "2048 bits" in told[3] and "CERT_NONE" in told[3]

@@ -201,6 +201,18 @@ def _(module, certs):
     return visit(module, certs, "far", ["root"])[0]
 
 
+@difference("a chain of more than 64 KB", "trusted", "other")
+def _(module, certs):
+    # Not part of the path: OpenSSL reads up to 100 KB.
+    text = (certs / "good.crt").read_text()
+    for number in range(5):
+        certificate(certs, f"big-{number}", "/CN=big", f"nsComment={'x' * 14_000}")
+        text += (certs / f"big-{number}.crt").read_text()
+    (certs / "long.crt").write_text(text)
+    shutil.copy(certs / "good.key", certs / "long.key")
+    return visit(module, certs, "long", ["root"])[0]
+
+
 @difference("of two roots with one name", "certificate", "trusted")
 def _(module, certs):
     return visit(module, certs, "good", ["twin", "root"])[0]

@@ -91,7 +91,7 @@ fn by_anyone(
         .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
     verify(&SubjectPublicKeyInfoDer::from(parsed.public_key().raw)).map_err(|error| {
         match Limits::of(&parsed).has_weak_key() {
-            true => remember(VerifyFailure::WEAK_KEY),
+            true => remember(VerifyFailure::weak_key_of_anyone()),
             false => error,
         }
     })

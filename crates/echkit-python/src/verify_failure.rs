@@ -115,6 +115,18 @@ impl VerifyFailure {
         }
     }
 
+    /// [`Self::WEAK_KEY`] where nothing of the certificate is verified: the handshake still is.
+    pub(crate) fn weak_key_of_anyone() -> Self {
+        Self {
+            message:
+                "EE certificate key too weak: the peer signs the handshake with RSA of less than \
+                      2048 bits, which cannot be verified and is refused under CERT_NONE too; the \
+                      peer needs a longer key"
+                    .to_owned(),
+            ..Self::WEAK_KEY
+        }
+    }
+
     fn for_name(name: Option<&ServerName<'_>>) -> Self {
         let (code, what) = match name {
             Some(ServerName::IpAddress(_)) => (64, "IP address"),
