@@ -42,6 +42,7 @@ DOCUMENTS = [
     "SECURITY.md",
     "crates/*/README.md",
     "docs/*.md",
+    "docs/python/*.md",
     "python/README.md",
 ]
 # The sources that include documents as documentation, and so have rustdoc compile them.

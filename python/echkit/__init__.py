@@ -3,6 +3,8 @@
 - :func:`create_default_context`: an ``ssl`` context that finds out about ECH on its own.
 - :mod:`echkit.ssl`: the standard ``ssl`` module with ECH, configs given by hand.
 - :func:`lookup`: what HTTPS records say about a host.
+- ``echkit.urllib3``, ``echkit.requests``, ``echkit.http``: adapters, imported by their users.
+- :func:`report_of`: how an adapter made a connection.
 - :mod:`echkit.testing`: an ECH internet on loopback, for tests.
 """
 
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
         ECHWarning,
         create_default_context,
     )
+    from ._connection_report import ConnectionReport, report_of
     from ._discovery import Config, Discovery, Endpoint, Record, lookup
 
 __all__ = [
     "Config",
+    "ConnectionReport",
     "DiscoveringSSLContext",
     "Discovery",
     "ECHDiscoveryError",
@@ -35,6 +39,7 @@ __all__ = [
     "Record",
     "create_default_context",
     "lookup",
+    "report_of",
     "ssl",
 ]
 __version__ = "0.1.0"
@@ -45,6 +50,8 @@ _LATER = {
     "ECHDiscoveryError": "_context",
     "ECHWarning": "_context",
     "create_default_context": "_context",
+    "ConnectionReport": "_connection_report",
+    "report_of": "_connection_report",
     "Config": "_discovery",
     "Discovery": "_discovery",
     "Endpoint": "_discovery",

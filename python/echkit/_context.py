@@ -29,7 +29,7 @@ class ECHDiscoveryError(ssl.SSLError):
     discovery: Discovery | None = None
 
 
-def _error(text: str, discovery: Discovery | None) -> ECHDiscoveryError:
+def discovery_error(text: str, discovery: Discovery | None) -> ECHDiscoveryError:
     error = ECHDiscoveryError(_std.SSL_ERROR_SSL, text)
     error.library = "ECHKIT"
     error.reason = "ECH_NOT_POSSIBLE"
@@ -166,7 +166,7 @@ class DiscoveringSSLContext(ssl.SSLContext):
                 return by_hand
             hiding = by_hand.hiding(server_hostname)
             if hiding is None:
-                raise _error(
+                raise discovery_error(
                     f"ECH is required, and the public_name of the ECHConfig is {server_hostname} "
                     "itself",
                     None,
@@ -174,7 +174,9 @@ class DiscoveringSSLContext(ssl.SSLContext):
             return hiding
         if server_hostname is None:
             if required:
-                raise _error("ECH is required, and there is no server_hostname to look up", None)
+                raise discovery_error(
+                    "ECH is required, and there is no server_hostname to look up", None
+                )
             return None
         peer = None if sock is None else _peer(sock)
         if peer is None:
@@ -187,9 +189,10 @@ class DiscoveringSSLContext(ssl.SSLContext):
             owner.ech_discovery = answer.discovery
         offer, refusal = answer.found.offer_to(peer, required)
         if refusal is not None:
-            raise _error(_with_advice(refusal, server_hostname, peer, answer), answer.discovery)
+            text = _with_advice(refusal, server_hostname, peer, answer)
+            raise discovery_error(text, answer.discovery)
         if offer is None:
-            _warn_of_failed(answer.discovery)
+            warn_of_failed(answer.discovery)
             return None
         instead = self._retries.instead_of(answer, offer)
         return (instead.hiding(server_hostname) or offer) if required else instead
@@ -259,7 +262,7 @@ def _with_advice(refusal: str, host: str, peer: Peer | None, answer: Answer) -> 
     )
 
 
-def _warn_of_failed(found: Discovery) -> None:
+def warn_of_failed(found: Discovery, stacklevel: int = 7) -> None:
     """Say that a connection goes on without ECH because nobody could tell whether there is any."""
     if found.https in ("failed", "malformed"):
         why = "; ".join(found.warnings) or f"the HTTPS records are {found.https}"
@@ -267,7 +270,7 @@ def _warn_of_failed(found: Discovery) -> None:
             f"{found.host}: the connection goes on without ECH and shows the name: {why}. "
             "ech='require' refuses instead",
             ECHWarning,
-            stacklevel=7,
+            stacklevel=stacklevel,
         )
 
 

@@ -20,7 +20,7 @@ import ssl as _std
 import types as _types
 import warnings as _warnings
 
-from . import _echkit, _files, _settings
+from . import _attempts, _echkit, _files, _settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,6 +115,9 @@ class _EchNames:
     """The names of Encrypted Client Hello on a connection."""
 
     _sslobj: _typing.Any
+
+    ech_report: _typing.Any = None
+    """What an adapter did to make this connection, a ``ConnectionReport``."""
 
     def _ech_status(self) -> tuple[int, str | None, str | None]:
         if self._sslobj is None:
@@ -543,7 +546,13 @@ class SSLContext(_std.SSLContext):
         sock: _typing.Any = None,
         **memory: _typing.Any,
     ) -> _typing.Any:
-        ech = self._ech_for(sock, server_side, server_hostname, owner)
+        attempt = None if server_side else _attempts.under_way(server_hostname)
+        if attempt is None:
+            ech = self._ech_for(sock, server_side, server_hostname, owner)
+            settings = None
+        else:
+            ech = attempt.offer
+            settings = self._attempt_settings(attempt)
         if not server_side and ech is not None and server_hostname is not None:
             if ech.exposes(server_hostname):
                 _warnings.warn(
@@ -552,8 +561,8 @@ class SSLContext(_std.SSLContext):
                     RuntimeWarning,
                     stacklevel=5,
                 )
-        return _echkit.SslObject(
-            self._connection_settings(server_side, ech),
+        made = _echkit.SslObject(
+            settings or self._connection_settings(server_side, ech),
             self,
             self._stats,
             server_side=server_side,
@@ -563,6 +572,17 @@ class SSLContext(_std.SSLContext):
             sock=sock,
             **memory,
         )
+        if attempt is not None:
+            attempt.made = made
+        return made
+
+    def _attempt_settings(self, attempt: _attempts.Attempt) -> _echkit.Settings:
+        """What an adapter's connection is made with."""
+        values = _settings.read(self, False, attempt.offer)
+        grease = values.grease or attempt.grease
+        values = values._replace(grease=grease and values.versions[1])
+        values.check_ech(False)
+        return _settings.made(self, values, None)
 
     def _check_side(self, server_side: bool) -> None:
         if server_side and self.protocol == _std.PROTOCOL_TLS_CLIENT:

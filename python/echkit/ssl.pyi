@@ -127,7 +127,8 @@ from ssl import (
 
 from typing_extensions import Buffer as _Buffer
 
-from . import _echkit
+from . import _attempts, _echkit
+from ._connection_report import ConnectionReport
 from ._echkit import SSLSession as SSLSession
 
 if sys.version_info >= (3, 12):
@@ -176,6 +177,7 @@ ECH_STATUS_FAILED_ECH: typing.Final = ECHStatus.ECH_STATUS_FAILED_ECH
 ECH_STATUS_FAILED_ECH_BAD_NAME: typing.Final = ECHStatus.ECH_STATUS_FAILED_ECH_BAD_NAME
 
 class SSLObject(_ssl.SSLObject):
+    ech_report: ConnectionReport | None
     def get_ech_status(self) -> ECHStatus: ...
     def get_ech_retry_config(self) -> bytes | None: ...
     @property
@@ -189,6 +191,7 @@ class SSLSocket(_ssl.SSLSocket):
     _connected: bool
     _session: SSLSession | None
     _sslobj: typing.Any
+    ech_report: ConnectionReport | None
     def get_ech_status(self) -> ECHStatus: ...
     def get_ech_retry_config(self) -> bytes | None: ...
     @property

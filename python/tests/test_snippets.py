@@ -2,6 +2,7 @@
 
 import asyncio
 import pathlib
+import re
 import runpy
 import shutil
 import socket
@@ -121,6 +122,21 @@ def test_a_rejected_client_connects_again_with_the_retry_configs(folder, ech_tes
     else:
         with connect(*peer) as sock:
             assert sock.get_ech_status() == ssl.ECH_STATUS_SUCCESS
+
+
+@pytest.mark.parametrize(
+    "name", [name for block in BLOCKS for name in re.findall(r"def (status_with_\w+)\(", block.text)]
+)
+def test_the_adapters_snippets_hide_the_name(folder, ech_testbed, monkeypatch, name):
+    monkeypatch.setenv("ECHKIT_DNS", ech_testbed.dns)
+    for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.setenv(variable, ech_testbed.ca_file)
+    case = ech_testbed.case("nominal")
+    called = function(folder, name)
+    found = called(case.host, case.port) if "port" in called.__annotations__ else called(case.url)
+    if asyncio.iscoroutine(found):
+        found = asyncio.run(found)
+    assert found == "accepted"
 
 
 def test_a_server_chooses_by_the_name_inside(folder, monkeypatch):

@@ -1,0 +1,122 @@
+"""TCP connections to several addresses, of which the first counts (RFC 8305)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import socket
+import time
+import typing
+
+from ._connecting import Place
+
+# How long an attempt has before the next address is tried beside it (RFC 8305 §5).
+DELAY = 0.25
+# How many addresses are tried at the same time.
+AT_ONCE = 6
+
+Failed = typing.Callable[[Place, Exception], None]
+SocketOptions = typing.Iterable[tuple[int, int, int | bytes]]
+
+_UNDER_WAY = (0, errno.EINPROGRESS, errno.EAGAIN, errno.EALREADY)
+
+
+def left(deadline: float | None, what: str = "connection") -> float | None:
+    """How many seconds are left; raises ``TimeoutError`` where there are none."""
+    if deadline is None:
+        return None
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError(f"{what}: timed out")
+    return seconds
+
+
+def race(
+    places: typing.Sequence[Place],
+    failed: Failed,
+    deadline: float | None = None,
+    *,
+    source_address: tuple[str, int] | None = None,
+    options: SocketOptions = (),
+) -> tuple[Place, socket.socket]:
+    """A blocking socket that is connected to one of the places. What fails is told to ``failed``;
+    raises the last error where all do."""
+    waiting = list(places)
+    what = f"connection to {', '.join(map(str, waiting))}"
+    error: Exception = OSError(errno.EHOSTUNREACH, "no address to connect to")
+    with _Under() as under:
+        start_at = 0.0
+        while waiting or under.way:
+            if waiting and len(under.way) < AT_ONCE and time.monotonic() >= start_at:
+                place = waiting.pop(0)
+                try:
+                    under.start(place, source_address, options)
+                    start_at = time.monotonic() + DELAY
+                except OSError as refused:
+                    error = refused
+                    failed(place, refused)
+                continue
+            pause = left(deadline, what)
+            if waiting and len(under.way) < AT_ONCE:
+                until = max(start_at - time.monotonic(), 0.0)
+                pause = until if pause is None else min(pause, until)
+            for sock, place in under.wait(pause):
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code == 0:
+                    under.keep(sock)
+                    sock.setblocking(True)
+                    return place, sock
+                error = OSError(code, f"{os.strerror(code)} ({place})")
+                under.close(sock)
+                failed(place, error)
+                start_at = 0.0  # the next at once
+    raise error
+
+
+class _Under:
+    """Sockets that are being connected; closed at the end."""
+
+    def __init__(self) -> None:
+        self.way: dict[socket.socket, Place] = {}
+        self._selector = selectors.DefaultSelector()
+
+    def start(
+        self, place: Place, source: tuple[str, int] | None, options: SocketOptions
+    ) -> None:
+        family = socket.AF_INET6 if place.address.version == 6 else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            for option in options:
+                sock.setsockopt(*option)
+            if source is not None:
+                sock.bind(source)
+            sock.setblocking(False)
+            code = sock.connect_ex(place.peer)
+            if code not in _UNDER_WAY:
+                raise OSError(code, f"{os.strerror(code)} ({place})")
+            self._selector.register(sock, selectors.EVENT_WRITE)
+        except BaseException:
+            sock.close()
+            raise
+        self.way[sock] = place
+
+    def wait(self, seconds: float | None) -> list[tuple[socket.socket, Place]]:
+        ready = self._selector.select(seconds)
+        return [(key.fileobj, self.way[key.fileobj]) for key, _ in ready]  # type: ignore[index, misc]
+
+    def keep(self, sock: socket.socket) -> None:
+        self._selector.unregister(sock)
+        del self.way[sock]
+
+    def close(self, sock: socket.socket) -> None:
+        self.keep(sock)
+        sock.close()
+
+    def __enter__(self) -> _Under:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sock in list(self.way):
+            self.close(sock)
+        self._selector.close()
