@@ -26,6 +26,7 @@ impl fmt::Display for Peer {
 pub struct Peers {
     openssl: PathBuf,
     go: PathBuf,
+    caddy: PathBuf,
 }
 
 /// A peer that is not built, and the way out.
@@ -44,8 +45,9 @@ impl Peers {
         let peers = Self {
             openssl: cache.join("openssl-4.0.3/bin/openssl"),
             go: cache.join("go-1.27.3/bin/goecho"),
+            caddy: cache.join("caddy-2.11.7/bin/caddy"),
         };
-        for program in [&peers.openssl, &peers.go] {
+        for program in [&peers.openssl, &peers.go, &peers.caddy] {
             if !program.is_file() {
                 return Err(Missing(program.clone()));
             }
@@ -59,6 +61,11 @@ impl Peers {
             Peer::OpenSsl => &self.openssl,
             Peer::Go => &self.go,
         }
+    }
+
+    /// The web server Caddy, whose TLS is Go's.
+    pub fn caddy(&self) -> &Path {
+        &self.caddy
     }
 }
 

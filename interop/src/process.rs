@@ -158,6 +158,11 @@ impl Process {
         }
     }
 
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// What it has printed so far.
     pub fn output(&self) -> String {
         self.output.lock().0.join("\n")

@@ -1,6 +1,7 @@
 //! The command line, flags documented where they are defined.
 
 pub(crate) mod check;
+pub(crate) mod convert;
 pub(crate) mod curl_flags;
 pub(crate) mod examples;
 pub(crate) mod network_args;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use check::{CheckArgs, ExplainArgs};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use convert::ConvertArgs;
 use curl_flags::CurlArgs;
 use echkit::policy::EchMode;
 use echkit_proto::hpke::{Kem, SymmetricSuite};
@@ -62,6 +64,7 @@ pub(crate) enum Command {
     Decode(DecodeArgs),
     Cache(CacheArgs),
     Keygen(KeygenArgs),
+    Convert(ConvertArgs),
     Rotate(Box<RotateArgs>),
     Publish(Box<PublishArgs>),
     Testbed(TestbedArgs),
@@ -83,6 +86,7 @@ impl Command {
             Self::Decode(args) => args.json,
             Self::Cache(args) => args.json,
             Self::Keygen(args) => args.json,
+            Self::Convert(args) => args.json,
             Self::Rotate(args) => args.json,
             Self::Publish(args) => args.json,
             Self::Testbed(args) => args.json,

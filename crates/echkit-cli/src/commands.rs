@@ -2,6 +2,7 @@
 
 pub(crate) mod cache;
 pub(crate) mod check;
+pub(crate) mod convert;
 pub(crate) mod decode;
 pub(crate) mod demo;
 pub(crate) mod explain;
@@ -11,6 +12,7 @@ mod hook;
 pub(crate) mod keygen;
 pub(crate) mod lookup;
 pub(crate) mod network;
+mod nginx_include;
 mod proxies;
 pub(crate) mod publish;
 pub(crate) mod records;

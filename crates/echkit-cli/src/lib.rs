@@ -101,6 +101,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Cache(args) => commands::cache::run(args),
         Command::Decode(args) => commands::decode::run(args),
         Command::Keygen(args) => commands::keygen::run(args),
+        Command::Convert(args) => commands::convert::run(args),
         Command::Rotate(args) => commands::rotate::run(*args).await,
         Command::Publish(args) => commands::publish::run(*args).await,
         Command::Testbed(args) => commands::testbed::run(args).await,

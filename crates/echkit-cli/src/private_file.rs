@@ -4,6 +4,24 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::failure::Failure;
+
+/// Writes a file, and never over another unless told to.
+pub(crate) fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
+    let shown = path.display();
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists if !force => {
+            Failure::write(format!("{shown} exists; give --force to replace it"))
+        }
+        _ => Failure::write(format!("cannot write {shown}: {error}")),
+    };
+    match force {
+        true => replace(path, text),
+        false => create(path, text),
+    }
+    .map_err(failed)
+}
+
 /// Writes a file that is not there yet.
 pub(crate) fn create(path: &Path, text: &str) -> io::Result<()> {
     open_new(path)?.write_all(text.as_bytes())

@@ -180,6 +180,65 @@ fn a_private_key_is_for_its_owner_only() {
 }
 
 #[test]
+fn a_key_goes_to_caddy_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (pem, back, storage) = (path("key.pem"), path("back.ech"), path("storage"));
+    let made = ech(&["keygen", "public.example", "--config-id", "77", "-o", &pem]);
+    assert!(made.status.success(), "{made:?}");
+
+    let to_caddy = ["convert", &pem, "--to", "caddy", "-o", &storage];
+    let (code, line) = failure(&ech(&to_caddy));
+    assert_eq!(code, 23, "{line}");
+    assert!(line.contains(&storage), "{line}");
+    std::fs::create_dir(&storage).unwrap();
+    let converted = json(&ech(&[&to_caddy[..], &["--json"]].concat()));
+    let key = format!("{storage}/ech/configs/77");
+    assert_eq!(converted["written"], serde_json::json!([key]));
+    let (code, line) = failure(&ech(&to_caddy));
+    assert_eq!(code, 23, "{line}");
+    assert!(line.contains(&key) && line.contains("--force"), "{line}");
+    assert!(
+        ech(&[&to_caddy[..], &["--force"]].concat())
+            .status
+            .success()
+    );
+
+    // The folder, or a file in it.
+    for from in [key.clone(), format!("{key}/key.bin")] {
+        let printed = ech(&["convert", &from, "--to", "pem"]);
+        assert_eq!(printed.stdout, std::fs::read(&pem).unwrap(), "{from}");
+        let to_file = ["convert", &from, "--to", "pem", "-o", &back, "--force"];
+        assert!(ech(&to_file).status.success());
+        assert_eq!(std::fs::read(&back).unwrap(), printed.stdout);
+    }
+    let list = format!("@{key}/config.bin");
+    assert_eq!(
+        json(&ech(&["decode", "--json", &list]))["ech"],
+        converted["ech"]
+    );
+}
+
+#[test]
+fn what_is_no_key_is_not_converted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let pem = String::from_utf8(ech(&["keygen", "public.example"]).stdout).unwrap();
+    let public = pem[pem.find("-----BEGIN ECHCONFIG").unwrap()..].to_owned();
+    std::fs::write(path("public.pem"), public).unwrap();
+    std::fs::create_dir(path("empty")).unwrap();
+    for (key, code, word) in [
+        ("public.pem", 61, "no private key"),
+        ("missing.pem", 26, "missing.pem"),
+        ("empty", 26, "key.bin"),
+    ] {
+        let (ended, line) = failure(&ech(&["convert", &path(key), "--to", "pem"]));
+        assert_eq!(ended, code, "{line}");
+        assert!(line.contains(word), "{line}");
+    }
+}
+
+#[test]
 fn every_form_is_decoded() {
     const LIST: &str = "AEX+DQBBFQAgACA/EHh3GXREvy6G2AMi15EnVVYAqqjWHCfGlPIUT4dpCAAEAAEAAQASY2xvdWRmbGFyZS1lY2guY29tAAA=";
     let record = format!("1 . alpn=h2 ech={LIST}");
@@ -397,7 +456,9 @@ fn every_command_has_a_manual_page_of_its_own() {
         "decode",
         "cache",
         "keygen",
+        "convert",
         "rotate",
+        "publish",
         "testbed",
         "demo",
         "completions",

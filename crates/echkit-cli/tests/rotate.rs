@@ -115,6 +115,53 @@ fn hooks_are_told_of_a_key_and_their_order_is_servers_first() {
 }
 
 #[test]
+fn nginx_is_told_of_the_keys_before_each_reload_the_published_one_first() {
+    let (parent, path) = new();
+    let (include, seen) = (parent.path().join("ech.conf"), parent.path().join("seen"));
+    let reload = format!("cat '{}' >> '{}'", include.display(), seen.display());
+    let hooks = [
+        "--once",
+        "--json",
+        "--nginx-include",
+        include.to_str().unwrap(),
+        "--reload-command",
+        &reload,
+    ];
+    let turn = rotate(&path, &[&hooks[..], &FAST].concat());
+    assert!(turn.status.success(), "{turn:?}");
+    let file = |step: usize| {
+        let name = json(&turn)["steps"][step]["file"].clone();
+        let path = fs::canonicalize(&path).unwrap();
+        format!(
+            "ssl_ech_file \"{}\";",
+            path.join(name.as_str().unwrap()).display()
+        )
+    };
+    let (published, made) = (file(0), file(2));
+    let lines = |path: &Path| -> Vec<String> {
+        let text = fs::read_to_string(path).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(lines(&include), [published.clone(), made.clone()]);
+    // Once before the first key was published, and once when there was another.
+    assert_eq!(
+        lines(&seen),
+        [published.clone(), published.clone(), made.clone()]
+    );
+
+    // An old key goes to the end, so that its ECHConfig is sent to nobody.
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(
+        rotate(&path, &[&hooks[..], &FAST].concat())
+            .status
+            .success()
+    );
+    let after = lines(&include);
+    assert_eq!((&after[0], &after[2]), (&made, &published), "{after:?}");
+}
+
+#[test]
 fn a_key_that_cannot_be_published_leaves_the_old_one_published() {
     let (_parent, path) = new();
     assert!(

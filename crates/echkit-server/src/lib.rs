@@ -7,14 +7,17 @@
 //!   take it.
 //! - [`Publisher`] puts an ECHConfigList into the records of a zone by dynamic update, once
 //!   [`check_accepted`] has found that servers accept it.
+//! - [`read_caddy_key`] and [`write_caddy_key`] take keys from Caddy's storage and put them there.
 //!
 //! The TLS server is `echkit::server`.
 
+mod caddy;
 mod key_directory;
 mod key_watch;
 mod publish;
 mod site_record;
 
+pub use caddy::{CaddyKeyError, read_caddy_key, write_caddy_key};
 pub use key_directory::{
     KeyAccess, KeyDirectory, KeyDirectoryError, KeyEntry, KeyState, KeyStatus, LockedKeyDirectory,
     Rotation, RotationError, RotationStep,
@@ -22,6 +25,6 @@ pub use key_directory::{
 pub use key_watch::{KeyWatch, KeyWatchError};
 pub use publish::{
     CheckOptions, DnsServer, HttpsRrset, Publication, PublishError, PublishHistory, PublishedSite,
-    Publisher, WaitFor, check_accepted, dns_servers, wait_until_shown,
+    Publisher, WaitFor, check_accepted, dns_servers, name_servers, wait_until_shown,
 };
 pub use site_record::{SiteError, SiteRecord};

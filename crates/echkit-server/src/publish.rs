@@ -14,6 +14,6 @@ pub use check::{CheckOptions, check_accepted};
 pub use dns_server::DnsServer;
 pub use error::PublishError;
 pub use history::{Publication, PublishHistory};
-pub use publisher::{PublishedSite, Publisher, dns_servers};
+pub use publisher::{PublishedSite, Publisher, dns_servers, name_servers};
 pub use rrset::HttpsRrset;
 pub use wait::{WaitFor, wait_until_shown};

@@ -11,6 +11,7 @@ mod our_client;
 mod our_server;
 mod peers_alone;
 mod testbed;
+mod web_servers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         cells.extend(our_server::cells());
         cells.extend(testbed::cells());
         cells.extend(checks::cells());
+        cells.extend(web_servers::cells());
         cells
     };
     let trials = if std::env::var("ECHKIT_INTEROP").is_ok_and(|value| value == "skip") {

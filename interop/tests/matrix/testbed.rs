@@ -43,11 +43,11 @@ fn why_not(peer: Peer, case: &str) -> Option<Skip> {
 }
 
 /// One fetch, and what came of it.
-struct Fetched {
+pub(crate) struct Fetched {
     exit_code: u8,
-    report: Value,
+    pub(crate) report: Value,
     http_status: Option<u16>,
-    body: Option<String>,
+    pub(crate) body: Option<String>,
 }
 
 fn run(lab: &Lab, peer: Peer, name: &str, mode: EchMode) -> Outcome {
@@ -172,7 +172,7 @@ fn key_file(published: &EchKey, held: &EchKey) -> Result<String, String> {
     Ok(format!("{private}{CONFIG}{config}"))
 }
 
-fn client(testbed: &Testbed, mode: EchMode) -> Result<Client, String> {
+pub(crate) fn client(testbed: &Testbed, mode: EchMode) -> Result<Client, String> {
     let resolver =
         Resolver::from_uri(&testbed.dns_uri(), &ResolverOptions::default()).map_err(text)?;
     let trust = Trust::certificates([testbed.ca_der()]).map_err(text)?;
@@ -184,7 +184,7 @@ fn client(testbed: &Testbed, mode: EchMode) -> Result<Client, String> {
         .map_err(text)
 }
 
-async fn fetch(client: &Client, case: &Case) -> Result<Fetched, String> {
+pub(crate) async fn fetch(client: &Client, case: &Case) -> Result<Fetched, String> {
     match client.get(&case.url).send().await {
         Ok(mut response) => {
             let body = response.bytes().await.map_err(text)?;

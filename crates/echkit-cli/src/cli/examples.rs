@@ -133,6 +133,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "convert",
+        &[
+            (
+                "ech convert key.pem --to caddy -o /var/lib/caddy/.local/share/caddy",
+                "Give Caddy a key that a record publishes already",
+            ),
+            (
+                "ech convert ech/configs/77 --to pem -o key.ech",
+                "Take a key of Caddy's to another server",
+            ),
+        ],
+    ),
+    (
         "rotate",
         &[
             (

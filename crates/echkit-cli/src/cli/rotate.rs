@@ -51,6 +51,11 @@ pub(crate) struct RotateArgs {
     #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
     pub(crate) reload_command: Option<String>,
 
+    /// Write the keys as lines for nginx (ssl_ech_file) to FILE, the published one first, before
+    /// each reload
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) nginx_include: Option<PathBuf>,
+
     /// Do what is due now, and exit
     #[arg(long)]
     pub(crate) once: bool,

@@ -1,7 +1,5 @@
 //! `ech keygen`: a new ECH key, as a file that servers read and a record to publish.
 
-use std::path::Path;
-
 use echkit_proto::config::EchConfigList;
 use echkit_proto::hpke::Kem;
 use echkit_proto::key::{EchKey, KeyParams};
@@ -45,7 +43,7 @@ pub(crate) fn run(args: KeygenArgs) -> Result<(), Failure> {
         ));
     }
     if let Some(path) = &args.output {
-        write_secret(path, &pem, args.force)?;
+        private_file::write(path, &pem, args.force)?;
     }
     if args.json {
         let contents = key.contents();
@@ -90,21 +88,4 @@ fn cost_note(kem: Kem) -> Option<String> {
         "ech: note: {kem} is slow. Every ClientHello with this config_id costs the server \
             {times} times the CPU of x25519 before the client is authenticated; docs/keys.md has the figures"
     ))
-}
-
-/// Writes a file that only its owner reads, and never over another unless told to.
-fn write_secret(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
-    use std::io::ErrorKind;
-    let shown = path.display();
-    let failed = |error: std::io::Error| match error.kind() {
-        ErrorKind::AlreadyExists if !force => {
-            Failure::write(format!("{shown} exists; give --force to replace it"))
-        }
-        _ => Failure::write(format!("cannot write {shown}: {error}")),
-    };
-    match force {
-        true => private_file::replace(path, text),
-        false => private_file::create(path, text),
-    }
-    .map_err(failed)
 }

@@ -12,7 +12,7 @@ use echkit_server::{
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::hook;
+use super::{hook, nginx_include};
 use crate::cli::rotate::RotateArgs;
 use crate::failure::Failure;
 use crate::output;
@@ -138,7 +138,7 @@ impl Rotator {
                 RotationStep::Publish(file) => {
                     // Servers have the key before clients do. A reload in an earlier run may have
                     // failed, so there is always one.
-                    self.reload()?;
+                    self.reload(&locked)?;
                     let list = locked.list(&file)?;
                     self.publish(&file, &list)?;
                     locked.publish(&file)?;
@@ -159,7 +159,7 @@ impl Rotator {
             done.push(told);
         }
         match unloaded {
-            true => self.reload(),
+            true => self.reload(&locked),
             false => Ok(()),
         }
     }
@@ -221,7 +221,10 @@ impl Rotator {
         )
     }
 
-    fn reload(&self) -> Result<(), Failure> {
+    fn reload(&self, locked: &LockedKeyDirectory) -> Result<(), Failure> {
+        if let Some(path) = &self.args.nginx_include {
+            nginx_include::write(path, self.directory.path(), &locked.status())?;
+        }
         match &self.args.reload_command {
             Some(text) => self.finish(
                 hook::shell(text),

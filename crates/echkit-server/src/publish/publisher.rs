@@ -322,6 +322,34 @@ fn first_name(rdata: &[u8]) -> Option<DomainName> {
     DomainName::read(&mut echkit_proto::codec::Reader::new(rdata)).ok()
 }
 
+/// The authoritative servers of the zone that `owner` is in, as the resolver knows them, at each of
+/// their addresses. A server without an address is passed over.
+///
+/// # Errors
+///
+/// When the resolver does not know the zone.
+pub async fn name_servers(
+    resolver: &Resolver,
+    owner: &DomainName,
+    port: u16,
+) -> Result<Vec<DnsServer>, PublishError> {
+    for zone in ancestors(owner) {
+        let answer = look_up(resolver, &zone, RecordType::NS).await?;
+        if answer.owner != zone || answer.rdata.is_empty() {
+            continue;
+        }
+        let mut servers = Vec::new();
+        for name in answer.rdata.iter().filter_map(|ns| first_name(ns)) {
+            servers.extend(dns_servers(resolver, &name, port).await?);
+        }
+        return Ok(servers);
+    }
+    Err(PublishError::NoZone {
+        owner: owner.clone(),
+        asked: resolver.uri().to_owned(),
+    })
+}
+
 /// The DNS server `name` at each of its addresses.
 ///
 /// # Errors
