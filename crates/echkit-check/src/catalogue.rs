@@ -60,6 +60,8 @@ pub enum ProbeFamily {
     HelloRetry,
     /// The protocols of the records against those of the server.
     Alpn,
+    /// The authoritative servers of the zone, each asked for itself. Shows the host's name.
+    Authoritative,
     /// GREASE in place of ECH. Shows the host's name.
     Grease,
     /// A connection without ECH. Shows the host's name.
@@ -80,6 +82,7 @@ impl ProbeFamily {
         Self::Rejection,
         Self::HelloRetry,
         Self::Alpn,
+        Self::Authoritative,
         Self::Grease,
         Self::Plain,
         Self::Tls12,
@@ -96,6 +99,7 @@ impl ProbeFamily {
             Self::Rejection => "rejection",
             Self::HelloRetry => "hello-retry",
             Self::Alpn => "alpn",
+            Self::Authoritative => "authoritative",
             Self::Grease => "grease",
             Self::Plain => "plain",
             Self::Tls12 => "tls12",
@@ -105,7 +109,10 @@ impl ProbeFamily {
 
     /// Whether its probes show the host's name in the clear.
     pub fn shows_host(self) -> bool {
-        matches!(self, Self::Grease | Self::Plain | Self::Tls12)
+        matches!(
+            self,
+            Self::Authoritative | Self::Grease | Self::Plain | Self::Tls12
+        )
     }
 }
 
@@ -277,8 +284,9 @@ findings! {
     EchDisabled = "ECH-DISABLED", Error, Key, "RFC 9849 §6.1.6",
         "the server does not do ECH",
         "It answers for the public_name and sends no retry_configs: clients take ECH for disabled, and \
-         show the host's name.",
-        "Turn ECH on at this address, or remove `ech` from the record.";
+         show the host's name. A server with other keys that sends no retry_configs looks the same; \
+         Caddy 2.11 is one.",
+        "Turn ECH on at this address, with the key that the record publishes, or remove `ech` from the record.";
     Tls13Missing = "ECH-TLS13-MISSING", Error, Key, "RFC 9849 §6.1",
         "the server does not speak TLS 1.3",
         "ECH needs TLS 1.3. Clients that use the record fail.",
@@ -335,6 +343,19 @@ findings! {
         "HTTP/3 is not checked",
         "The record lists `h3`, and this check connects over TCP alone.",
         "Nothing. Check the endpoint over QUIC by other means.";
+    NameServersDiffer = "ECH-NAME-SERVERS-DIFFER", Warning, Authoritative, "RFC 1034 §4.3.5",
+        "the authoritative servers have different HTTPS records",
+        "Which key a client gets depends on the server that its resolver asks. Old keys must open hellos until all \
+         servers have the new one.",
+        "Look into the transfers between the servers. `ech publish --wait` waits until all of them agree.";
+    NameServerSilent = "ECH-NAME-SERVER-SILENT", Warning, Authoritative, "RFC 1034 §4.2.1",
+        "an authoritative server gives no answer",
+        "Resolvers that ask it lose time, and some take the HTTPS records for missing.",
+        "Start the server, have it load the zone and answer over TCP, or remove its NS record.";
+    ResolverDiffers = "ECH-RESOLVER-DIFFERS", Advice, Authoritative, "RFC 9849 §8.1.1",
+        "the resolver shows other HTTPS records than the authoritative servers have",
+        "It keeps an older answer until its TTL has passed, or it changes answers.",
+        "Keep the old key on the servers for the TTL. If it does not pass, look into the resolver.";
     GreaseIntolerant = "ECH-GREASE-INTOLERANT", Error, Grease, "RFC 9849 §6.2",
         "a connection with GREASE fails, and one without works",
         "Browsers send GREASE to every host whose record they do not have.",

@@ -12,7 +12,6 @@ use echkit::svcb::Scheme;
 use echkit::tls::{ClientTls, ClientTlsBuilder};
 use echkit::{Error, ErrorKind};
 
-use crate::catalogue::ProbeFamily;
 use crate::deployment::{Deployment, ProbeTls};
 use crate::log::CheckLog;
 use crate::probes;
@@ -64,6 +63,7 @@ pub struct Checker {
     discovery: DiscoverOptions,
     selection: ProbeSelection,
     limits: CheckLimits,
+    name_server_port: u16,
 }
 
 impl Checker {
@@ -102,7 +102,7 @@ impl Checker {
             error: error.err(),
             dns: facts.dns,
             public_names: facts.public_names,
-            shown_by: facts.shown_by,
+            shown_by: entries.shown_by,
             accepted: facts.accepted,
             elapsed: started.elapsed(),
         }
@@ -131,15 +131,21 @@ impl Checker {
         facts.public_names = public_names(&discovery);
         unknown(&discovery)?;
         let limit = self.limits.connection;
-        let deployment = Deployment::new(origin, &discovery, &self.resolver, &self.tls, limit, log);
+        let port = self.name_server_port;
+        let deployment = Deployment::new(
+            origin,
+            &discovery,
+            &self.resolver,
+            &self.tls,
+            limit,
+            port,
+            log,
+        );
         for probe in probes::all() {
             let family = probe.family();
             if let Some(why) = self.selection.why_not(family) {
                 log.skip(family.as_str(), why);
                 continue;
-            }
-            if family.shows_host() && !deployment.places.is_empty() {
-                facts.shown_by.push(family);
             }
             probe.run(&deployment, log).await;
             log.end_probe();
@@ -154,7 +160,6 @@ impl Checker {
 struct HostFacts {
     dns: Option<DnsReport>,
     public_names: Vec<String>,
-    shown_by: Vec<ProbeFamily>,
     accepted: bool,
 }
 
@@ -207,6 +212,7 @@ pub struct CheckerBuilder {
     discovery: DiscoverOptions,
     selection: ProbeSelection,
     limits: CheckLimits,
+    name_server_port: Option<u16>,
 }
 
 impl CheckerBuilder {
@@ -246,6 +252,12 @@ impl CheckerBuilder {
         self
     }
 
+    /// The port of the zone's authoritative servers; 53 by default.
+    pub fn name_server_port(mut self, port: u16) -> Self {
+        self.name_server_port = Some(port);
+        self
+    }
+
     /// Reads what has to be read.
     ///
     /// # Errors
@@ -265,6 +277,7 @@ impl CheckerBuilder {
             discovery: self.discovery,
             selection: self.selection,
             limits: self.limits,
+            name_server_port: self.name_server_port.unwrap_or(53),
         })
     }
 }

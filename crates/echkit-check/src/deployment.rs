@@ -44,6 +44,8 @@ pub(crate) struct Deployment<'a> {
     pub(crate) tls: &'a ProbeTls,
     /// For each connection.
     pub(crate) limit: Duration,
+    /// Where authoritative servers listen.
+    pub(crate) name_server_port: u16,
     /// Every address of every endpoint whose record has a config that hides the host.
     pub(crate) places: Vec<Place>,
 }
@@ -83,6 +85,7 @@ impl<'a> Deployment<'a> {
         resolver: &'a Resolver,
         tls: &'a ProbeTls,
         limit: Duration,
+        name_server_port: u16,
         log: &CheckLog,
     ) -> Self {
         let host = origin.host.to_string();
@@ -101,6 +104,7 @@ impl<'a> Deployment<'a> {
             resolver,
             tls,
             limit,
+            name_server_port,
             places,
         }
     }

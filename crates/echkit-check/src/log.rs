@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::catalogue::FindingId;
+use crate::catalogue::{FindingId, ProbeFamily};
 use crate::finding::{Finding, Location};
 use crate::report::Skipped;
 use crate::selection::ProbeSelection;
@@ -19,6 +19,8 @@ pub(crate) struct Entries {
     pub(crate) findings: Vec<Finding>,
     pub(crate) passed: Vec<String>,
     pub(crate) skipped: Vec<Skipped>,
+    /// The probes that showed the host's name in the clear.
+    pub(crate) shown_by: Vec<ProbeFamily>,
     /// Where in `passed` the current probe began.
     probe: usize,
 }
@@ -74,6 +76,14 @@ impl CheckLog {
         let began = entries.probe;
         entries.passed[began..].sort();
         entries.probe = entries.passed.len();
+    }
+
+    /// The host's name is about to be sent in the clear.
+    pub(crate) fn show(&self, family: ProbeFamily) {
+        let mut entries = self.lock();
+        if !entries.shown_by.contains(&family) {
+            entries.shown_by.push(family);
+        }
     }
 
     /// What was not checked, and why.

@@ -1,6 +1,7 @@
 //! The probes, a file for each family.
 
 mod alpn;
+mod authoritative;
 mod configs;
 mod hello_retry;
 mod key;
@@ -12,7 +13,7 @@ mod visible;
 use crate::probe::Probe;
 
 /// All probes, in the order in which they run.
-pub(crate) fn all() -> [&'static dyn Probe; 10] {
+pub(crate) fn all() -> [&'static dyn Probe; 11] {
     [
         &records::Records,
         &configs::Configs,
@@ -21,6 +22,7 @@ pub(crate) fn all() -> [&'static dyn Probe; 10] {
         &rejection::RejectedKey,
         &hello_retry::HelloRetry,
         &alpn::Alpn,
+        &authoritative::Authoritative,
         &visible::Grease,
         &visible::Plain,
         &visible::Tls12,

@@ -5,8 +5,10 @@
 use serde_json::Value;
 
 mod bed;
+mod publish_bed;
 
 use bed::{Bed, run};
+use publish_bed::{NameServer, SITE, Software};
 
 fn ids(host: &Value) -> Vec<&str> {
     let findings = host["findings"].as_array().unwrap();
@@ -262,4 +264,57 @@ async fn explain_prints_one_finding_or_lists_all() {
         "{}",
         unknown.stderr
     );
+}
+
+/// What `ech check` finds at the authoritative servers of [`SITE`], of which the resolver is one.
+async fn authoritative(resolver: &NameServer) -> Value {
+    let (dns, port) = (
+        format!("udp://{}", resolver.address),
+        resolver.address.port().to_string(),
+    );
+    let arguments = ["check", SITE, "--only", "authoritative", "--json"];
+    let at = ["--dns", &dns, "--ns-port", &port, "--fail-on", "never"];
+    let ended = run(&[&arguments[..], &at].concat()).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    ended.json()["hosts"][0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authoritative_servers_are_asked_one_by_one() {
+    let one = "hidden-site 60 IN HTTPS 1 . alpn=h2\nhidden-site 60 IN A 127.0.0.1\n";
+    let other = "hidden-site 60 IN HTTPS 1 . alpn=h3\nhidden-site 60 IN A 127.0.0.1\n";
+    let second = "@ 60 IN NS ns2\nns2 60 IN A 127.0.0.2\n";
+    for software in Software::ALL {
+        let Some(alone) = NameServer::start(software, one).await else {
+            continue;
+        };
+        let host = authoritative(&alone).await;
+        assert_eq!(ids(&host), Vec::<&str>::new(), "{host:#}");
+        let passed = host["passed"].as_array().unwrap();
+        assert_eq!(passed.len(), 1, "{host:#}");
+        assert!(passed[0].as_str().unwrap().starts_with(SITE), "{host:#}");
+        assert_eq!(host["shown_by"], serde_json::json!(["authoritative"]));
+
+        // A resolver that has something else than the zone's own server.
+        let Some(behind) = alone.beside(other).await else {
+            continue;
+        };
+        let host = authoritative(&behind).await;
+        assert_eq!(ids(&host), ["ECH-RESOLVER-DIFFERS"], "{host:#}");
+        drop(alone);
+
+        let both = format!("{one}{second}");
+        let first = NameServer::start(software, &both).await.unwrap();
+        let host = authoritative(&first).await;
+        assert_eq!(ids(&host), ["ECH-NAME-SERVER-SILENT"], "{host:#}");
+        let seen = host["findings"][0]["seen"].as_str().unwrap();
+        assert!(seen.starts_with("ns2.zone.test (127.0.0.2:"), "{seen}");
+        let same = first.beside(&both).await;
+        let host = authoritative(&first).await;
+        assert_eq!(ids(&host), Vec::<&str>::new(), "{host:#}");
+        drop(same);
+        let _other = first.beside(&format!("{other}{second}")).await;
+        let host = authoritative(&first).await;
+        assert_eq!(ids(&host), ["ECH-NAME-SERVERS-DIFFER"], "{host:#}");
+    }
 }

@@ -52,6 +52,7 @@ impl Probe for Tls12 {
 }
 
 async fn grease(deployment: &Deployment<'_>, place: &Place, log: &CheckLog) {
+    log.show(ProbeFamily::Grease);
     let published = deployment.published(place).await;
     // GREASE of rustls offers TLS 1.3 alone: without that version it says nothing.
     if !published.connected() || matches!(published.end, AttemptEnd::Version(_)) {
@@ -69,6 +70,7 @@ async fn grease(deployment: &Deployment<'_>, place: &Place, log: &CheckLog) {
 }
 
 async fn plain(deployment: &Deployment<'_>, place: &Place, log: &CheckLog) {
+    log.show(ProbeFamily::Plain);
     let published = deployment.published(place).await;
     if !published.connected() {
         return;
@@ -89,6 +91,7 @@ async fn plain(deployment: &Deployment<'_>, place: &Place, log: &CheckLog) {
 }
 
 async fn tls12(deployment: &Deployment<'_>, place: &Place, log: &CheckLog) {
+    log.show(ProbeFamily::Tls12);
     if !deployment.published(place).await.connected() {
         return;
     }

@@ -14,6 +14,7 @@ use super::seconds::seconds;
 /// Looks up the HTTPS records of each host, and connects to every address that they lead to: with
 /// the published key, with a key that the server cannot have, through a HelloRetryRequest, and,
 /// unless --private is given, with GREASE, without ECH and by TLS 1.2, which show the host's name.
+/// Authoritative DNS servers are asked one by one, which shows it too.
 ///
 /// Exits with 0 when nothing was found at --fail-on or above, with 1 when something was, else as
 /// `ech get` does when a host could not be checked (6: its records could not be looked up, 28:
@@ -36,13 +37,13 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
 
-    /// Leave out the probes that show the host's name in the clear: grease, plain and tls12. DNS
-    /// queries show it unless --dns is an encrypted resolver
+    /// Leave out the probes that show the host's name in the clear: authoritative, grease, plain
+    /// and tls12. DNS queries show it unless --dns is an encrypted resolver
     #[arg(long)]
     pub(crate) private: bool,
 
     /// Only these probes or findings: records, configs, public-name, key, rejection, hello-retry,
-    /// alpn, grease, plain, tls12, batch, or ids such as ECH-KEY-REJECTED
+    /// alpn, authoritative, grease, plain, tls12, batch, or ids such as ECH-KEY-REJECTED
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 
@@ -61,6 +62,10 @@ pub(crate) struct CheckArgs {
     /// Give a connection up after this many seconds: TCP and TLS each
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) connect_timeout: Duration,
+
+    /// The port of authoritative DNS servers
+    #[arg(long, value_name = "PORT", default_value_t = 53)]
+    pub(crate) ns_port: u16,
 
     /// Use IPv4 only
     #[arg(short = '4', long, conflicts_with = "ipv6")]

@@ -69,6 +69,7 @@ fn checker(args: &CheckArgs) -> Result<Checker, Failure> {
         .resolver(args.network.resolver(&proxies)?)
         .discovery(discovery)
         .selection(selection)
+        .name_server_port(args.ns_port)
         .limits(limits);
     Ok(checker.build()?)
 }

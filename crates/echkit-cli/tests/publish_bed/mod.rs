@@ -88,17 +88,32 @@ impl NameServer {
         let program = software.find()?;
         // Another program may take the port in between.
         for _ in 0..5 {
-            if let Some(started) = Self::start_once(software, &program, lines).await {
+            let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+            if let Some(started) = Self::start_once(software, &program, address, lines).await {
                 return Some(started);
             }
         }
         panic!("{software:?} does not start");
     }
 
-    async fn start_once(software: Software, program: &Path, lines: &str) -> Option<Self> {
+    /// Serves the zone with these lines at 127.0.0.2 and the same port. By Knot: BIND listens at the
+    /// addresses of interfaces alone. `None` where it is not installed.
+    pub(crate) async fn beside(&self, lines: &str) -> Option<Self> {
+        let address = SocketAddr::from(([127, 0, 0, 2], self.address.port()));
+        let program = Software::Knot.find()?;
+        let started = Self::start_once(Software::Knot, &program, address, lines).await;
+        assert!(started.is_some(), "Knot does not start");
+        started
+    }
+
+    async fn start_once(
+        software: Software,
+        program: &Path,
+        address: SocketAddr,
+        lines: &str,
+    ) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let dir = directory.path().to_str().unwrap().to_owned();
-        let port = free_port();
         let zone = format!(
             "$ORIGIN zone.test.\n@ 60 IN SOA ns.zone.test. admin.zone.test. 1 3600 600 86400 1\n\
              @ 60 IN NS ns\nns 60 IN A 127.0.0.1\n{lines}"
@@ -107,13 +122,13 @@ impl NameServer {
         fs::create_dir(format!("{dir}/db")).unwrap();
         let (text, arguments) = match software {
             Software::Knot => (
-                knot(&dir, port),
+                knot(&dir, address),
                 vec!["-c".to_owned(), format!("{dir}/conf")],
             ),
             Software::Bind => {
                 let flags = ["-g", "-n", "1", "-c"].map(str::to_owned);
                 (
-                    bind(&dir, port),
+                    bind(&dir, address),
                     [&flags[..], &[format!("{dir}/conf")]].concat(),
                 )
             }
@@ -127,7 +142,6 @@ impl NameServer {
             .stderr(log)
             .spawn()
             .unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut started = Self {
             child,
             address,
@@ -164,7 +178,7 @@ impl NameServer {
     }
 }
 
-fn knot(dir: &str, port: u16) -> String {
+fn knot(dir: &str, address: SocketAddr) -> String {
     let key = |text: &str| {
         let parts: Vec<&str> = text.split(':').collect();
         format!(
@@ -173,18 +187,20 @@ fn knot(dir: &str, port: u16) -> String {
         )
     };
     format!(
-        "server:\n    rundir: \"{dir}\"\n    listen: 127.0.0.1@{port}\n\
+        "server:\n    rundir: \"{dir}\"\n    listen: {}@{}\n\
          log:\n  - target: stderr\n    any: info\n\
          database:\n    storage: \"{dir}/db\"\n\
          key:\n{}{}acl:\n  - id: update\n    key: update.key\n    action: update\n\
          zone:\n  - domain: zone.test\n    file: \"{dir}/zone.test.zone\"\n    acl: update\n    \
          zonefile-sync: -1\n    zonefile-load: whole\n    journal-content: changes\n",
+        address.ip(),
+        address.port(),
         key(KEY),
         key(OTHER_KEY)
     )
 }
 
-fn bind(dir: &str, port: u16) -> String {
+fn bind(dir: &str, address: SocketAddr) -> String {
     let key = |text: &str| {
         let parts: Vec<&str> = text.split(':').collect();
         format!(
@@ -193,11 +209,13 @@ fn bind(dir: &str, port: u16) -> String {
         )
     };
     format!(
-        "options {{ directory \"{dir}\"; listen-on port {port} {{ 127.0.0.1; }}; \
+        "options {{ directory \"{dir}\"; listen-on port {} {{ {}; }}; \
          listen-on-v6 {{ none; }}; pid-file none; session-keyfile none; recursion no; \
          dnssec-validation no; notify no; }};\ncontrols {{ }};\n{}{}\
          zone \"zone.test\" {{ type primary; file \"{dir}/zone.test.zone\"; \
          allow-update {{ key update.key; }}; }};\n",
+        address.port(),
+        address.ip(),
         key(KEY),
         key(OTHER_KEY)
     )
