@@ -143,7 +143,10 @@ impl MessageDecrypter for SharedDecrypter {
         _: u64,
     ) -> Result<InboundPlainMessage<'a>, Error> {
         let mut state = self.0.lock();
-        let plain = match state.opened.take() {
+        let opened = state.opened.take();
+        // After an error nothing is opened any more: rustls has ended the connection.
+        state.next_is_for_rustls = true;
+        let plain = match opened {
             Some(opened) => opened?,
             None => {
                 let sequence = state.sequence;

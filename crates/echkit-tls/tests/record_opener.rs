@@ -242,6 +242,17 @@ fn a_damaged_record_ends_the_connection_with_the_alert_of_rustls() {
 }
 
 #[test]
+fn after_a_forged_record_not_even_the_true_one_is_taken() {
+    let (mut client, mut forger) = receiving();
+    let good = forger.record(ContentType::ApplicationData, b"later");
+    let mut forged = good.clone();
+    forged[10] ^= 1;
+    assert_eq!(client.take(&forged), Err(Error::DecryptError));
+    assert_eq!(client.take(&good), Err(Error::DecryptError));
+    assert_eq!(client.data, b"datadata");
+}
+
+#[test]
 fn a_record_that_comes_twice_or_out_of_order_is_refused() {
     let (mut client, mut forger) = receiving();
     let record = forger.record(ContentType::ApplicationData, b"once");
