@@ -327,6 +327,15 @@ impl fmt::Display for Cause {
                 address,
                 source,
             } => write!(f, "cannot connect to {host} at {address}: {source}"),
+            Self::Timeout {
+                host,
+                step: Step::Read,
+                after,
+            } => write!(
+                f,
+                "{host} neither sent nor took anything for {} ms",
+                after.as_millis()
+            ),
             Self::Timeout { host, step, after } => {
                 write!(
                     f,
@@ -451,6 +460,8 @@ pub enum Step {
     Connect,
     /// A TLS handshake.
     Handshake,
+    /// The next bytes of an HTTP exchange.
+    Read,
     /// The whole.
     Total,
 }
@@ -461,6 +472,7 @@ impl fmt::Display for Step {
             Self::Dns => "name resolution",
             Self::Connect => "TCP connection",
             Self::Handshake => "TLS handshake",
+            Self::Read => "the next bytes",
             Self::Total => "the request",
         })
     }

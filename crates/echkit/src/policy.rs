@@ -108,6 +108,10 @@ pub struct Timeouts {
     pub handshake: Option<Duration>,
     /// A request until the response's head, the connection included.
     pub response: Option<Duration>,
+    /// How long a server may stay idle over HTTP: from one part of the request's body that it takes
+    /// to the next, from the end of the request to the response's head, and from one part of the
+    /// response's body to the next. Time in which nobody asks for the next part does not count.
+    pub read: Option<Duration>,
     /// Everything; for HTTP, until the end of the response's body.
     pub total: Option<Duration>,
 }
@@ -121,6 +125,7 @@ impl Default for Timeouts {
             tcp: Some(Duration::from_secs(10)),
             handshake: Some(Duration::from_secs(15)),
             response: Some(Duration::from_secs(60)),
+            read: None,
             // How long a body may take depends on what is in it.
             total: None,
         }
@@ -160,6 +165,13 @@ impl Timeouts {
     #[must_use]
     pub fn with_response(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.response = limit.into();
+        self
+    }
+
+    /// The same with another limit for an idle server.
+    #[must_use]
+    pub fn with_read(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.read = limit.into();
         self
     }
 

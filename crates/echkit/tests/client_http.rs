@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use echkit::error::{Cause, Step};
 use echkit::http::{Body, HttpVersions};
 use echkit::policy::Timeouts;
 use echkit::server::{self, Acceptor, EchKeyHandle, EchKeys};
@@ -37,6 +38,15 @@ async fn serve(pki: &Pki, alpn: &[&[u8]]) -> SocketAddr {
 async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
+    if request.uri().path() == "/stalls" {
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
+        let _ = sender.send(Bytes::from_static(b"a part")).await;
+        tokio::spawn(async move {
+            let _held = sender;
+            std::future::pending::<()>().await;
+        });
+        return Ok(Response::new(Channel::body(receiver).boxed()));
+    }
     if request.uri().path() == "/drip" {
         // Parts of unknown number.
         let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
@@ -63,6 +73,9 @@ async fn reply(request: Request<Incoming>) -> Response<Full<Bytes>> {
             .header("location", to)
             .body(Full::default())
             .unwrap();
+    }
+    if path == "/never" {
+        std::future::pending::<()>().await;
     }
     if path == "/again" {
         return Response::builder()
@@ -249,6 +262,17 @@ async fn redirects_are_followed_within_bounds_and_without_credentials_elsewhere(
     let none = builder(&pki, address).redirects(None).build().unwrap();
     let response = none.get(&circle).send().await.unwrap();
     assert_eq!(response.status(), 302);
+    // A request may say otherwise, both ways.
+    let response = client.get(&circle).redirects(None).send().await.unwrap();
+    assert_eq!(response.status(), 302);
+    let once = format!("https://{HIDDEN}/to//echo");
+    let response = none.get(&once).redirects(Some(1)).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let [head] = response.redirect_heads() else {
+        panic!("{:?}", response.redirect_heads());
+    };
+    assert_eq!((head.status.as_u16(), head.url.as_str()), (302, &*once));
+    assert_eq!(head.headers["location"], "/echo");
 }
 
 #[tokio::test]
@@ -553,4 +577,68 @@ async fn a_limit_for_one_request_stands_in_for_the_clients() {
         .send()
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_is_idle_for_too_long_is_given_up_before_and_within_its_response() {
+    let _clock = PacedClock::new();
+    let pki = Pki::new();
+    for alpn in [&[b"h2".as_slice()], &[b"http/1.1".as_slice()]] {
+        let address = serve(&pki, alpn).await;
+        let client = builder(&pki, address).build().unwrap();
+        let limit = Duration::from_millis(200);
+        let timeouts = Timeouts::default().with_response(None).with_read(limit);
+        let idle = |error: &echkit::Error| {
+            let Cause::Timeout { step, after, host } = error.cause() else {
+                panic!("{error}");
+            };
+            assert_eq!((*step, *after, host.as_str()), (Step::Read, limit, HIDDEN));
+            assert!(error.to_string().starts_with(HIDDEN), "{error}");
+            assert!(error.report().is_some());
+        };
+        let never = client.get(&format!("https://{HIDDEN}/never"));
+        idle(&never.timeouts(timeouts).send().await.unwrap_err());
+        let stalls = client.get(&format!("https://{HIDDEN}/stalls"));
+        let mut response = stalls.timeouts(timeouts).send().await.unwrap();
+        assert_eq!(response.chunk().await.unwrap().unwrap(), "a part");
+        // The caller's own time does not count.
+        tokio::time::sleep(limit * 5).await;
+        idle(&response.chunk().await.unwrap_err());
+        // Nothing is left of it for the next request.
+        let echo = client.get(&format!("https://{HIDDEN}/echo"));
+        let response = echo.timeouts(timeouts).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_was_read_keeps_no_connection_open() {
+    for alpn in [b"h2".as_slice(), b"http/1.1".as_slice()] {
+        let pki = Pki::new();
+        let mut config = pki.server(&[HIDDEN]);
+        config.alpn_protocols = vec![alpn.to_vec()];
+        let (sender, mut ended) = tokio::sync::mpsc::unbounded_channel();
+        let address = lab::serve_tls(config, move |stream| {
+            let sender = sender.clone();
+            async move {
+                let service = hyper::service::service_fn(respond);
+                let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+                let _ = sender.send(());
+            }
+        })
+        .await;
+        let client = builder(&pki, address).build().unwrap();
+        let mut response = client
+            .get(&format!("https://{HIDDEN}/echo"))
+            .send()
+            .await
+            .unwrap();
+        assert!(!response.bytes().await.unwrap().is_empty());
+        drop(client);
+        ended.recv().await.unwrap();
+        assert!(response.report().bytes.received > 0);
+        assert!(response.chunk().await.unwrap().is_none());
+    }
 }

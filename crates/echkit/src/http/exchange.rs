@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::time::Instant;
 
 use super::body::Outgoing;
+use super::idle_watch::IdleWatch;
 use super::observed_head::{ObservedHead, Observer};
 use super::pool::{Channel, Live};
 use super::report_recorder::ReportRecorder;
@@ -74,6 +75,7 @@ pub(super) async fn exchange(
     request: &mut Request,
     recorder: &ReportRecorder,
     observer: Option<&Observer>,
+    idle: &IdleWatch,
 ) -> Result<http::Response<Incoming>, Unanswered> {
     let http2 = matches!(live.channel, Channel::Http2(..));
     let (head, authority) =
@@ -103,6 +105,7 @@ pub(super) async fn exchange(
         proxied = live.forward.is_some(),
         "request head sent"
     );
+    let head = head.map(|body| idle.watch(body));
     let begun = Instant::now();
     let sent = match &mut live.channel {
         Channel::Http1(sender, _) => sender.try_send_request(head).await,
@@ -267,12 +270,15 @@ pub(super) fn in_words(error: &hyper::Error) -> String {
 }
 
 /// Why a body ended early. One without a length must end with close_notify (RFC 8446 §6.1), or else
-/// nobody knows whether it is whole.
+/// nobody knows whether it is whole. hyper and rustls use one kind of error for both cases.
 pub(super) fn body_in_words(error: &hyper::Error) -> String {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
             return match io.kind() {
+                std::io::ErrorKind::UnexpectedEof if !io.to_string().contains("close_notify") => {
+                    "the connection ended before the body was complete".to_owned()
+                }
                 std::io::ErrorKind::UnexpectedEof => "the connection ended without a TLS \
                      close_notify alert, so that the body may be cut short (RFC 8446 §6.1)"
                     .to_owned(),

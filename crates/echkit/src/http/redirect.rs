@@ -130,6 +130,8 @@ mod tests {
             cookies: None,
             credentials: None,
             timeout: None,
+            timeouts: None,
+            redirects: None,
         }
     }
 

@@ -13,6 +13,7 @@ use super::credentials;
 use super::request_parts::Request;
 use super::response::Response;
 use crate::error::{Cause, Error};
+use crate::policy::Timeouts;
 
 /// A request that can still be changed. Made by [`Client::request`].
 ///
@@ -95,6 +96,8 @@ impl RequestBuilder {
                 body: Body::empty(),
                 cookies: None,
                 timeout: None,
+                timeouts: None,
+                redirects: None,
             })
         });
         Self { client, request }
@@ -216,6 +219,26 @@ impl RequestBuilder {
     pub fn timeout(self, limit: Duration) -> Self {
         self.with(|request| {
             request.timeout = Some(limit);
+            Ok(())
+        })
+    }
+
+    /// The limits of this request, in place of the client's: `connect`, `response`, `read` and
+    /// `total`. What its connection needs within them, DNS, TCP and TLS, stays limited as the client
+    /// limits it, and so does the connection itself where that is shorter.
+    pub fn timeouts(self, timeouts: Timeouts) -> Self {
+        self.with(|request| {
+            request.timeouts = Some(timeouts);
+            Ok(())
+        })
+    }
+
+    /// How many redirects to follow, in place of what
+    /// [`ClientBuilder::redirects`](super::ClientBuilder::redirects) says; `None` returns the redirect
+    /// itself.
+    pub fn redirects(self, limit: Option<usize>) -> Self {
+        self.with(|request| {
+            request.redirects = Some(limit);
             Ok(())
         })
     }

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
 
 use super::body::Body;
+use crate::policy::Timeouts;
 
 /// A request that is complete.
 #[derive(Debug)]
@@ -20,4 +21,8 @@ pub(super) struct Request {
     pub(super) credentials: Option<HeaderValue>,
     /// The limit for all of it, in place of the client's.
     pub(super) timeout: Option<Duration>,
+    /// The limits of its steps, in place of the client's.
+    pub(super) timeouts: Option<Timeouts>,
+    /// How many redirects to follow, in place of what the client does.
+    pub(super) redirects: Option<Option<usize>>,
 }

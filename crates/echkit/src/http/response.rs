@@ -28,8 +28,23 @@ pub struct Response {
     pub(super) headers: HeaderMap,
     pub(super) body: ResponseBody,
     pub(super) redirects: Vec<Report>,
+    pub(super) redirect_heads: Vec<RedirectHead>,
     /// How many bytes of the body may be held in memory.
     pub(super) body_limit: usize,
+}
+
+/// The head of a response that was a redirect and was followed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RedirectHead {
+    /// The URL that it is from.
+    pub url: Url,
+    /// The status code.
+    pub status: StatusCode,
+    /// The version of HTTP.
+    pub version: Version,
+    /// The header fields.
+    pub headers: HeaderMap,
 }
 
 impl Response {
@@ -63,6 +78,11 @@ impl Response {
     /// The reports about the connections of the redirects before, in order.
     pub fn redirects(&self) -> &[Report] {
         &self.redirects
+    }
+
+    /// The heads of the redirects before, in order.
+    pub fn redirect_heads(&self) -> &[RedirectHead] {
+        &self.redirect_heads
     }
 
     /// The next part of the body; `None` at its end.

@@ -9,11 +9,12 @@ use url::Url;
 use super::client::Client;
 use super::credentials;
 use super::exchange::{self, Unanswered};
+use super::idle_watch::{IdleWatch, idle_for};
 use super::pool::{Channel, Key, Lease, Live};
 use super::raw_body::RawBody;
 use super::redirect;
 use super::request_parts::Request;
-use super::response::Response;
+use super::response::{RedirectHead, Response};
 use super::response_body::ResponseBody;
 use super::versions::{H2, HttpVersions};
 use crate::connect::ConnectionRequest;
@@ -39,9 +40,13 @@ impl Client {
             let entry = request.headers.entry(http::header::ACCEPT_ENCODING);
             entry.or_insert(codings);
         }
-        let limits = Limits::new(&self.shared.connector.policy().timeouts, request.timeout);
+        let timeouts = request.timeouts;
+        let timeouts = timeouts.unwrap_or(self.shared.connector.policy().timeouts);
+        let limits = Limits::new(&timeouts, request.timeout);
+        let allowed = request.redirects.unwrap_or(self.shared.redirects);
         let first_host = request.url.host_str().map(str::to_owned);
         let mut redirects = Vec::new();
+        let mut redirect_heads = Vec::new();
         // The URL over TLS that led out of it.
         let mut left: Option<Url> = None;
         loop {
@@ -58,20 +63,19 @@ impl Client {
                     response.url
                 ));
             }
-            let to = self
-                .shared
-                .redirects
+            let to = allowed
                 .and_then(|_| redirect::location(response.status, &response.headers))
                 .map(str::to_owned);
             let Some(to) = to else {
                 return Ok(Response {
                     redirects,
+                    redirect_heads,
                     ..response
                 });
             };
             let report = response.report();
             let failed = |cause: Cause| Error::from(cause).with_report(report.clone());
-            if Some(redirects.len()) >= self.shared.redirects {
+            if Some(redirects.len()) >= allowed {
                 return Err(failed(Cause::Redirect {
                     from: request.url.to_string(),
                     to: credentials::redacted(&to),
@@ -79,12 +83,18 @@ impl Client {
                 }));
             }
             // Relative references count from where the response came from, upgrade included.
-            request.url = response.url;
+            request.url = response.url.clone();
             if request.url.scheme() == "https" {
                 left = Some(request.url.clone());
             }
             redirect::follow(&mut request, response.status, &to, mode).map_err(failed)?;
             redirects.push(report);
+            redirect_heads.push(RedirectHead {
+                url: response.url,
+                status: response.status,
+                version: response.version,
+                headers: response.headers,
+            });
         }
     }
 
@@ -167,7 +177,7 @@ impl Client {
                 alpn: &alpn,
                 url: Some(url),
                 manual: key.manual,
-                deadline: limits.head.until,
+                deadline: limits.head.step(limits.connect).until,
                 // HTTP/2 to a proxy is another thing than HTTP/2 to the server behind it.
                 forward: self.shared.versions != HttpVersions::Http2,
             })
@@ -210,15 +220,22 @@ impl Client {
             request.cookies = jar.header(&url);
         }
         let observer = self.shared.observer.as_ref();
-        let work = Box::pin(exchange::exchange(&mut live, request, &recorder, observer));
-        let response = limits.head.run(work).await.ok_or_else(|| {
+        let idle = IdleWatch::new(limits.read);
+        let work = exchange::exchange(&mut live, request, &recorder, observer, &idle);
+        let work = Box::pin(limits.head.run(work));
+        let late = |error: Error| {
             recorder.stop_clock();
-            let error = limits.exceeded(&key.origin);
             Unanswered {
                 error: error.with_report(recorder.snapshot()),
                 again: false,
             }
-        })??;
+        };
+        let host = key.origin.host.to_string();
+        let response = match idle.run(work).await {
+            Err(limit) => Err(late(idle_for(&host, limit).into())),
+            Ok(None) => Err(late(limits.exceeded(&key.origin))),
+            Ok(Some(response)) => response,
+        }?;
         let (head, incoming) = response.into_parts();
         #[cfg(feature = "cookies")]
         if let Some(jar) = &self.shared.cookies {
@@ -229,9 +246,10 @@ impl Client {
             key: key.clone(),
             live,
         };
-        let body = RawBody::new(key.origin.host.to_string(), incoming, recorder)
+        let body = RawBody::new(host, incoming, recorder)
             .with_lease(lease)
-            .with_deadline(limits.whole);
+            .with_deadline(limits.whole)
+            .with_read_limit(limits.read);
         #[cfg(feature = "decompress")]
         let body = match super::decompressed::Coding::of(&head.headers) {
             Some(coding) if self.shared.decompress => ResponseBody::decompressed(body, coding),
@@ -246,6 +264,7 @@ impl Client {
             headers: head.headers,
             body,
             redirects: Vec::new(),
+            redirect_heads: Vec::new(),
             body_limit: self.shared.body_limit,
         })
     }
@@ -271,6 +290,10 @@ struct Limits {
     /// When the response's head must be there.
     head: Deadline,
     whole: Deadline,
+    /// For a connection that is made for the request.
+    connect: Option<Duration>,
+    /// For a server that is idle.
+    read: Option<Duration>,
 }
 
 impl Limits {
@@ -280,6 +303,8 @@ impl Limits {
         Self {
             head: whole.step(own.or(timeouts.response)),
             whole,
+            connect: timeouts.connect,
+            read: timeouts.read,
         }
     }
 

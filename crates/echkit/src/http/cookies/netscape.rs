@@ -1,10 +1,13 @@
 //! The file that curl, wget and others keep cookies in: one a line, seven fields with tabs between.
 
+use std::sync::TryLockError;
+
 use cookie_store::{Cookie, CookieDomain, CookieExpiration, RawCookie};
 use time::OffsetDateTime;
 use url::Url;
 
 use super::CookieJar;
+use super::cookie_table::CookieTable;
 use crate::error::{Cause, Error};
 
 const HTTP_ONLY: &str = "#HttpOnly_";
@@ -19,6 +22,16 @@ impl CookieJar {
     /// When a line is none of these; the error names the line and does not show it.
     pub fn from_netscape(text: &str) -> Result<Self, Error> {
         let jar = Self::new();
+        jar.add_netscape(text)?;
+        Ok(jar)
+    }
+
+    /// Adds the cookies of such a file; those before a line that is none are kept.
+    ///
+    /// # Errors
+    ///
+    /// As [`CookieJar::from_netscape`].
+    pub fn add_netscape(&self, text: &str) -> Result<(), Error> {
         for (number, line) in (1..).zip(text.lines()) {
             let (http_only, line) = match line.strip_prefix(HTTP_ONLY) {
                 Some(rest) => (true, rest),
@@ -34,19 +47,32 @@ impl CookieJar {
                 ),
             })?;
             cookie.set_http_only(http_only);
-            jar.lock().insert(cookie, &url);
+            self.lock().insert(cookie, &url);
         }
-        Ok(jar)
+        Ok(())
     }
 
     /// The file as curl reads it with `-b`. It holds what opens the user's accounts: keep it from
     /// others.
     pub fn to_netscape(&self) -> String {
-        let table = self.lock();
-        let mut lines: Vec<String> = table.iter().filter_map(write).collect();
-        lines.sort();
-        format!("# Netscape HTTP Cookie File\n\n{}", lines.concat())
+        netscape(&self.lock())
     }
+
+    /// [`to_netscape`](Self::to_netscape), or `None` where a thread has the jar in its hands: in a
+    /// process that was forked meanwhile it has it forever.
+    pub fn try_to_netscape(&self) -> Option<String> {
+        match self.0.try_lock() {
+            Ok(table) => Some(netscape(&table)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(netscape(&poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+fn netscape(table: &CookieTable) -> String {
+    let mut lines: Vec<String> = table.iter().filter_map(write).collect();
+    lines.sort();
+    format!("# Netscape HTTP Cookie File\n\n{}", lines.concat())
 }
 
 fn read(line: &str) -> Option<(Url, RawCookie<'static>)> {
