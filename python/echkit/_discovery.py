@@ -14,6 +14,7 @@ import typing
 import urllib.parse
 
 from . import _echkit
+from . import _fork as _fork
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -286,7 +287,6 @@ def _after_fork() -> None:
     # Another thread may have held it when the process was forked.
     global _lock
     _lock = threading.Lock()
-    _echkit.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

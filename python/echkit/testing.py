@@ -31,7 +31,7 @@ import unittest.mock
 
 from . import _echkit
 
-__all__ = ["Capture", "Case", "Testbed"]
+__all__ = ["Capture", "Case", "ProxyCapture", "Testbed"]
 
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, typing.Any]
 
@@ -63,6 +63,18 @@ class Capture:
     """What a client sent in one connection, as an eavesdropper would have read it."""
 
     case: str
+    data: bytes
+
+    def __contains__(self, name: str) -> bool:
+        return name.lower().encode() in self.data.lower()
+
+
+@dataclasses.dataclass(frozen=True)
+class ProxyCapture:
+    """What a client sent to a proxy in one connection, within the tunnel too."""
+
+    asked: str | None
+    """Where the proxy was to connect to, as the client wrote it."""
     data: bytes
 
     def __contains__(self, name: str) -> bool:
@@ -185,8 +197,17 @@ class Testbed:
         return [Capture(case, data) for case, data in self._running.captures()]
 
     def clear_captures(self) -> None:
-        """Forget what was captured."""
+        """Forget what was captured, at proxies too."""
         self._running.clear_captures()
+
+    def proxy(self, name: str = "open", scheme: str = "http") -> str:
+        """The URL of a proxy that ``ech testbed --list`` names; ``scheme`` is ``http``, ``https`` or
+        ``socks5``, as far as it has that."""
+        return self._running.proxy(name, scheme)
+
+    def proxy_captures(self, name: str = "open") -> list[ProxyCapture]:
+        """What clients have sent to a proxy, oldest first."""
+        return [ProxyCapture(*found) for found in self._running.proxy_captures(name)]
 
     def quiet(self, timeout: float = 30.0) -> None:
         """Wait until every connection has ended, so that the captures are complete."""

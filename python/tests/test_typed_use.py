@@ -70,3 +70,32 @@ def test_discovery_in_the_context(ech_testbed: Testbed) -> None:
         return page
 
     assert b"200" in asyncio.run(main())
+
+
+def test_the_client(ech_testbed: Testbed) -> None:
+    url = ech_testbed.url("nominal")
+    with echkit.Client(dns=ech_testbed.dns, verify=ech_testbed.ca_file, ech="require") as client:
+        response = client.get(url, params={"format": "json"}, timeout=(30, 60))
+        assert_type(response, echkit.Response)
+        assert_type(response.ech, echkit.Report)
+        assert_type(response.headers, echkit.Headers)
+        assert_type(response.history, list[echkit.Response])
+        assert response.raise_for_status().json()["ech"]["status"] == "accepted"
+        with client.stream("POST", url, content=iter([b"part"])) as streamed:
+            assert_type(streamed.read(), bytes)
+        try:
+            client.get(ech_testbed.url("no-record"))
+        except echkit.ECHRequiredError as error:
+            assert_type(error.ech, echkit.Report | None)
+            as_standard: standard.SSLError = error
+            assert as_standard is error
+
+    async def main() -> str:
+        async with echkit.AsyncClient(dns=ech_testbed.dns, verify=ech_testbed.ca_file) as client:
+            async with client.stream("GET", url) as response:
+                return "".join([text async for text in response.aiter_text()])
+
+    assert "accepted" in asyncio.run(main())
+    single = echkit.get(url, dns=ech_testbed.dns, verify=ech_testbed.ca_file, json={"a": [1]})
+    assert_type(single.ech.accepted, bool)
+    assert single.ech.accepted

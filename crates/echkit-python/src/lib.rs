@@ -1,9 +1,11 @@
 //! The extension module `echkit._echkit`: TLS with Encrypted Client Hello behind Python's `ssl`.
 //!
 //! A skin: contexts and settings live in Python (`echkit.ssl`), the protocol in `echkit-tls`
-//! and rustls, look-ups in `echkit`. What is here is the `_sslobj` that Python's `SSLSocket` and `SSLObject` drive.
+//! and rustls, look-ups and HTTP in `echkit`. What is here is the `_sslobj` that Python's `SSLSocket` and
+//! `SSLObject` drive, and the native HTTP client.
 
 mod certificate;
+mod client;
 mod command;
 mod config;
 mod core;
@@ -31,6 +33,12 @@ mod verify_failure;
 mod _echkit {
     #[pymodule_export]
     use super::certificate::{Certificate, describe, is_ca};
+    #[pymodule_export]
+    use super::client::HttpClient;
+    #[pymodule_export]
+    use super::client::exchange::Exchange;
+    #[pymodule_export]
+    use super::client::mailbox::Mailbox;
     #[pymodule_export]
     use super::command::command;
     #[pymodule_export]

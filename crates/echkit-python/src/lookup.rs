@@ -129,7 +129,7 @@ impl Found {
 
 /// A look-up that is under way.
 #[pyclass(frozen, module = "echkit._echkit")]
-pub(crate) struct Pending(AbortHandle);
+pub(crate) struct Pending(pub(crate) AbortHandle);
 
 #[pymethods]
 impl Pending {

@@ -1,4 +1,4 @@
-//! The tokio runtime behind what asks the network on its own: look-ups.
+//! The tokio runtime behind what asks the network on its own: look-ups and HTTP.
 //!
 //! Made at the first use, so that an import starts no thread; a child process after a fork has
 //! none of its parent's threads and makes its own.
@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::AbortHandle;
 
-/// How long a signal may have to wait for its handler while something is looked up.
+/// How long a signal may have to wait for its handler while something is waited for.
 const TICK: Duration = Duration::from_millis(50);
 
 /// Taken with the interpreter's lock held and never while waiting: when a process forks, which
@@ -88,7 +88,7 @@ pub(crate) fn block_on<T: Send + 'static>(
             }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(PyRuntimeError::new_err(
-                    "the look-up ended without an answer",
+                    "the work in the background ended without a result",
                 ));
             }
         }

@@ -26,6 +26,9 @@ struct Running {
     runtime: Runtime,
 }
 
+/// Where a proxy was asked to connect to, and what it was sent.
+type Proxied<'py> = (Option<String>, Bound<'py, PyBytes>);
+
 #[pymethods]
 impl Testbed {
     #[new]
@@ -117,7 +120,36 @@ impl Testbed {
 
     /// Forgets what was captured.
     fn clear_captures(&self) -> PyResult<()> {
-        self.with(|running| running.testbed.clear_captures())
+        self.with(|running| {
+            running.testbed.clear_captures();
+            for case in running.testbed.proxy_cases() {
+                if let Some(proxy) = running.testbed.proxy(&case.name) {
+                    proxy.clear_captures();
+                }
+            }
+        })
+    }
+
+    /// The URI of a proxy, spoken to by `http`, `https` or `socks5`.
+    fn proxy(&self, name: &str, scheme: &str) -> PyResult<String> {
+        let uri = self.with(|running| {
+            let cases = running.testbed.proxy_cases();
+            let case = cases.iter().find(|case| case.name == name)?;
+            case.way(scheme)?.uri.clone()
+        })?;
+        uri.ok_or_else(|| PyKeyError::new_err(format!("no proxy {name:?} over {scheme}")))
+    }
+
+    /// What passed through a proxy, oldest first: where it was asked to connect to, and what the
+    /// client sent, of each connection.
+    fn proxy_captures<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Vec<Proxied<'py>>> {
+        let captures =
+            self.with(|running| running.testbed.proxy(name).map(|one| one.captures()))?;
+        let captures = captures.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
+        let captures = captures.into_iter();
+        Ok(captures
+            .map(|capture| (capture.asked, PyBytes::new(py, &capture.sent)))
+            .collect())
     }
 
     /// Waits until all captured connections have ended.

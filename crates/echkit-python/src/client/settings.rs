@@ -1,0 +1,145 @@
+//! The settings of a client, checked once and applied in each process that uses it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use echkit::cache::ConfigCache;
+use echkit::dns::{Resolver, ResolverOptions};
+use echkit::error::Cause;
+use echkit::http::header::{ACCEPT, USER_AGENT};
+use echkit::http::{ClientBuilder, CookieJar, HeaderMap, HeaderName, HeaderValue, HttpVersions};
+use echkit::policy::Timeouts;
+use echkit::proxy::{Proxy, ProxyEnvironment};
+use echkit::tls::{ClientTls, Trust};
+use echkit::{Client, EchMode, Error};
+use pyo3::PyRef;
+
+use crate::identity::{Identities, Identity};
+
+/// What a client announces itself as, unless told otherwise.
+const AGENT: &str = concat!("python-echkit/", env!("CARGO_PKG_VERSION"));
+
+/// Names and values.
+pub(super) type Pairs = Vec<(String, String)>;
+
+/// Settings as Python gives them.
+pub(super) struct Given<'a, 'py> {
+    pub(super) ech: &'a str,
+    pub(super) dns: String,
+    pub(super) dns_cafile: Option<PathBuf>,
+    pub(super) verify: bool,
+    pub(super) cafile: Option<PathBuf>,
+    pub(super) identity: Option<PyRef<'py, Identity>>,
+    pub(super) proxy: Option<&'a str>,
+    pub(super) environment: Pairs,
+    pub(super) proxy_resolves: bool,
+    pub(super) http: &'a str,
+    pub(super) headers: Pairs,
+    pub(super) keep_alive: Option<Duration>,
+    pub(super) body_limit: Option<usize>,
+    pub(super) decompress: bool,
+    pub(super) retry: bool,
+}
+
+/// Settings that make a client, as often as there are processes.
+pub(super) struct ClientSettings {
+    builder: ClientBuilder,
+    dns: String,
+    dns_trust: Option<Trust>,
+    proxies: ProxyEnvironment,
+}
+
+impl Given<'_, '_> {
+    /// Reads the files that are named, and refuses what makes no sense.
+    pub(super) fn checked(self) -> Result<ClientSettings, Error> {
+        let refused = |setting: &'static str, reason: String| Cause::Setting { setting, reason };
+        let mode: EchMode = self
+            .ech
+            .parse()
+            .map_err(|error| refused("ech", format!("{error}")))?;
+        let versions = match self.http {
+            "1" => HttpVersions::Http1,
+            "2" => HttpVersions::Http2,
+            _ => HttpVersions::Any,
+        };
+        let mut tls = ClientTls::builder().dangerous_accept_any_certificate(!self.verify);
+        if let Some(path) = self.cafile {
+            tls = tls.trust(Trust::ca_file(path)?);
+        }
+        if let Some(identity) = self.identity {
+            tls = tls.client_certificate_resolver(Arc::new(Identities::new(&[identity])));
+        }
+        let mut proxies = ProxyEnvironment::from_variables(self.environment);
+        if let Some(uri) = self.proxy {
+            let proxy = Proxy::parse(uri).map_err(|error| refused("proxy", error.to_string()))?;
+            proxies = proxies.with_proxy(proxy);
+        }
+        let dns_trust = self.dns_cafile.map(Trust::ca_file).transpose()?;
+        let builder = Client::builder()
+            .ech(mode)
+            .retry(self.retry)
+            .tls(tls)
+            .proxy_environment(proxies.clone())
+            .proxy_resolves(self.proxy_resolves)
+            // Each request has its own.
+            .timeouts(Timeouts::default().with_connect(None).with_response(None))
+            .http(versions)
+            .redirects(None)
+            .default_headers(default_headers(self.headers)?)
+            .keep_alive(self.keep_alive)
+            .body_limit(self.body_limit.unwrap_or(usize::MAX))
+            .decompress(self.decompress);
+        Ok(ClientSettings {
+            builder,
+            dns: self.dns,
+            dns_trust,
+            proxies,
+        })
+    }
+}
+
+impl ClientSettings {
+    /// A client with connections and caches of its own.
+    pub(super) fn build(&self, jar: CookieJar) -> Result<Client, Error> {
+        let builder = self
+            .builder
+            .clone()
+            .cache(ConfigCache::in_memory())
+            .cookies(jar);
+        let Some(trust) = &self.dns_trust else {
+            return builder.dns(&self.dns).build();
+        };
+        let tls = ClientTls::builder().trust(trust.clone()).build()?;
+        let options = ResolverOptions::default()
+            .with_tls(tls.plain_config()?)
+            .with_proxies(self.proxies.clone())
+            .with_proxy_tls(tls.proxy_config()?);
+        let resolver = Resolver::from_uri(&self.dns, &options).map_err(|error| Cause::Setting {
+            setting: "dns",
+            reason: error.to_string(),
+        })?;
+        builder.resolver(resolver).build()
+    }
+}
+
+fn default_headers(given: Pairs) -> Result<HeaderMap, Cause> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in given {
+        let refused = |reason: String| Cause::Setting {
+            setting: "headers",
+            reason,
+        };
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| refused(format!("{name:?} is not allowed as a field's name in HTTP")))?;
+        let value = HeaderValue::from_bytes(value.as_bytes())
+            .map_err(|_| refused(format!("the value of {name} is not allowed in HTTP")))?;
+        headers.append(name, value);
+    }
+    for (name, value) in [(ACCEPT, "*/*"), (USER_AGENT, AGENT)] {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    Ok(headers)
+}
