@@ -33,6 +33,14 @@ impl Severity {
             Self::Error => "error",
         }
     }
+
+    /// So many findings of it.
+    pub fn counted(self, count: usize) -> String {
+        match (self, count) {
+            (_, 1) | (Self::Advice, _) => format!("{count} {self}"),
+            _ => format!("{count} {self}s"),
+        }
+    }
 }
 
 impl fmt::Display for Severity {

@@ -23,7 +23,8 @@
 //!
 //! Probes with ECH show the config's public_name alone. Those of the families
 //! [`ProbeFamily::Grease`], [`ProbeFamily::Plain`] and [`ProbeFamily::Tls12`] show the host's name, as every client
-//! without ECH does; [`CheckerBuilder::private`] turns them off. DNS queries show the name to the
+//! without ECH does, and [`ProbeFamily::Authoritative`] asks the zone's servers for it in the clear;
+//! [`CheckerBuilder::private`] turns them off. DNS queries show the name to the
 //! network unless the resolver is an encrypted one.
 
 // An enum or struct grows without a break, or says why it never will.
@@ -31,10 +32,12 @@
 
 mod anonymity;
 mod catalogue;
+mod check_page;
 mod checker;
 mod deployment;
 mod dial;
 mod finding;
+mod html;
 mod log;
 mod page;
 mod probe;
@@ -46,8 +49,9 @@ mod selection;
 
 pub use anonymity::anonymity;
 pub use catalogue::{Explanation, FindingId, ProbeFamily, Severity, UnknownFinding};
+pub use check_page::check_page;
 pub use checker::{CheckLimits, Checker, CheckerBuilder};
 pub use finding::{Finding, Location};
 pub use page::{findings_page, markdown};
-pub use report::{CheckError, HostReport, Skipped};
+pub use report::{CheckError, HostReport, Skipped, Verdict};
 pub use selection::{ProbeSelection, UnknownProbe};

@@ -42,6 +42,88 @@ impl HostReport {
     pub fn worst(&self) -> Option<Severity> {
         self.findings.iter().map(|finding| finding.severity).max()
     }
+
+    /// What to say of the whole.
+    pub fn verdict(&self) -> Verdict {
+        match self.worst() {
+            None if self.error.is_some() => Verdict::NotChecked,
+            Some(Severity::Error) => Verdict::Broken,
+            // What was left out on request may be what is wrong.
+            _ if !self.accepted && self.error.is_none() => Verdict::Open,
+            Some(Severity::Warning) => Verdict::Faulty,
+            Some(Severity::Advice) => Verdict::Improvable,
+            None | Some(Severity::Note) if self.error.is_some() => Verdict::NotChecked,
+            None | Some(Severity::Note) => Verdict::Works,
+        }
+    }
+
+    /// How many findings there are of each severity that there are any of, the worst first.
+    pub fn counts(&self) -> Vec<(Severity, usize)> {
+        let of = |severity| self.findings.iter().filter(move |f| f.severity == severity);
+        let all = [
+            Severity::Error,
+            Severity::Warning,
+            Severity::Advice,
+            Severity::Note,
+        ];
+        all.into_iter()
+            .map(|severity| (severity, of(severity).count()))
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    }
+
+    /// A sentence about the probes that showed the host's name in the clear, if any did.
+    pub fn name_shown(&self) -> Option<String> {
+        if self.shown_by.is_empty() {
+            return None;
+        }
+        let families: Vec<&str> = self.shown_by.iter().map(|f| f.as_str()).collect();
+        Some(format!(
+            "The host's name was shown in the clear by {}; --private leaves them out",
+            families.join(", ")
+        ))
+    }
+}
+
+/// What to say of a deployment, in a few words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It could not be looked at.
+    NotChecked,
+    /// There is an error.
+    Broken,
+    /// No connection with the published key was made.
+    Open,
+    /// There is a warning.
+    Faulty,
+    /// There is advice.
+    Improvable,
+    /// There is nothing to do.
+    Works,
+}
+
+impl Verdict {
+    /// The words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotChecked => "could not be checked",
+            Self::Broken => "ECH does not work as it should",
+            Self::Open => "whether ECH works was not checked",
+            Self::Faulty => "ECH works, with faults",
+            Self::Improvable => "ECH works, and could be better",
+            Self::Works => "ECH works",
+        }
+    }
+
+    /// Whether that is good; `None` where nobody knows.
+    pub fn is_good(self) -> Option<bool> {
+        match self {
+            Self::NotChecked | Self::Broken | Self::Faulty => Some(false),
+            Self::Open => None,
+            Self::Improvable | Self::Works => Some(true),
+        }
+    }
 }
 
 /// What was not checked.

@@ -266,6 +266,34 @@ async fn explain_prints_one_finding_or_lists_all() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_html_is_written_beside_the_report() {
+    let bed = Bed::start(&["nominal", "stale"]).await;
+    let (good, stale) = (bed.url("nominal"), bed.url("stale"));
+    let file = bed.path("report.html");
+    let page = file.to_str().unwrap();
+    let ended = bed.ech(&["check", &good, &stale, "--html", page]).await;
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    assert!(
+        ended.text().contains("ECH-KEY-REJECTED"),
+        "{}",
+        ended.text()
+    );
+    let html = std::fs::read_to_string(&file).unwrap();
+    for part in [
+        "<!doctype html>",
+        good.trim_end_matches('/'),
+        "ECH-KEY-REJECTED",
+    ] {
+        assert!(html.contains(part), "{part}: {html}");
+    }
+    let nowhere = bed.path("none/report.html");
+    let arguments = ["check", &good, "--html", nowhere.to_str().unwrap()];
+    let ended = bed.ech(&arguments).await;
+    assert_eq!(ended.code, 23, "{}", ended.stderr);
+    assert!(ended.stderr.contains("report.html"), "{}", ended.stderr);
+}
+
 /// What `ech check` finds at the authoritative servers of [`SITE`], of which the resolver is one.
 async fn authoritative(resolver: &NameServer) -> Value {
     let (dns, port) = (

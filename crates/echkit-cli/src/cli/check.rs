@@ -83,6 +83,10 @@ pub(crate) struct CheckArgs {
     )]
     pub(crate) resolve: Vec<String>,
 
+    /// Write one page of HTML to FILE as well, for a browser
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) html: Option<PathBuf>,
+
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,

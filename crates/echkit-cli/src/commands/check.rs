@@ -7,7 +7,9 @@ use echkit::Origin;
 use echkit::discover::DiscoverOptions;
 use echkit::policy::AddressFamily;
 use echkit::proxy::ProxyEnvironment;
-use echkit_check::{CheckLimits, Checker, HostReport, ProbeSelection, Severity, anonymity};
+use echkit_check::{
+    CheckLimits, Checker, HostReport, ProbeSelection, Severity, anonymity, check_page,
+};
 use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
@@ -30,6 +32,10 @@ pub(crate) async fn run(args: CheckArgs) -> Result<(), Failure> {
     let count = origins.len();
     let (mut reports, interrupted) = check_all(&checker, origins, args.jobs.get()).await;
     anonymity(&mut reports, checker.selection());
+    if let Some(path) = &args.html {
+        std::fs::write(path, check_page(&reports))
+            .map_err(|error| Failure::write(format!("cannot write {}: {error}", path.display())))?;
+    }
     let document = document(&reports, interrupted);
     if !args.json {
         output::stdout(text::reports(&reports, Style::stdout()).as_bytes())?;

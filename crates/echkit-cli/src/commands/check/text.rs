@@ -29,50 +29,19 @@ fn report(report: &HostReport, style: Style) -> String {
     let skipped = report.skipped.iter();
     let skipped = skipped.map(|skipped| format!("{}: {}", skipped.probe, skipped.why));
     section("Not checked", skipped, &mut out);
-    if !report.shown_by.is_empty() {
-        let families: Vec<&str> = report.shown_by.iter().map(|f| f.as_str()).collect();
-        let line = format!(
-            "The host's name was shown in the clear by {}; --private leaves them out",
-            families.join(", ")
-        );
-        section("Name shown", [line].into_iter(), &mut out);
-    }
+    section("Name shown", report.name_shown().into_iter(), &mut out);
     out
 }
 
 fn verdict(report: &HostReport, style: Style) -> String {
-    let worst = report.worst();
-    let words = match worst {
-        None if report.error.is_some() => return style.bad("could not be checked"),
-        Some(Severity::Error) => style.bad("ECH does not work as it should"),
-        // --only, --skip: what was left out may be what is wrong.
-        _ if !report.accepted && report.error.is_none() => {
-            style.bold("whether ECH works was not checked")
-        }
-        Some(Severity::Warning) => style.bad("ECH works, with faults"),
-        Some(Severity::Advice) => style.good("ECH works, and could be better"),
-        None | Some(Severity::Note) if report.error.is_some() => {
-            return style.bad("could not be checked");
-        }
-        None | Some(Severity::Note) => style.good("ECH works"),
+    let verdict = report.verdict();
+    let words = match verdict.is_good() {
+        Some(true) => style.good(verdict.as_str()),
+        Some(false) => style.bad(verdict.as_str()),
+        None => style.bold(verdict.as_str()),
     };
-    let counts = [
-        (Severity::Error, "errors"),
-        (Severity::Warning, "warnings"),
-        (Severity::Advice, "advice"),
-        (Severity::Note, "notes"),
-    ]
-    .into_iter()
-    .filter_map(|(severity, plural)| {
-        let of = |finding: &&Finding| finding.severity == severity;
-        let count = report.findings.iter().filter(of).count();
-        match count {
-            0 => None,
-            1 => Some(format!("1 {severity}")),
-            count => Some(format!("{count} {plural}")),
-        }
-    })
-    .collect::<Vec<_>>();
+    let counts = report.counts().into_iter();
+    let counts: Vec<String> = counts.map(|(severity, n)| severity.counted(n)).collect();
     match counts.is_empty() {
         true => words,
         false => format!("{words} ({})", counts.join(", ")),

@@ -1,0 +1,61 @@
+//! What pages of HTML share: one file that needs nothing else, in light and dark.
+
+/// A page with that title. `body` is HTML.
+pub(crate) fn document(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n",
+        escaped(title)
+    )
+}
+
+const STYLE: &str = "\
+:root { color-scheme: light dark; --text: #1b1b1f; --back: #fff; --line: #c8c8d0; --faint: #5f5f6b;
+  --good: #146c2e; --bad: #a4161a; --mark: #f1f0f7; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e6e6ea; --back: #16161a; --line: #43434d; --faint: #a0a0ac; --good: #7bd88f;
+    --bad: #ff8f8f; --mark: #24242c; }
+}
+body { color: var(--text); background: var(--back); font: 16px/1.5 system-ui, sans-serif;
+  max-width: 72rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2rem; } h3 { font-size: 1rem; }
+.good { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 600; }
+.faint { color: var(--faint); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; }
+th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left;
+  vertical-align: top; }
+td { font-family: ui-monospace, monospace; }
+tr.matters { background: var(--mark); font-weight: 600; }
+";
+
+/// Text as HTML shows it. Control characters become question marks.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c if c.is_control() => out.push('?'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_was_read_becomes_markup() {
+        let page = document("<b>", &format!("<p>{}</p>", escaped("<script>&\"'\u{1b}")));
+        assert!(page.contains("<title>&lt;b&gt;</title>"));
+        assert!(page.contains("<p>&lt;script&gt;&amp;&quot;&#39;?</p>"));
+        assert!(!page.contains("http"), "it loads nothing");
+    }
+}
