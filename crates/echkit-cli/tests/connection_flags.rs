@@ -255,7 +255,12 @@ async fn secrets_are_written_where_sslkeylogfile_says() {
     let ended = run_with(&get, &[("SSLKEYLOGFILE", log.to_str().unwrap())]).await;
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     let secrets = std::fs::read_to_string(&log).unwrap();
-    for label in ["CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_TRAFFIC_SECRET_0"] {
+    for label in [
+        "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+        "SERVER_TRAFFIC_SECRET_0",
+        "ECH_SECRET",
+        "ECH_CONFIG",
+    ] {
         assert!(secrets.contains(label), "{label}: {secrets}");
     }
     // Those of the connection, and of no resolver or hello that came to nothing.

@@ -19,12 +19,14 @@ mod context;
 mod error;
 mod kdf;
 mod kem;
+mod shared_secret;
 mod suite;
 
 pub use context::{KeySchedule, ReceiverContext, SenderContext};
 pub use error::{HpkeError, MAX_INFO};
 pub use kem::PrivateKey;
 pub(crate) use kem::check_public_key;
+pub use shared_secret::SharedSecret;
 pub use suite::{Aead, Kdf, Kem, Suite, SymmetricSuite, UnknownAlgorithm, suites};
 
 /// SetupBaseS (RFC 9180 §5.1.1): encapsulates to a public key, as its KEM serialises it. Returns
@@ -38,11 +40,25 @@ pub fn setup_sender(
     public_key: &[u8],
     info: &[u8],
 ) -> Result<(Vec<u8>, SenderContext), HpkeError> {
+    setup_logged_sender(suite, public_key, info).map(|(enc, sender, _)| (enc, sender))
+}
+
+/// [`setup_sender`], with the shared secret for a key log (RFC 9850).
+///
+/// # Errors
+///
+/// When the suite is not implemented, the public key is invalid, or `info` is too long.
+pub fn setup_logged_sender(
+    suite: Suite,
+    public_key: &[u8],
+    info: &[u8],
+) -> Result<(Vec<u8>, SenderContext, SharedSecret), HpkeError> {
     let schedule = KeySchedule::new(suite, info)?;
     #[cfg(feature = "count-setups")]
     count::SENDERS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let (secret, enc) = kem::encap(suite.kem, public_key)?;
-    Ok((enc, SenderContext::new(&schedule, &secret)?))
+    let sender = SenderContext::new(&schedule, &secret)?;
+    Ok((enc, sender, SharedSecret(secret)))
 }
 
 /// SetupBaseR (RFC 9180 §5.1.1): decapsulates `enc` with the receiver's private key. Returns the

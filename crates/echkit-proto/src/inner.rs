@@ -39,6 +39,24 @@ pub fn decode_checked(encoded: &[u8], outer: &ClientHello) -> Result<ClientHello
     }
 }
 
+/// The types that `ech_outer_extensions` of an EncodedClientHelloInner names (RFC 9849 §5.1); none
+/// where it has no such extension, or is malformed.
+pub fn outer_extensions(encoded: &[u8]) -> Vec<u16> {
+    let map = Map::read(&mut Reader::new(encoded));
+    let list = map.ok().and_then(|map| {
+        let mut extensions = map.extensions().iter();
+        let found = extensions.find(|e| e.kind == ECH_OUTER_EXTENSIONS)?;
+        outer_types(&encoded[found.body.clone()]).ok()
+    });
+    list.unwrap_or_default()
+}
+
+/// How many zeros pad an EncodedClientHelloInner (RFC 9849 §6.1.3); 0 where it is malformed.
+pub fn padding_len(encoded: &[u8]) -> usize {
+    let mut reader = Reader::new(encoded);
+    Map::read(&mut reader).map_or(0, |_| reader.rest().len())
+}
+
 /// `steps` counts the outer extensions that were looked at.
 fn decode(
     encoded: &[u8],

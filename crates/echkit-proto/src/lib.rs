@@ -7,6 +7,7 @@
 //! - [`config`]: ECHConfigList: parse, encode, select.
 //! - [`hpke`]: HPKE in base mode (RFC 9180).
 //! - [`key`]: ECH key pairs and their files (RFC 9934).
+//! - [`key_log`]: what a key log says of ECH offers (RFC 9850).
 //! - [`encoding`]: bytes as people write them: binary, hexadecimal, base64.
 //! - [`pem`]: blocks of PEM text, which may be private keys (RFC 7468).
 //! - [`svcb`]: HTTPS records and what they mean for a client (RFC 9460, RFC 9848).
@@ -34,6 +35,7 @@ pub mod hello;
 pub mod hpke;
 pub mod inner;
 pub mod key;
+pub mod key_log;
 pub mod pem;
 pub mod race;
 pub mod server;

@@ -11,6 +11,7 @@ mod delegated_verifier;
 mod ech_sessions;
 mod grease;
 mod log_notice;
+mod offer_log;
 mod outcome;
 mod outer_name;
 mod pem_certificates;

@@ -128,7 +128,7 @@ impl HpkeOpener for Opener {
     }
 }
 
-fn other(error: HpkeError) -> Error {
+pub(crate) fn other(error: HpkeError) -> Error {
     Error::Other(OtherError(Arc::new(error)))
 }
 

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::error::HpkeError;
 use super::kdf::{LabeledKdf, Secret};
+use super::shared_secret::SharedSecret;
 use super::suite::{Aead, Suite};
 
 /// `mode_base` (RFC 9180 §5).
@@ -50,6 +51,15 @@ pub struct ReceiverContext(Context);
 impl ReceiverContext {
     pub(super) fn new(schedule: &KeySchedule, secret: &Secret) -> Result<Self, HpkeError> {
         Context::new(schedule, secret).map(Self)
+    }
+
+    /// The context of a shared secret that is known, as from a key log (RFC 9850).
+    ///
+    /// # Errors
+    ///
+    /// When the cryptography library fails.
+    pub fn with_secret(schedule: &KeySchedule, secret: &SharedSecret) -> Result<Self, HpkeError> {
+        Self::new(schedule, &secret.0)
     }
 
     /// `ContextR.Open(aad, ct)` (RFC 9180 §5.2). What does not open leaves the sequence as it is.

@@ -10,7 +10,7 @@ use super::suite::Kdf;
 const VERSION: &[u8] = b"HPKE-v1";
 
 /// The output of SHA-512, the longest hash.
-const MAX_HASH: usize = 64;
+pub(super) const MAX_HASH: usize = 64;
 
 /// A KDF bound to the suite_id of a KEM or of a whole suite.
 pub(super) struct LabeledKdf<'a> {

@@ -21,6 +21,7 @@ use rustls_pki_types::{CertificateDer, EchConfigListBytes, PrivateKeyDer};
 use super::any_certificate::AnyCertificate;
 use super::ech_sessions::EchSessions;
 use super::grease::grease;
+use super::offer_log::BothKeyLogs;
 use super::outer_name::Verifiers;
 use super::real_offer::{InfoScope, RustlsOffer, is_encapsulation_error};
 use super::sessions::{Scope, Sessions};
@@ -91,7 +92,10 @@ pub struct ClientTls {
     /// Verifies proxies over TLS.
     proxy_verifier: Arc<dyn ServerCertVerifier>,
     client_certificate: Arc<dyn ResolvesClientCert>,
+    /// Of resolvers and proxies.
     key_log: Arc<dyn KeyLog>,
+    /// Of origins.
+    origin_key_log: Arc<dyn KeyLog>,
     sessions: Sessions,
     /// Whose settings every configuration takes over.
     template: Option<Arc<ClientConfig>>,
@@ -194,7 +198,8 @@ impl ClientTls {
                     name.check_against(&host)?;
                     verifier = self.verifiers.renaming(chosen, name)?;
                 }
-                let given = RustlsOffer::new(chosen, outer_name).map_err(refused)?;
+                let given =
+                    RustlsOffer::new(chosen, outer_name, &self.origin_key_log).map_err(refused)?;
                 let list = EchConfigListBytes::from(given.list);
                 let config = EchConfig::new(list, &[given.suite]).map_err(refused)?;
                 scope = given.scope;
@@ -222,7 +227,7 @@ impl ClientTls {
             take_over(&mut config, template);
         }
         config.alpn_protocols.clone_from(&target.alpn);
-        config.key_log = Arc::clone(&self.key_log);
+        config.key_log = Arc::clone(&self.origin_key_log);
         config.resumption = match self.session_store(target) {
             Some(store) => Resumption::store(store),
             None => Resumption::disabled(),
@@ -319,6 +324,7 @@ pub struct ClientTlsBuilder {
     versions: Option<Vec<&'static SupportedProtocolVersion>>,
     client_certificate: Option<Arc<dyn ResolvesClientCert>>,
     key_log: Option<Arc<dyn KeyLog>>,
+    origin_key_log: Option<Arc<dyn KeyLog>>,
     template: Option<Arc<ClientConfig>>,
 }
 
@@ -416,10 +422,18 @@ impl ClientTlsBuilder {
         self
     }
 
-    /// Where session secrets are logged, such as [`rustls::KeyLogFile`]. A key log holds what
-    /// opens the hidden name.
+    /// Where session secrets are logged, such as [`rustls::KeyLogFile`], those of real ECH offers
+    /// included (`ECH_SECRET` and `ECH_CONFIG`, RFC 9850). A key log holds what opens the hidden
+    /// name.
     pub fn key_log(mut self, key_log: Arc<dyn KeyLog>) -> Self {
         self.key_log = Some(key_log);
+        self
+    }
+
+    /// A second key log, for connections with origins alone, beside [`Self::key_log`]: for what
+    /// records these connections.
+    pub fn origin_key_log(mut self, key_log: Arc<dyn KeyLog>) -> Self {
+        self.origin_key_log = Some(key_log);
         self
     }
 
@@ -443,6 +457,13 @@ impl ClientTlsBuilder {
                 only: None,
             });
         }
+        let key_log = self
+            .key_log
+            .unwrap_or_else(|| Arc::new(rustls::NoKeyLog {}));
+        let origin_key_log = match self.origin_key_log {
+            Some(own) => Arc::new(BothKeyLogs([Arc::clone(&key_log), own])),
+            None => Arc::clone(&key_log),
+        };
         Ok(ClientTls {
             provider,
             versions: self
@@ -454,9 +475,8 @@ impl ClientTlsBuilder {
             client_certificate: self
                 .client_certificate
                 .unwrap_or_else(|| Arc::new(NoClientCertificate)),
-            key_log: self
-                .key_log
-                .unwrap_or_else(|| Arc::new(rustls::NoKeyLog {})),
+            key_log,
+            origin_key_log,
             sessions: Sessions::default(),
             template: self.template,
         })

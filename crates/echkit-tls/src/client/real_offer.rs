@@ -23,12 +23,13 @@ use std::sync::{Arc, LazyLock};
 
 use echkit_proto::config::{Chosen, EchConfig, EchConfigList};
 use echkit_proto::hpke::Suite;
-use rustls::OtherError;
 use rustls::crypto::hpke::{
     EncapsulatedSecret, Hpke, HpkeOpener, HpkePrivateKey, HpkePublicKey, HpkeSealer, HpkeSuite,
 };
+use rustls::{KeyLog, OtherError};
 
 use super::OuterName;
+use super::offer_log::OfferLog;
 use crate::hpke;
 
 /// What rustls is given for a real offer.
@@ -40,7 +41,12 @@ pub(super) struct RustlsOffer {
 }
 
 impl RustlsOffer {
-    pub(super) fn new(chosen: &Chosen, outer: Option<&OuterName>) -> Result<Self, rustls::Error> {
+    /// `key_log` is told the secret that opens the offer, unless it logs no such thing.
+    pub(super) fn new(
+        chosen: &Chosen,
+        outer: Option<&OuterName>,
+        key_log: &Arc<dyn KeyLog>,
+    ) -> Result<Self, rustls::Error> {
         let suite = wrapped(chosen.suite())?;
         let mut contents = chosen.contents().clone();
         contents.maximum_name_length = 0;
@@ -52,6 +58,7 @@ impl RustlsOffer {
         let scope = InfoScope(Some(Infos {
             given: given.hpke_info().into(),
             original: chosen.config().hpke_info().into(),
+            log: OfferLog::new(chosen, key_log),
         }));
         Ok(Self {
             list: EchConfigList::from(given).encode(),
@@ -75,6 +82,7 @@ struct Infos {
     given: Arc<[u8]>,
     /// Of the server's.
     original: Arc<[u8]>,
+    log: Option<OfferLog>,
 }
 
 thread_local! {
@@ -100,10 +108,10 @@ impl InfoScope {
     }
 }
 
-/// The `info` that belongs to `given`.
-fn original(given: &[u8]) -> Result<Arc<[u8]>, rustls::Error> {
+/// The offer whose config rustls was given with the `info` `given`.
+fn current(given: &[u8]) -> Result<Infos, rustls::Error> {
     CURRENT.with_borrow(|current| match current {
-        Some(infos) if *infos.given == *given => Ok(Arc::clone(&infos.original)),
+        Some(infos) if *infos.given == *given => Ok(infos.clone()),
         _ => Err(rustls::Error::General(
             "a connection that offers ECH was made outside of InfoScope::enter".to_owned(),
         )),
@@ -145,7 +153,8 @@ impl Hpke for OriginalInfo {
         plaintext: &[u8],
         pub_key: &HpkePublicKey,
     ) -> Result<(EncapsulatedSecret, Vec<u8>), rustls::Error> {
-        self.0.seal(&original(info)?, aad, plaintext, pub_key)
+        self.0
+            .seal(&current(info)?.original, aad, plaintext, pub_key)
     }
 
     fn setup_sealer(
@@ -153,10 +162,12 @@ impl Hpke for OriginalInfo {
         info: &[u8],
         pub_key: &HpkePublicKey,
     ) -> Result<(EncapsulatedSecret, Box<dyn HpkeSealer + 'static>), rustls::Error> {
-        let info = original(info)?;
-        self.0
-            .setup_sealer(&info, pub_key)
-            .map_err(|error| rustls::Error::Other(OtherError(Arc::new(EncapsulationError(error)))))
+        let Infos { original, log, .. } = current(info)?;
+        match log {
+            None => self.0.setup_sealer(&original, pub_key),
+            Some(log) => log.setup_sealer(hpke::suite_of(self.0), &original, pub_key),
+        }
+        .map_err(|error| rustls::Error::Other(OtherError(Arc::new(EncapsulationError(error)))))
     }
 
     fn open(
@@ -168,7 +179,7 @@ impl Hpke for OriginalInfo {
         secret_key: &HpkePrivateKey,
     ) -> Result<Vec<u8>, rustls::Error> {
         self.0
-            .open(enc, &original(info)?, aad, ciphertext, secret_key)
+            .open(enc, &current(info)?.original, aad, ciphertext, secret_key)
     }
 
     fn setup_opener(
@@ -177,7 +188,8 @@ impl Hpke for OriginalInfo {
         info: &[u8],
         secret_key: &HpkePrivateKey,
     ) -> Result<Box<dyn HpkeOpener + 'static>, rustls::Error> {
-        self.0.setup_opener(enc, &original(info)?, secret_key)
+        self.0
+            .setup_opener(enc, &current(info)?.original, secret_key)
     }
 
     fn generate_key_pair(&self) -> Result<(HpkePublicKey, HpkePrivateKey), rustls::Error> {
@@ -199,6 +211,10 @@ mod tests {
     use super::*;
     use echkit_proto::key::{EchKey, KeyParams};
 
+    fn no_log() -> Arc<dyn KeyLog> {
+        Arc::new(rustls::NoKeyLog {})
+    }
+
     /// Two configs that rustls cannot tell apart.
     fn twins() -> [(RustlsOffer, Chosen); 2] {
         let key = EchKey::generate(&KeyParams::new("one.example").unwrap()).unwrap();
@@ -207,7 +223,7 @@ mod tests {
             contents.maximum_name_length = maximum_name_length;
             let list = EchConfigList::from(EchConfig::try_from(contents).unwrap());
             let chosen = list.select().chosen.unwrap();
-            (RustlsOffer::new(&chosen, None).unwrap(), chosen)
+            (RustlsOffer::new(&chosen, None, &no_log()).unwrap(), chosen)
         })
     }
 
@@ -220,7 +236,7 @@ mod tests {
     fn rustls_sees_no_maximum_name_length_and_the_outer_name() {
         let [(_, chosen), _] = twins();
         let cover = OuterName::new("cover.example").unwrap();
-        let offer = RustlsOffer::new(&chosen, Some(&cover)).unwrap();
+        let offer = RustlsOffer::new(&chosen, Some(&cover), &no_log()).unwrap();
         let list = EchConfigList::parse(&offer.list).unwrap();
         let contents = list.configs()[0].contents().unwrap();
         assert_eq!(contents.maximum_name_length, 0);
@@ -232,24 +248,27 @@ mod tests {
         let [(first, one), (second, other)] = twins();
         let info = given(&first);
         assert_eq!(info, given(&second), "rustls sees one and the same config");
-        assert!(original(&info).is_err(), "nothing is sealed outside");
+        assert!(current(&info).is_err(), "nothing is sealed outside");
         first.scope.enter(|| {
-            assert_eq!(*original(&info).unwrap(), one.config().hpke_info());
+            assert_eq!(*current(&info).unwrap().original, one.config().hpke_info());
             second.scope.enter(|| {
-                assert_eq!(*original(&info).unwrap(), other.config().hpke_info());
+                assert_eq!(
+                    *current(&info).unwrap().original,
+                    other.config().hpke_info()
+                );
             });
             let caught = std::panic::catch_unwind(|| second.scope.enter(|| panic!("in rustls")));
             assert!(caught.is_err());
-            assert_eq!(*original(&info).unwrap(), one.config().hpke_info());
+            assert_eq!(*current(&info).unwrap().original, one.config().hpke_info());
             // A connection without an offer inherits none.
-            InfoScope::NONE.enter(|| assert!(original(&info).is_err()));
-            assert!(original(b"tls ech\0another config").is_err());
+            InfoScope::NONE.enter(|| assert!(current(&info).is_err()));
+            assert!(current(b"tls ech\0another config").is_err());
             std::thread::scope(|threads| {
-                let elsewhere = threads.spawn(|| original(&info).is_err());
+                let elsewhere = threads.spawn(|| current(&info).is_err());
                 assert!(elsewhere.join().unwrap());
             });
         });
-        assert!(original(&info).is_err());
+        assert!(current(&info).is_err());
     }
 
     #[test]
