@@ -6,10 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use echkit::wire::{
+    ConnectionTap, RecordedConnection, RecorderLimits, WireDirection, WireRecorder,
+};
 use echkit_proto::hello::HelloReader;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::captures::{self, CaptureEntry, Captures};
+use crate::captures;
 
 /// The record that a client in compatibility mode sends before its second hello (RFC 8446 §D.4).
 const CHANGE_CIPHER_SPEC: &[u8] = &[0x14, 3, 3, 0, 1, 1];
@@ -41,31 +44,57 @@ impl Capture {
     }
 }
 
-/// Where the listeners of one testbed put what they receive.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Recorder(Captures<Capture>);
+impl From<RecordedConnection> for Capture {
+    fn from(recorded: RecordedConnection) -> Self {
+        Self {
+            bytes: recorded.received(),
+            truncated: recorded.received_lost > 0,
+            ended: recorded.has_ended(WireDirection::Received),
+            case: recorded.label,
+            client: recorded.peer,
+        }
+    }
+}
+
+/// Where the listeners of one testbed put what they receive and send.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorder(WireRecorder);
+
+impl Default for Recorder {
+    fn default() -> Self {
+        let limits = RecorderLimits::default();
+        let limits = limits.with_bytes(captures::BYTES);
+        let limits = limits.with_connections(captures::CONNECTIONS);
+        Self(WireRecorder::with_limits(limits))
+    }
+}
 
 impl Recorder {
     /// Wraps a connection so that what is read from it is kept.
-    pub(crate) fn record<IO>(&self, case: &str, client: SocketAddr, io: IO) -> Recorded<IO>
+    pub(crate) fn record<IO>(
+        &self,
+        case: &str,
+        local: Option<SocketAddr>,
+        client: SocketAddr,
+        io: IO,
+    ) -> Recorded<IO>
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let entry = self.0.begin(Capture {
-            case: case.to_owned(),
-            client,
-            bytes: Vec::new(),
-            truncated: false,
-            ended: false,
-        });
         Recorded {
             io: Some(io),
-            entry,
+            tap: self.0.begin(case, local, client),
         }
     }
 
     pub(crate) fn captures(&self) -> Vec<Capture> {
-        self.0.all()
+        let connections = self.0.connections();
+        connections.into_iter().map(Capture::from).collect()
+    }
+
+    /// The connections, with what the servers sent.
+    pub(crate) fn connections(&self) -> Vec<RecordedConnection> {
+        self.0.connections()
     }
 
     pub(crate) fn clear(&self) {
@@ -73,19 +102,19 @@ impl Recorder {
     }
 }
 
-/// A connection whose incoming bytes are kept.
+/// A connection whose bytes are kept.
 #[derive(Debug)]
 pub(crate) struct Recorded<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> {
     // `None` only once dropped, when the rest is read in the background.
     io: Option<IO>,
-    entry: CaptureEntry<Capture>,
+    tap: ConnectionTap,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> Recorded<IO> {
     /// How many ClientHellos the client has sent so far: two when there was a HelloRetryRequest.
     pub(crate) fn client_hellos(&self) -> usize {
-        let capture = self.entry.get();
-        let mut rest = capture.bytes.as_slice();
+        let received = self.tap.recorded().received();
+        let mut rest = received.as_slice();
         let mut hellos = 0;
         while let Ok((taken, Some(_))) = HelloReader::default().read(rest) {
             hellos += 1;
@@ -109,9 +138,11 @@ impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> AsyncRead for Recorded
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
+        let (before, room) = (buf.filled().len(), buf.remaining());
         ready!(self.io()?.poll_read(cx, buf))?;
-        keep(&self.entry, &buf.filled()[before..]);
+        if room > 0 {
+            self.tap.received(&buf.filled()[before..]);
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -122,7 +153,11 @@ impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> AsyncWrite for Recorde
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.io()?.poll_write(cx, buf)
+        let len = ready!(self.io()?.poll_write(cx, buf))?;
+        if len > 0 {
+            self.tap.sent(&buf[..len]);
+        }
+        Poll::Ready(Ok(len))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -130,44 +165,42 @@ impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> AsyncWrite for Recorde
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io()?.poll_shutdown(cx)
+        ready!(self.io()?.poll_shutdown(cx))?;
+        self.tap.sent(&[]);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> Drop for Recorded<IO> {
     fn drop(&mut self) {
-        let entry = self.entry.clone();
+        let tap = self.tap.clone();
         let (Some(io), Ok(runtime)) = (self.io.take(), tokio::runtime::Handle::try_current())
         else {
-            entry.get().ended = true;
+            tap.received(&[]);
             return;
         };
         runtime.spawn(async move {
             // A client that waits for our end of the stream gets it; the rest is a courtesy.
-            let _ = tokio::time::timeout(DRAIN, drain(io, &entry)).await;
-            entry.get().ended = true;
+            let _ = tokio::time::timeout(DRAIN, drain(io, &tap)).await;
+            tap.received(&[]);
         });
     }
 }
 
 async fn drain<IO: AsyncRead + AsyncWrite + Unpin>(
     mut io: IO,
-    entry: &CaptureEntry<Capture>,
+    tap: &ConnectionTap,
 ) -> io::Result<()> {
     io.shutdown().await?;
+    tap.sent(&[]);
     let mut buf = vec![0; 4096];
     loop {
         let n = io.read(&mut buf).await?;
         if n == 0 {
             return Ok(());
         }
-        keep(entry, &buf[..n]);
+        tap.received(&buf[..n]);
     }
-}
-
-fn keep(entry: &CaptureEntry<Capture>, bytes: &[u8]) {
-    let mut capture = entry.get();
-    capture.truncated |= captures::keep(&mut capture.bytes, bytes);
 }
 
 #[cfg(test)]
@@ -193,7 +226,7 @@ mod tests {
     async fn keeps_what_the_client_sent_even_when_nobody_read_it() {
         let recorder = Recorder::default();
         let (mut client, server) = tokio::io::duplex(1024);
-        let mut server = recorder.record("nominal", address(), server);
+        let mut server = recorder.record("nominal", None, address(), server);
         client.write_all(b"read, ").await.unwrap();
         let mut buf = [0; 6];
         server.read_exact(&mut buf).await.unwrap();
@@ -216,13 +249,13 @@ mod tests {
         let recorder = Recorder::default();
         for _ in 0..captures::CONNECTIONS + 1 {
             let (_, server) = tokio::io::duplex(16);
-            recorder.record("nominal", address(), server);
+            recorder.record("nominal", None, address(), server);
         }
         assert_eq!(recorder.captures().len(), captures::CONNECTIONS);
 
         recorder.clear();
         let (mut client, server) = tokio::io::duplex(1024);
-        let mut server = recorder.record("nominal", address(), server);
+        let mut server = recorder.record("nominal", None, address(), server);
         let writer = tokio::spawn(async move {
             client
                 .write_all(&vec![7; captures::BYTES + 1])

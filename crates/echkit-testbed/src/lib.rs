@@ -40,6 +40,7 @@ mod ports;
 mod proxies;
 pub mod proxy;
 mod proxy_cases;
+mod recorded;
 mod server;
 mod sessions;
 mod spec_parts;

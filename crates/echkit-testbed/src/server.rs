@@ -142,7 +142,8 @@ impl CaseServer {
 
     async fn connection(self, tcp: TcpStream, client: SocketAddr) {
         let _ = tcp.set_nodelay(true);
-        let io = self.recorder.record(self.spec.name, client, tcp);
+        let local = tcp.local_addr().ok();
+        let io = self.recorder.record(self.spec.name, local, client, tcp);
         if self.spec.server.ech == Ech::NewKeyEachTime
             && let Err(error) = self.rotate()
         {

@@ -39,6 +39,7 @@
 //! - [`server`]: accept connections with ECH, on stock rustls.
 //! - [`policy`], [`report`], [`error`](mod@error): what is wanted, what happened, what went wrong.
 //! - [`cache`]: retry configs that serve later connections.
+//! - [`wire`]: records what was sent and received, for captures and traces.
 //! - [`proxy`]: HTTP CONNECT and SOCKS5, which learn no hidden name.
 //! - [`config`], [`key`], [`hpke`], [`svcb`]: ECHConfigs, ECH keys, their algorithms, and HTTPS
 //!   records, as the crate `echkit-proto` has them.
@@ -108,6 +109,8 @@ pub mod report;
 pub mod server;
 #[cfg(feature = "client")]
 pub mod tls;
+#[cfg(feature = "client")]
+pub mod wire;
 
 pub use echkit_proto::{alert, config, hpke, key, svcb};
 pub use rustls;

@@ -38,6 +38,7 @@ use crate::error::{Cause, Step};
 use crate::policy::{EchMode, Policy};
 use crate::proxy::Wire;
 use crate::report::{EchReport, EchSource, EchStatus};
+use crate::wire::{ConnectionTap, WireRecorder};
 
 /// What attempts share.
 pub(super) struct AttemptContext<'a> {
@@ -54,6 +55,7 @@ pub(super) struct AttemptContext<'a> {
     pub(super) retry_configs: OriginRetryConfigs,
     pub(super) log: &'a AttemptLog,
     pub(super) proxy: Option<Arc<ProxyTunnel>>,
+    pub(super) recorder: Option<&'a WireRecorder>,
 }
 
 impl AttemptContext<'_> {
@@ -63,6 +65,12 @@ impl AttemptContext<'_> {
             Some(proxy) => proxy.target(address).to_string(),
             None => address.to_string(),
         }
+    }
+
+    /// Where the bytes of a new connection are recorded, if anywhere.
+    fn tap(&self, address: SocketAddr, wire: &Wire) -> Option<ConnectionTap> {
+        let recorder = self.recorder?;
+        Some(recorder.begin(&self.origin, wire.tcp().local_addr().ok(), address))
     }
 
     /// The address for events; none where a proxy connects, which may look the name up.
@@ -136,7 +144,9 @@ pub(super) async fn attempt_plain(
     match connect(&context, target.address).await {
         Ok(tcp) => {
             attempt.won(None);
-            let stream = Guarded::counting(tcp, context.log.meter().counts.clone());
+            let log = WireLog::new(context.log.meter().counts.clone());
+            let tap = context.tap(target.address, &tcp);
+            let stream = Guarded::counting(tcp, log.recorded(tap));
             Ok(AttemptWon {
                 stream: Stream::plain(stream),
                 tcp: begun.elapsed(),
@@ -236,6 +246,7 @@ impl AttemptState<'_> {
         let connected = Instant::now();
         self.progress.connected();
         self.reached |= self.offer.is_real();
+        let log = log.clone().recorded(context.tap(self.address, &tcp));
 
         let started = context
             .tls
@@ -248,7 +259,7 @@ impl AttemptState<'_> {
             whole,
             answer: self.may_drop_grease().then(|| answer_limit(whole)),
         };
-        let work = handshake(started.connection, started.guard, tcp, log, limits);
+        let work = handshake(started.connection, started.guard, tcp, &log, limits);
         match Box::pin(work).await {
             Ok(stream) => {
                 self.note_hellos(&log.hellos());

@@ -9,6 +9,7 @@ use crate::dns::{Resolver, ResolverOptions};
 use crate::error::{Cause, Error};
 use crate::policy::Policy;
 use crate::proxy::ProxyEnvironment;
+use crate::wire::WireRecorder;
 
 /// The choices in the making.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,7 @@ pub(crate) struct ConnectionSettings {
     pub(crate) cache: ConfigCache,
     pub(crate) proxies: ProxyEnvironment,
     pub(crate) proxy_resolves: bool,
+    pub(crate) recorder: Option<WireRecorder>,
 }
 
 /// Whom to ask, as it was said.
@@ -164,6 +166,13 @@ macro_rules! connection_setters {
         /// variable is read.
         pub fn proxy_environment(mut self, environment: crate::proxy::ProxyEnvironment) -> Self {
             self.$($settings).+.proxies = environment;
+            self
+        }
+
+        /// Records the bytes of connections to origins, and their secrets. Behind a proxy it
+        /// records what the tunnel carries.
+        pub fn record(mut self, recorder: crate::wire::WireRecorder) -> Self {
+            self.$($settings).+.recorder = Some(recorder);
             self
         }
 

@@ -181,7 +181,11 @@ impl ConnectorBuilder {
         let outer_sni = settings.outer_sni.as_deref().map(OuterName::new);
         let outer_sni = outer_sni.transpose()?;
         let overrides = settings.overrides.build()?;
-        let tls = settings.tls.build()?;
+        let tls = match &settings.recorder {
+            Some(recorder) => settings.tls.origin_key_log(Arc::new(recorder.clone())),
+            None => settings.tls,
+        }
+        .build()?;
         let resolver = settings.resolver.build(&tls, &settings.proxies)?;
         Ok(Connector {
             parts: Arc::new(ConnectorParts {
@@ -195,6 +199,7 @@ impl ConnectorBuilder {
                 proxies: settings.proxies,
                 system: Resolver::system(),
                 proxy_resolves: settings.proxy_resolves,
+                recorder: settings.recorder,
             }),
         })
     }

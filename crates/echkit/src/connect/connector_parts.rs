@@ -9,6 +9,7 @@ use crate::cache::ConfigCache;
 use crate::dns::Resolver;
 use crate::policy::Policy;
 use crate::proxy::ProxyEnvironment;
+use crate::wire::WireRecorder;
 
 /// What all connections of a connector share.
 pub(super) struct ConnectorParts {
@@ -24,6 +25,8 @@ pub(super) struct ConnectorParts {
     pub(super) system: Resolver,
     /// Whether a proxy may learn hidden names, and looks names up.
     pub(super) proxy_resolves: bool,
+    /// What records the connections to origins.
+    pub(super) recorder: Option<WireRecorder>,
 }
 
 impl ConnectorParts {

@@ -160,6 +160,7 @@ async fn race<'a>(
         retry_configs: plan.retry_configs.clone(),
         log,
         proxy,
+        recorder: parts.recorder.as_ref(),
     });
     for (index, endpoint) in plan.endpoints.iter().enumerate() {
         let offer = OfferEvent::from(&endpoint.value.offer);

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::report::Bytes;
+use crate::wire::ConnectionTap;
 use echkit_proto::client::{Guard, SeenHello};
 
 /// Bytes on the wire, shared by all attempts of one connection.
@@ -39,11 +40,13 @@ impl ByteCounts {
     }
 }
 
-/// What is noted about the bytes of one connection: how many, and which hellos were sent.
+/// What is noted about the bytes of one connection: how many, which hellos were sent, and all of
+/// them where they are recorded.
 #[derive(Clone, Debug, Default)]
 pub struct WireLog {
     counts: ByteCounts,
     hellos: Arc<Mutex<Vec<SeenHello>>>,
+    tap: Option<ConnectionTap>,
 }
 
 impl WireLog {
@@ -52,12 +55,49 @@ impl WireLog {
         Self {
             counts,
             hellos: Arc::default(),
+            tap: None,
         }
+    }
+
+    /// The same log, where the bytes are recorded too.
+    #[must_use]
+    pub fn recorded(mut self, tap: impl Into<Option<ConnectionTap>>) -> Self {
+        self.tap = tap.into();
+        self
     }
 
     /// The hellos that were sent up to now.
     pub fn hellos(&self) -> Vec<SeenHello> {
         self.lock().clone()
+    }
+
+    fn note_sent(&self, bytes: &[u8]) {
+        self.counts.add_sent(bytes.len());
+        if let Some(tap) = &self.tap {
+            tap.sent(bytes);
+        }
+    }
+
+    fn note_received(&self, bytes: &[u8]) {
+        self.counts.add_received(bytes.len());
+        if let Some(tap) = &self.tap {
+            tap.received(bytes);
+        }
+    }
+
+    /// Notes the first `len` bytes of `bufs`.
+    fn note_sent_vectored(&self, bufs: &[io::IoSlice<'_>], len: usize) {
+        self.counts.add_sent(len);
+        let Some(tap) = &self.tap else { return };
+        let mut left = len;
+        for buf in bufs {
+            let sent = &buf[..buf.len().min(left)];
+            left -= sent.len();
+            // No bytes would be the end of the stream.
+            if !sent.is_empty() {
+                tap.sent(sent);
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<SeenHello>> {
@@ -86,11 +126,11 @@ impl<IO> Guarded<IO> {
     }
 
     /// Counts only: for connections without TLS.
-    pub fn counting(io: IO, counts: ByteCounts) -> Self {
+    pub fn counting(io: IO, log: WireLog) -> Self {
         Self {
             io,
             guard: None,
-            log: WireLog::new(counts),
+            log,
         }
     }
 
@@ -121,8 +161,8 @@ impl<IO: AsyncWrite + Unpin> Guarded<IO> {
             if len == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.log.note_sent(&guard.cleared()[..len]);
             guard.sent(len);
-            self.log.counts.add_sent(len);
         }
         Poll::Ready(Ok(()))
     }
@@ -139,9 +179,12 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
+        let (before, room) = (buf.filled().len(), buf.remaining());
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        self.log.counts.add_received(buf.filled().len() - before);
+        // Where there was no room, no bytes are not the end of the stream.
+        if room > 0 {
+            self.log.note_received(&buf.filled()[before..]);
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -155,7 +198,9 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
         ready!(self.poll_cleared(cx))?;
         if !self.reads() {
             let len = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
-            self.log.counts.add_sent(len);
+            if len > 0 {
+                self.log.note_sent(&buf[..len]);
+            }
             return Poll::Ready(Ok(len));
         }
         let Self { guard, log, .. } = &mut *self;
@@ -180,7 +225,9 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_cleared(cx))?;
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+        self.log.note_sent(&[]);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
@@ -197,7 +244,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
             };
         }
         let len = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs))?;
-        self.log.counts.add_sent(len);
+        self.log.note_sent_vectored(bufs, len);
         Poll::Ready(Ok(len))
     }
 

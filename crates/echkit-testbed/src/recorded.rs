@@ -1,0 +1,13 @@
+//! What the cases' servers have recorded, for those who hold a testbed.
+
+use echkit::wire::RecordedConnection;
+
+use crate::testbed::Testbed;
+
+impl Testbed {
+    /// The connections to the cases' servers, oldest first, with what the servers sent: as much as
+    /// [`captures`](Self::captures) keeps, in each direction. The label is the case's name.
+    pub fn connections(&self) -> Vec<RecordedConnection> {
+        self.recorder().connections()
+    }
+}
