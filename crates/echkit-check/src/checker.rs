@@ -1,5 +1,6 @@
 //! Runs the probes against an origin.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use echkit::discover::{
@@ -10,9 +11,11 @@ use echkit::origin::{Host, Origin};
 use echkit::rustls;
 use echkit::svcb::Scheme;
 use echkit::tls::{ClientTls, ClientTlsBuilder};
+use echkit::wire::WireRecorder;
 use echkit::{Error, ErrorKind};
 
 use crate::deployment::{Deployment, ProbeTls};
+use crate::dial::Dialer;
 use crate::log::CheckLog;
 use crate::probes;
 use crate::published::usable_configs;
@@ -64,6 +67,7 @@ pub struct Checker {
     selection: ProbeSelection,
     limits: CheckLimits,
     name_server_port: u16,
+    recorder: Option<WireRecorder>,
 }
 
 impl Checker {
@@ -130,14 +134,17 @@ impl Checker {
         facts.dns = Some(DnsReport::from(&discovery));
         facts.public_names = public_names(&discovery);
         unknown(&discovery)?;
-        let limit = self.limits.connection;
+        let dialer = Dialer {
+            limit: self.limits.connection,
+            recorder: self.recorder.clone(),
+        };
         let port = self.name_server_port;
         let deployment = Deployment::new(
             origin,
             &discovery,
             &self.resolver,
             &self.tls,
-            limit,
+            dialer,
             port,
             log,
         );
@@ -213,6 +220,7 @@ pub struct CheckerBuilder {
     selection: ProbeSelection,
     limits: CheckLimits,
     name_server_port: Option<u16>,
+    recorder: Option<WireRecorder>,
 }
 
 impl CheckerBuilder {
@@ -246,6 +254,12 @@ impl CheckerBuilder {
         self
     }
 
+    /// Records the bytes of the connections to addresses of hosts, and their secrets.
+    pub fn record(mut self, recorder: WireRecorder) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
     /// How long it may take.
     pub fn limits(mut self, limits: CheckLimits) -> Self {
         self.limits = limits;
@@ -265,19 +279,24 @@ impl CheckerBuilder {
     /// When trusted certificates cannot be read.
     pub fn build(self) -> Result<Checker, Error> {
         let made = |builder: ClientTlsBuilder| -> Result<ClientTls, Error> { Ok(builder.build()?) };
-        let retrying = self.tls.clone().provider(retry_group::provider().into());
-        let tls12 = self.tls.clone().versions(&[&rustls::version::TLS12]);
+        let tls = match &self.recorder {
+            Some(recorder) => self.tls.origin_key_log(Arc::new(recorder.clone())),
+            None => self.tls,
+        };
+        let retrying = tls.clone().provider(retry_group::provider().into());
+        let tls12 = tls.clone().versions(&[&rustls::version::TLS12]);
         Ok(Checker {
             tls: ProbeTls {
                 retrying: made(retrying)?,
                 tls12: made(tls12)?,
-                usual: made(self.tls)?,
+                usual: made(tls)?,
             },
             resolver: self.resolver.unwrap_or_else(Resolver::system),
             discovery: self.discovery,
             selection: self.selection,
             limits: self.limits,
             name_server_port: self.name_server_port.unwrap_or(53),
+            recorder: self.recorder,
         })
     }
 }

@@ -1,7 +1,6 @@
 //! What is checked: the origin, its discovery, and the places that the records lead to.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use echkit::config::EchConfigList;
 use echkit::discover::Discovery;
@@ -11,7 +10,7 @@ use echkit::tls::{ClientTls, ConfigSource, EchOffer, RealOffer, TlsTarget};
 use futures_util::{StreamExt, stream};
 use tokio::sync::OnceCell;
 
-use crate::dial::{Attempt, dial};
+use crate::dial::{Attempt, Dialer};
 use crate::finding::Location;
 use crate::log::CheckLog;
 
@@ -42,10 +41,9 @@ pub(crate) struct Deployment<'a> {
     pub(crate) discovery: &'a Discovery,
     pub(crate) resolver: &'a Resolver,
     pub(crate) tls: &'a ProbeTls,
-    /// For each connection.
-    pub(crate) limit: Duration,
     /// Where authoritative servers listen.
     pub(crate) name_server_port: u16,
+    pub(crate) dialer: Dialer,
     /// Every address of every endpoint whose record has a config that hides the host.
     pub(crate) places: Vec<Place>,
 }
@@ -84,7 +82,7 @@ impl<'a> Deployment<'a> {
         discovery: &'a Discovery,
         resolver: &'a Resolver,
         tls: &'a ProbeTls,
-        limit: Duration,
+        dialer: Dialer,
         name_server_port: u16,
         log: &CheckLog,
     ) -> Self {
@@ -103,8 +101,8 @@ impl<'a> Deployment<'a> {
             discovery,
             resolver,
             tls,
-            limit,
             name_server_port,
+            dialer,
             places,
         }
     }
@@ -120,7 +118,7 @@ impl<'a> Deployment<'a> {
         let target = TlsTarget::new(self.origin.host.server_name())
             .with_offer(offer)
             .with_alpn(alpn.iter().map(|id| id.to_vec()));
-        dial(tls, &target, place.at.address, self.limit).await
+        self.dialer.dial(tls, &target, &place.at).await
     }
 
     /// Connects with real ECH and the usual protocols.

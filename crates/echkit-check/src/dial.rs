@@ -1,15 +1,17 @@
 //! One TCP connection and one TLS handshake, and what came of them.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use echkit::connect::{HandshakeFault, HandshakeLimits, WireLog, handshake};
 use echkit::rustls::{self, AlertDescription};
 use echkit::tls::{ClientTls, OfferOutcome, TlsTarget};
+use echkit::wire::WireRecorder;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::finding::Location;
 
 /// For close_notify: a peer that does not read it loses nothing.
 const CLOSE: Duration = Duration::from_millis(500);
@@ -80,47 +82,58 @@ impl Attempt {
     }
 }
 
-/// Connects to `address` and performs the handshake; `limit` is for both.
-pub(crate) async fn dial(
-    tls: &ClientTls,
-    target: &TlsTarget,
-    address: SocketAddr,
-    limit: Duration,
-) -> Attempt {
-    let tcp = match timeout(limit, TcpStream::connect(address)).await {
-        Ok(Ok(tcp)) => tcp,
-        Ok(Err(error)) => return Attempt::without_offer(no_connection(&error)),
-        Err(_) => {
-            let why = format!("no connection within {} ms", limit.as_millis());
-            return Attempt::without_offer(AttemptEnd::NoConnection(why));
-        }
-    };
-    let _ = tcp.set_nodelay(true);
-    let made = match tls.handshake(target) {
-        Ok(made) => made,
-        Err(error) => return Attempt::without_offer(AttemptEnd::Failed(error.to_string())),
-    };
-    let limits = HandshakeLimits::default().with_whole(limit);
-    let log = WireLog::default();
-    match handshake(made.connection, made.guard, tcp, &log, limits).await {
-        Ok(mut stream) => {
-            let connection = stream.get_ref().1;
-            let attempt = Attempt {
-                offer: OfferOutcome::read(connection, None),
-                end: AttemptEnd::Finished {
-                    alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+/// How connections are made.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialer {
+    /// For each connection: TCP and TLS each.
+    pub(crate) limit: Duration,
+    /// What records the bytes.
+    pub(crate) recorder: Option<WireRecorder>,
+}
+
+impl Dialer {
+    /// Connects and performs the handshake.
+    pub(crate) async fn dial(&self, tls: &ClientTls, target: &TlsTarget, at: &Location) -> Attempt {
+        let limit = self.limit;
+        let tcp = match timeout(limit, TcpStream::connect(at.address)).await {
+            Ok(Ok(tcp)) => tcp,
+            Ok(Err(error)) => return Attempt::without_offer(no_connection(&error)),
+            Err(_) => {
+                let why = format!("no connection within {} ms", limit.as_millis());
+                return Attempt::without_offer(AttemptEnd::NoConnection(why));
+            }
+        };
+        let _ = tcp.set_nodelay(true);
+        let made = match tls.handshake(target) {
+            Ok(made) => made,
+            Err(error) => return Attempt::without_offer(AttemptEnd::Failed(error.to_string())),
+        };
+        let limits = HandshakeLimits::default().with_whole(limit);
+        let tap = self
+            .recorder
+            .as_ref()
+            .map(|recorder| recorder.begin(at.to_string(), tcp.local_addr().ok(), at.address));
+        let log = WireLog::default().recorded(tap);
+        match handshake(made.connection, made.guard, tcp, &log, limits).await {
+            Ok(mut stream) => {
+                let connection = stream.get_ref().1;
+                let attempt = Attempt {
+                    offer: OfferOutcome::read(connection, None),
+                    end: AttemptEnd::Finished {
+                        alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+                    },
+                };
+                let _ = timeout(CLOSE, stream.shutdown()).await;
+                attempt
+            }
+            Err(error) => Attempt {
+                end: match &error.fault {
+                    HandshakeFault::Tls(tls) => tls_end(tls),
+                    fault => AttemptEnd::Failed(fault.to_string()),
                 },
-            };
-            let _ = timeout(CLOSE, stream.shutdown()).await;
-            attempt
-        }
-        Err(error) => Attempt {
-            end: match &error.fault {
-                HandshakeFault::Tls(tls) => tls_end(tls),
-                fault => AttemptEnd::Failed(fault.to_string()),
+                offer: error.offer,
             },
-            offer: error.offer,
-        },
+        }
     }
 }
 

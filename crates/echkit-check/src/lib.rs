@@ -19,6 +19,9 @@
 //! # }
 //! ```
 //!
+//! [`Trace`] lays out what an eavesdropper saw of a connection that was recorded
+//! ([`WireRecorder`](echkit::wire::WireRecorder)), and [`pcapng`] makes a capture file of it.
+//!
 //! # What the network sees
 //!
 //! Probes with ECH show the config's public_name alone. Those of the families
@@ -31,6 +34,7 @@
 #![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
 mod anonymity;
+mod captured;
 mod catalogue;
 mod check_page;
 mod checker;
@@ -40,18 +44,26 @@ mod finding;
 mod html;
 mod log;
 mod page;
+mod pcapng;
 mod probe;
 mod probes;
 mod published;
 mod report;
 mod retry_group;
 mod selection;
+mod trace;
 
 pub use anonymity::anonymity;
+pub use captured::{CaptureReadError, CapturedEch, CapturedHello, CapturedHellos, captured_hellos};
 pub use catalogue::{Explanation, FindingId, ProbeFamily, Severity, UnknownFinding};
 pub use check_page::check_page;
 pub use checker::{CheckLimits, Checker, CheckerBuilder};
 pub use finding::{Finding, Location};
 pub use page::{findings_page, markdown};
+pub use pcapng::{PcapngTooLarge, pcapng};
 pub use report::{CheckError, HostReport, Skipped, Verdict};
 pub use selection::{ProbeSelection, UnknownProbe};
+pub use trace::{
+    ConnectionTrace, HelloField, HelloFields, HelloTrace, Paint, SeenEch, ServerAnswer, Sighting,
+    Trace,
+};

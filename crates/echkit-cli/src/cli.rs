@@ -11,6 +11,7 @@ pub(crate) mod publish;
 pub(crate) mod record;
 pub(crate) mod rotate;
 mod seconds;
+pub(crate) mod trace;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use publish::PublishArgs;
 use record::RecordArgs;
 use rotate::RotateArgs;
 use seconds::seconds;
+use trace::TraceArgs;
 
 /// Encrypted Client Hello: fetch, look up, decode, make and publish keys, and try it on loopback.
 ///
@@ -59,6 +61,7 @@ impl Cli {
 pub(crate) enum Command {
     Get(Box<GetArgs>),
     Lookup(LookupArgs),
+    Trace(Box<TraceArgs>),
     Check(Box<CheckArgs>),
     Explain(ExplainArgs),
     Decode(DecodeArgs),
@@ -81,6 +84,7 @@ impl Command {
         match self {
             Self::Get(args) => args.json,
             Self::Lookup(args) => args.json,
+            Self::Trace(args) => args.json,
             Self::Check(args) => args.json,
             Self::Explain(args) => args.json,
             Self::Decode(args) => args.json,
@@ -143,6 +147,11 @@ pub(crate) struct GetArgs {
     /// Write the connection's report (JSON) to FILE; - is stdout, and the body then needs -o
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+
+    /// Write the connections to FILE as a capture (pcapng) with their secrets, readable by its owner
+    /// only. TCP and IP headers are synthesised
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) pcap: Option<PathBuf>,
 
     /// Print one JSON document with report and response to stdout
     #[arg(long)]
@@ -332,6 +341,16 @@ pub(crate) struct DecodeArgs {
     /// The kind of input
     #[arg(long, value_name = "KIND", default_value = "auto")]
     pub(crate) kind: DecodeKind,
+
+    /// List the ClientHellos over TCP in a capture file (pcap or pcapng; - is standard input), each
+    /// with what can be said of its ECH extension
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["input", "kind"])]
+    pub(crate) pcap: Option<PathBuf>,
+
+    /// With --pcap: open ECH offers with the secrets in FILE (SSLKEYLOGFILE), beside those in the
+    /// capture
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "pcap")]
+    pub(crate) keylog: Option<PathBuf>,
 
     /// Print one JSON document
     #[arg(long)]

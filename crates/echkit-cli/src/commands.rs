@@ -1,6 +1,7 @@
 //! One module for each command.
 
 pub(crate) mod cache;
+pub(crate) mod capture;
 pub(crate) mod check;
 pub(crate) mod convert;
 pub(crate) mod decode;
@@ -18,4 +19,5 @@ pub(crate) mod publish;
 pub(crate) mod records;
 pub(crate) mod rotate;
 pub(crate) mod testbed;
+pub(crate) mod trace;
 pub(crate) mod zone;

@@ -96,6 +96,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Get(args) => commands::get::run(args).await,
         Command::Lookup(args) => commands::lookup::run(args).await,
+        Command::Trace(args) => commands::trace::run(*args).await,
         Command::Check(args) => commands::check::run(*args).await,
         Command::Explain(args) => commands::explain::run(&args),
         Command::Cache(args) => commands::cache::run(args),

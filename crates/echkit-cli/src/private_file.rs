@@ -30,15 +30,16 @@ pub(crate) fn create(path: &Path, text: &str) -> io::Result<()> {
 /// Replaces a file, or makes it. It is written beside the file and renamed over it: readers see the
 /// old one or the new one, who could read the old one cannot read the new one, and a full disk loses
 /// neither. A link stays, and what it leads to is replaced. A pipe or a device is written to.
-pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, contents: impl AsRef<[u8]>) -> io::Result<()> {
+    let contents = contents.as_ref();
     let path = match fs::metadata(path) {
-        Ok(there) if !there.is_file() => return fs::write(path, text),
+        Ok(there) if !there.is_file() => return fs::write(path, contents),
         Ok(_) => fs::canonicalize(path)?,
         Err(_) => path.to_owned(),
     };
     let beside = beside(&path);
     let mut file = open_new(&beside)?;
-    file.write_all(text.as_bytes())
+    file.write_all(contents)
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&beside, &path))
         .inspect_err(|_| {

@@ -451,6 +451,7 @@ fn every_command_has_a_manual_page_of_its_own() {
     for command in [
         "get",
         "lookup",
+        "trace",
         "check",
         "explain",
         "decode",

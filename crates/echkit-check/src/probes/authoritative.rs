@@ -50,7 +50,7 @@ async fn look(deployment: &Deployment<'_>, log: &CheckLog) {
         ));
     }
     log.show(ProbeFamily::Authoritative);
-    let limit = deployment.limit;
+    let limit = deployment.dialer.limit;
     let asked = stream::iter(servers).map(|server| async move {
         let answer = tokio::time::timeout(limit, ask(&server, owner)).await;
         let late = || Said::Nothing(format!("no response within {} ms", limit.as_millis()));

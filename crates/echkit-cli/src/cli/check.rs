@@ -67,6 +67,11 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "PORT", default_value_t = 53)]
     pub(crate) ns_port: u16,
 
+    /// Write the connections to FILE as a capture (pcapng) with their secrets, readable by its owner
+    /// only. TCP and IP headers are synthesised
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) pcap: Option<PathBuf>,
+
     /// Use IPv4 only
     #[arg(short = '4', long, conflicts_with = "ipv6")]
     pub(crate) ipv4: bool,

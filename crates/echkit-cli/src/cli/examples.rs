@@ -49,6 +49,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "trace",
+        &[
+            (
+                "ech trace example.com",
+                "Which parts of a visit the network reads, and what ECH hides",
+            ),
+            (
+                "ech trace --html trace.html --pcap trace.pcapng https://example.com/",
+                "The same as a page, and as a capture that Wireshark opens and decrypts",
+            ),
+        ],
+    ),
+    (
         "check",
         &[
             (
@@ -102,6 +115,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             (
                 "ech decode --kind hello @hello.bin",
                 "A ClientHello from a capture",
+            ),
+            (
+                "ech decode --pcap capture.pcapng",
+                "Each ClientHello in a capture, and what can be said of its ECH extension",
             ),
         ],
     ),

@@ -14,6 +14,7 @@ use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::capture::Capture;
 use super::get::overrides::fixed_addresses;
 use crate::cli::check::{CheckArgs, FailOn};
 use crate::cli::proxy_args::ProxyArgs;
@@ -28,26 +29,45 @@ pub(crate) async fn run(args: CheckArgs) -> Result<(), Failure> {
     for origin in &origins {
         refuse_proxy(&proxies, origin)?;
     }
-    let checker = checker(&args)?;
+    let capture = Capture::wanted(args.pcap.as_deref());
+    let checker = checker(&args, capture.as_ref())?;
     let count = origins.len();
     let (mut reports, interrupted) = check_all(&checker, origins, args.jobs.get()).await;
     anonymity(&mut reports, checker.selection());
+    let ended =
+        write_page(&args, &reports).and_then(|()| tell(&args, &reports, count, interrupted));
+    match &capture {
+        Some(capture) => capture.write_after(ended),
+        None => ended,
+    }
+}
+
+fn write_page(args: &CheckArgs, reports: &[HostReport]) -> Result<(), Failure> {
     if let Some(path) = &args.html {
-        std::fs::write(path, check_page(&reports))
+        std::fs::write(path, check_page(reports))
             .map_err(|error| Failure::write(format!("cannot write {}: {error}", path.display())))?;
     }
-    let document = document(&reports, interrupted);
+    Ok(())
+}
+
+fn tell(
+    args: &CheckArgs,
+    reports: &[HostReport],
+    count: usize,
+    interrupted: bool,
+) -> Result<(), Failure> {
+    let document = document(reports, interrupted);
     if !args.json {
-        output::stdout(text::reports(&reports, Style::stdout()).as_bytes())?;
+        output::stdout(text::reports(reports, Style::stdout()).as_bytes())?;
     }
-    match failure(&reports, count, interrupted, args.fail_on) {
+    match failure(reports, count, interrupted, args.fail_on) {
         Some(failure) => Err(failure.with_document(document)),
         None if args.json => output::json(&document),
         None => Ok(()),
     }
 }
 
-fn checker(args: &CheckArgs) -> Result<Checker, Failure> {
+fn checker(args: &CheckArgs, capture: Option<&Capture<'_>>) -> Result<Checker, Failure> {
     let named = |flag: &'static str| {
         move |error: echkit_check::UnknownProbe| Failure::usage(format!("{flag} {error}"))
     };
@@ -77,6 +97,10 @@ fn checker(args: &CheckArgs) -> Result<Checker, Failure> {
         .selection(selection)
         .name_server_port(args.ns_port)
         .limits(limits);
+    let checker = match capture {
+        Some(capture) => checker.record(capture.recorder()),
+        None => checker,
+    };
     Ok(checker.build()?)
 }
 

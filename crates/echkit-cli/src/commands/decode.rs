@@ -16,6 +16,9 @@ use crate::input;
 use crate::output;
 
 pub(crate) fn run(args: DecodeArgs) -> Result<(), Failure> {
+    if let Some(path) = &args.pcap {
+        return pcap::run(path, args.keylog.as_deref(), args.json);
+    }
     let bytes = input::text_or_file(&args.input)?;
     let decoded = decode(&bytes, args.kind)?;
     if args.json {
@@ -355,3 +358,4 @@ fn list_text(list: &EchConfigList) -> String {
 
 mod dns_json;
 mod hello;
+mod pcap;

@@ -10,6 +10,7 @@ use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
+use super::capture::Capture;
 use super::{cache, zone};
 use crate::cli::GetArgs;
 use crate::failure::Failure;
@@ -73,6 +74,11 @@ async fn fetch(args: &GetArgs, scope: Option<u32>) -> Result<(), Failure> {
             builder.observe(move |head| story.tell(head))
         }
     };
+    let capture = Capture::wanted(args.pcap.as_deref());
+    let builder = match &capture {
+        Some(capture) => builder.record(capture.recorder()),
+        None => builder,
+    };
     let get = Get {
         args,
         to,
@@ -100,6 +106,10 @@ async fn fetch(args: &GetArgs, scope: Option<u32>) -> Result<(), Failure> {
             Ended::Done => break get.write_out(&transfer, Ok(())),
             Ended::Failed(failure) => break get.write_out(&transfer, Err(failure)),
         }
+    };
+    let ended = match &capture {
+        Some(capture) => capture.write_after(ended),
+        None => ended,
     };
     match (ended, cookies::keep(&args.curl, jar.as_ref())) {
         (Err(failure), Err(unkept)) => {

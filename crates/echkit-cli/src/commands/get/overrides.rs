@@ -29,7 +29,10 @@ struct ConnectTo {
 }
 
 /// The builder with the addresses of all `--resolve`.
-pub(super) fn resolve(builder: ClientBuilder, texts: &[String]) -> Result<ClientBuilder, Failure> {
+pub(in crate::commands) fn resolve(
+    builder: ClientBuilder,
+    texts: &[String],
+) -> Result<ClientBuilder, Failure> {
     let add =
         |builder: ClientBuilder, (host, port, addresses)| builder.resolve(host, port, addresses);
     Ok(entries(texts)?.into_iter().fold(builder, add))
@@ -68,7 +71,7 @@ fn entries(texts: &[String]) -> Result<Vec<Entry>, Failure> {
 }
 
 /// The builder with the places of all `--connect-to`.
-pub(super) fn connect_to(
+pub(in crate::commands) fn connect_to(
     builder: ClientBuilder,
     texts: &[String],
 ) -> Result<ClientBuilder, Failure> {
