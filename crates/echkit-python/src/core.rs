@@ -14,7 +14,6 @@ use rustls_pki_types::ServerName;
 
 use crate::failure::Failure;
 use crate::incoming_record::IncomingRecord;
-use crate::input::Input;
 use crate::socket::Fd;
 use crate::verifier::observing;
 
@@ -30,7 +29,7 @@ const CHANGE_CIPHER_SPEC: [u8; 6] = [20, 3, 3, 0, 1, 1];
 #[derive(Clone, Copy)]
 pub(crate) enum Io {
     Socket(Fd),
-    /// `Core::input` and `Core::output`.
+    /// `Core::record` and `Core::output`.
     Memory,
 }
 
@@ -68,14 +67,14 @@ pub(crate) struct Core {
     pub(crate) inner_name: Option<ServerName<'static>>,
     pub(crate) unverified: bool,
     pub(crate) ragged_eof_is_eof: bool,
-    /// Ciphertext that was handed in (memory only).
-    pub(crate) input: Input,
+    /// No more will be added to `record` (memory only).
+    pub(crate) input_ended: bool,
     /// Records to hand out: all of them for memory, else what is written by hand.
     pub(crate) output: Vec<u8>,
     /// What a client's handshake has to send, until it is more than change_cipher_spec.
     held: Vec<u8>,
     /// The record that is being received, or read.
-    record: IncomingRecord,
+    pub(crate) record: IncomingRecord,
     /// Opens records of application data in the buffer of `record`; made by the handshake.
     opener: Option<RecordOpener>,
     /// Plaintext that can be read at once.
@@ -108,7 +107,7 @@ impl Core {
             inner_name: None,
             unverified: false,
             ragged_eof_is_eof: false,
-            input: Input::default(),
+            input_ended: false,
             output: Vec::new(),
             held: Vec::new(),
             record: IncomingRecord::default(),
@@ -355,7 +354,7 @@ impl Core {
             && self.plaintext == 0
             && !self.closed_by_peer
             && self.deferred.is_none()
-            && self.input.next().is_empty()
+            && !self.record.is_complete()
     }
 
     /// Makes plaintext available, or says why there is none.

@@ -34,17 +34,35 @@ impl IncomingRecord {
         self.filled >= self.end()
     }
 
-    /// Where to receive what is missing: the rest of the header, or of the record and after a long
-    /// one the next header.
+    /// How much is missing of its header, or of the rest of it.
+    pub(crate) fn missing(&self) -> usize {
+        self.end().saturating_sub(self.filled)
+    }
+
+    /// Where a socket's bytes go: what is missing, and after a long record the next header.
     pub(crate) fn spare(&mut self) -> &mut [u8] {
         let end = match self.end() {
             long if long > LONG => long + RECORD_HEADER_LEN,
             short => short,
         };
+        self.room(end)
+    }
+
+    fn room(&mut self, end: usize) -> &mut [u8] {
         if self.buffer.len() < end {
             self.buffer.resize(end, 0);
         }
         &mut self.buffer[self.filled..end]
+    }
+
+    /// Adds what was taken from a BIO, at most what is [missing](Self::missing).
+    ///
+    /// A BIO is left with what comes after the record: its `pending` tells a consumer whether to read
+    /// on, what follows close_notify is the program's, and a reader that pauses stops the flow.
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        let end = self.filled + bytes.len();
+        self.room(end).copy_from_slice(bytes);
+        self.filled = end;
     }
 
     /// Says how much of [`Self::spare`] was filled.

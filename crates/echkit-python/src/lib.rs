@@ -14,7 +14,6 @@ mod ech_keys;
 mod failure;
 mod identity;
 mod incoming_record;
-mod input;
 mod key_log;
 mod lookup;
 mod object;

@@ -32,20 +32,8 @@ impl Core {
     fn receive(&mut self, io: Io) -> Result<(), Failure> {
         while !self.record.is_complete() {
             match io {
-                Io::Memory => {
-                    let bytes = self.input.next();
-                    if bytes.is_empty() {
-                        return Err(match self.input.ends_here() {
-                            true => self.ended(),
-                            false => Failure::WantRead,
-                        });
-                    }
-                    let spare = self.record.spare();
-                    let len = bytes.len().min(spare.len());
-                    spare[..len].copy_from_slice(&bytes[..len]);
-                    self.record.received(len);
-                    self.input.take(len);
-                }
+                Io::Memory if self.input_ended => return Err(self.ended()),
+                Io::Memory => return Err(Failure::WantRead),
                 Io::Socket(fd) => match fd.receive(self.record.spare()) {
                     Received::Bytes(len) => self.record.received(len),
                     Received::Nothing => return Err(Failure::WantRead),

@@ -136,32 +136,33 @@ impl SslObject {
     fn supply(&self, py: Python<'_>, incoming: &Bound<'_, PyAny>) -> PyResult<bool> {
         let mut supplied = false;
         loop {
-            let wanted = lock(&self.core).input.wanted();
+            let wanted = lock(&self.core).record.missing();
+            if wanted == 0 {
+                // Another thread has taken the rest of the record.
+                return Ok(true);
+            }
             let data = incoming.call_method1(intern!(py, "read"), (wanted,))?;
             let data = data.cast_into::<PyBytes>().map_err(PyErr::from)?;
-            let len = data.as_bytes().len();
-            if len == 0 {
+            let data = data.as_bytes();
+            if data.is_empty() {
                 break;
             }
             supplied = true;
             let mut core = lock(&self.core);
-            core.input.add(data.into());
-            if len < wanted || core.input.is_between_records() {
+            core.record.add(data);
+            if data.len() < wanted || core.record.is_complete() {
                 return Ok(true);
             }
         }
         let eof: bool = incoming.getattr(intern!(py, "eof"))?.extract()?;
-        Ok((eof && lock(&self.core).input.end()) || supplied)
+        let news = eof && !std::mem::replace(&mut lock(&self.core).input_ended, true);
+        Ok(news || supplied)
     }
 
-    /// Hands out the records that were made, and lets go of those that were taken (memory only).
+    /// Hands out the records that were made (memory only).
     pub(super) fn hand_out(&self, py: Python<'_>) -> PyResult<()> {
         if let Transport::Memory { outgoing, .. } = &self.transport {
-            let output = {
-                let mut core = lock(&self.core);
-                core.input.release();
-                std::mem::take(&mut core.output)
-            };
+            let output = std::mem::take(&mut lock(&self.core).output);
             if !output.is_empty() {
                 outgoing
                     .bind(py)
