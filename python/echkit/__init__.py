@@ -4,7 +4,8 @@
 - :func:`create_default_context`: an ``ssl`` context that finds out about ECH on its own.
 - :mod:`echkit.ssl`: the standard ``ssl`` module with ECH, configs given by hand.
 - :func:`lookup`: what HTTPS records say about a host.
-- ``echkit.urllib3``, ``echkit.requests``, ``echkit.http``: adapters, imported by their users.
+- ``echkit.urllib3``, ``requests``, ``http``, ``httpx``, ``aiohttp``, ``asyncio``, ``websockets``: adapters, imported
+  by their users.
 - :func:`report_of`: how an adapter made a connection.
 - :mod:`echkit.testing`: an ECH internet on loopback, for tests.
 """

@@ -75,7 +75,10 @@ def report_of(thing: object) -> ConnectionReport | None:
     ``None`` for a connection that no adapter of this package made.
     """
     for _ in range(4):
+        # aiohttp's responses keep the protocol, and only that, when the body has been read.
+        kept = getattr(thing, "_protocol", None)
         found = getattr(thing, "ech", None) or getattr(thing, "ech_report", None)
+        found = found or getattr(kept, "ech_report", None)
         if isinstance(found, ConnectionReport):
             return found
         extensions = getattr(thing, "extensions", None)
@@ -85,8 +88,10 @@ def report_of(thing: object) -> ConnectionReport | None:
             if isinstance(thing, ConnectionReport):
                 return thing
         elif extra is not None:
-            thing = extra("ssl_object")
+            try:
+                thing = extra("ssl_object")
+            except AttributeError:
+                return None  # asyncio's transports forget it when they are closed
         else:
-            # websockets, and others that keep their transport.
-            thing = getattr(thing, "transport", None)
+            thing = getattr(thing, "transport", None)  # websockets
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import typing
+import urllib.parse
 
 import urllib3.connectionpool
 import urllib3.contrib.socks
@@ -11,7 +12,8 @@ import urllib3.exceptions
 
 from ._connecting import Connecting, Place
 from ._dialing import Dialer
-from .urllib3 import HTTPSConnection, HTTPSConnectionPool, Unreached, _Managed, proxy_resolves_alone
+from ._proxy_dialogue import refuse_lookups
+from .urllib3 import HTTPSConnection, HTTPSConnectionPool, Unreached, _Managed
 
 
 class SOCKSHTTPSConnection(HTTPSConnection, urllib3.contrib.socks.SOCKSHTTPSConnection):
@@ -50,7 +52,10 @@ class SOCKSProxyManager(_Managed, urllib3.contrib.socks.SOCKSProxyManager):
     def __init__(
         self, dialer: Dialer, proxy_url: str, *args: typing.Any, **kwargs: typing.Any
     ) -> None:
-        proxy_resolves_alone(proxy_url, dialer)
+        parts = urllib.parse.urlsplit(proxy_url)
+        refuse_lookups(
+            parts.scheme, parts.hostname or "", parts.port or 1080, dialer.proxy_resolves
+        )
         self.ech_dialer = dialer
         super().__init__(proxy_url, *args, **kwargs)
         # An address is what it is; a name is the proxy's to look up.

@@ -15,7 +15,6 @@ import ssl as _std
 import sys
 import types
 import typing
-import urllib.parse
 
 import urllib3
 import urllib3.connection
@@ -28,7 +27,7 @@ from . import ssl
 from ._attempts import Attempt
 from ._connecting import Connecting, Place
 from ._connection_report import ConnectionReport
-from ._context import DiscoveringSSLContext, discovery_error
+from ._context import DiscoveringSSLContext
 from ._dialing import Dialer, checked, deadline_of, dial
 from ._race import left, race
 from ._tunnels import TunnelsByAddress
@@ -266,16 +265,3 @@ def SOCKSProxyManager(  # noqa: N802 - a class of urllib3.contrib.socks, importe
 
     dialer = Dialer(ech, dns, dns_cafile, proxy_resolves=proxy_resolves)
     return Manager(dialer, proxy_url, *args, **kwargs)
-
-
-def proxy_resolves_alone(proxy_url: str, dialer: Dialer) -> None:
-    """Raise for a proxy that leaves it to the proxy to look names up."""
-    parts = urllib.parse.urlsplit(proxy_url)
-    if parts.scheme == "socks5h" and not dialer.proxy_resolves:
-        raise discovery_error(
-            f"{parts.scheme}://{parts.hostname}:{parts.port}: socks5h leaves look-ups to the proxy, which "
-            "would learn the names that ECH hides; use socks5://, or proxy_resolves=True if it may",
-            None,
-        )
-    if parts.scheme in ("socks4", "socks4a"):
-        raise ValueError(f"{parts.scheme}://: SOCKS4 is not supported; use socks5://")

@@ -5,6 +5,7 @@ library raises. Options are ``ech``, ``proxy``, ``proxy_resolves``, ``verify`` (
 (a path) and ``timeout``.
 """
 
+import contextlib
 import json
 import typing
 import urllib.parse
@@ -15,6 +16,7 @@ from echkit import report_of
 class Page(typing.NamedTuple):
     text: str
     report: typing.Any
+    version: str = "HTTP/1.1"
 
     @property
     def server(self):
@@ -184,9 +186,183 @@ class UrllibRequest(Session):
             return Page(found.read().decode(), report_of(found))
 
 
+class Httpx(Session):
+    http2 = True
+    verifies_by_environment = "SSL_CERT_FILE"
+
+    def transport(self):
+        import echkit.httpx
+
+        options = {"verify": {"environment": True}.get(self.verify, self.verify), "cert": self.cert}
+        options |= {"http2": True, "proxy": self.proxy, **self.ech}
+        return getattr(echkit.httpx, self.kind)(**options)
+
+    kind = "HTTPTransport"
+
+    def open(self):
+        import httpx
+
+        self.client = httpx.Client(
+            transport=self.transport(), timeout=self.timeout, follow_redirects=True
+        )
+
+    def get(self, url):
+        found = self.client.get(url)
+        return Page(found.text, report_of(found), found.http_version)
+
+    def close(self):
+        self.client.close()
+
+
+class InLoop:
+    """A session in an event loop, which runs in a thread of its own."""
+
+    backend = "asyncio"
+    loop_options = {}
+
+    def open(self):
+        import anyio.from_thread
+
+        self.stack = contextlib.ExitStack()
+        self.portal = self.stack.enter_context(
+            anyio.from_thread.start_blocking_portal(self.backend, self.loop_options)
+        )
+        try:
+            self.portal.call(self.open_soon)
+        except BaseException:
+            self.stack.close()
+            raise
+
+    def get(self, url):
+        return self.portal.call(self.get_soon, url)
+
+    def close(self):
+        self.portal.call(self.close_soon)
+        self.stack.close()
+
+
+class HttpxAsync(InLoop, Httpx):
+    kind = "AsyncHTTPTransport"
+
+    async def open_soon(self):
+        import httpx
+
+        self.client = httpx.AsyncClient(
+            transport=self.transport(), timeout=self.timeout, follow_redirects=True
+        )
+
+    async def get_soon(self, url):
+        found = await self.client.get(url)
+        return Page(found.text, report_of(found), found.http_version)
+
+    async def close_soon(self):
+        await self.client.aclose()
+
+
+class HttpxTrio(HttpxAsync):
+    backend = "trio"
+
+
+class Aiohttp(InLoop, Session):
+    proxies = ("http",)
+    verifies_by_environment = "SSL_CERT_FILE"
+
+    async def open_soon(self):
+        import aiohttp
+
+        import echkit.aiohttp
+
+        options = {"ssl": True if self.verify == "environment" else _context(self), **self.ech}
+        timeout = aiohttp.ClientTimeout(sock_connect=self.timeout)
+        self.session = aiohttp.ClientSession(
+            connector=echkit.aiohttp.TCPConnector(**options), timeout=timeout
+        )
+
+    async def get_soon(self, url):
+        async with self.session.get(url, proxy=self.proxy) as found:
+            return Page(await found.text(), report_of(found))
+
+    async def close_soon(self):
+        await self.session.close()
+
+
+class AiohttpUvloop(Aiohttp):
+    loop_options = {"use_uvloop": True}
+
+
+class Streams(InLoop, Session):
+    redirects = keeps_alive = False
+    proxies = ()
+    verifies_by_environment = "SSL_CERT_FILE"
+
+    async def open_soon(self):
+        self.context = _context(self)
+
+    async def get_soon(self, url):
+        import echkit.asyncio
+
+        parts = urllib.parse.urlsplit(url)
+        reader, writer = await echkit.asyncio.open_connection(
+            parts.hostname, parts.port or 443, ssl=self.context, timeout=self.timeout, **self.ech
+        )
+        request = f"GET {parts.path}?{parts.query} HTTP/1.0\r\nHost: {parts.hostname}\r\n\r\n"
+        writer.write(request.encode())
+        page = await reader.read()
+        writer.close()
+        return Page(page.partition(b"\r\n\r\n")[2].decode(), report_of(writer))
+
+    async def close_soon(self):
+        pass
+
+
+class StreamsUvloop(Streams):
+    loop_options = {"use_uvloop": True}
+
+
+class Websockets(InLoop, Session):
+    """The testbed's servers speak no WebSocket: the answer is the page, within an error."""
+
+    redirects = keeps_alive = False
+    verifies_by_environment = "SSL_CERT_FILE"
+
+    async def open_soon(self):
+        self.context = _context(self)
+
+    async def get_soon(self, url):
+        import websockets
+
+        import echkit.websockets
+
+        found = []
+
+        class Connection(websockets.asyncio.client.ClientConnection):
+            def connection_made(self, transport):
+                found.append(self)
+                super().connection_made(transport)
+
+        try:
+            await echkit.websockets.connect(
+                url.replace("https", "wss"), ssl=self.context, proxy=self.proxy,
+                open_timeout=self.timeout, create_connection=Connection, **self.ech
+            )
+        except websockets.InvalidStatus as answered:
+            return Page(answered.response.body.decode(), report_of(found[-1]))
+
+    async def close_soon(self):
+        pass
+
+
 LIBRARIES = {
     "urllib3": Urllib3,
     "requests": Requests,
     "http.client": HttpClient,
     "urllib.request": UrllibRequest,
+    "httpx": Httpx,
+    "httpx-asyncio": HttpxAsync,
+    "httpx-trio": HttpxTrio,
+    "aiohttp": Aiohttp,
+    "aiohttp-uvloop": AiohttpUvloop,
+    "asyncio": Streams,
+    "uvloop": StreamsUvloop,
+    "websockets": Websockets,
 }

@@ -14,15 +14,42 @@ from drivers import LIBRARIES
 from peer import CERTS
 from proxying import Proxy
 
-NEEDS = {"urllib3": "urllib3", "requests": "requests"}
+NEEDS = {
+    "urllib3": ["urllib3", "socks"],
+    "requests": ["requests", "socks"],
+    "httpx": ["httpx", "h2", "socksio"],
+    "httpx-asyncio": ["httpx", "h2", "socksio"],
+    "httpx-trio": ["httpx", "h2", "socksio", "trio"],
+    "aiohttp": ["aiohttp", "h11"],
+    "aiohttp-uvloop": ["aiohttp", "h11", "uvloop"],
+    "asyncio": ["anyio"],
+    "uvloop": ["anyio", "uvloop"],
+    "websockets": ["websockets.asyncio", "h11", "socksio"],
+}
 
 
 @pytest.fixture(params=list(LIBRARIES))
 def library(request):
-    needed = NEEDS.get(request.param)
-    if needed:
+    for needed in NEEDS.get(request.param, ()):
         pytest.importorskip(needed)
     return LIBRARIES[request.param]
+
+
+def only(condition):
+    """For the libraries that meet a condition alone."""
+    names = [name for name, library in LIBRARIES.items() if condition(library)]
+    return pytest.mark.parametrize("library", names, indirect=True)
+
+
+def through(*schemes):
+    """For each library with each kind of proxy that it has."""
+    pairs = [
+        pytest.param(name, scheme, id=f"{name}-{scheme}")
+        for name, library in LIBRARIES.items()
+        for scheme in schemes
+        if scheme.removesuffix("h") in library.proxies
+    ]
+    return pytest.mark.parametrize(("library", "scheme"), pairs, indirect=["library"])
 
 
 @pytest.fixture
@@ -49,15 +76,25 @@ def shown(bed, case):
 
 def told(error):
     """An error's text, with those of its causes."""
-    texts = []
+    texts, seen = [], set()
     while error is not None:
+        assert id(error) not in seen, "an error that is its own cause"
+        seen.add(id(error))
         texts.append(str(error))
         error = error.__cause__ or error.__context__
     return " | ".join(texts)
 
 
-@pytest.mark.parametrize("ech", ["prefer", "require"])
-@pytest.mark.parametrize("case", ["nominal", "target-elsewhere", "port", "hrr"])
+@pytest.mark.parametrize(
+    ("case", "ech"),
+    [
+        ("nominal", "prefer"),
+        ("nominal", "require"),
+        ("target-elsewhere", "require"),
+        ("port", "prefer"),
+        ("hrr", "prefer"),
+    ],
+)
 def test_a_hidden_name_stays_hidden_wherever_the_record_leads(library, bed, case, ech):
     with library(bed, ech=ech) as session:
         page = session.get(url(bed, case))
@@ -119,8 +156,10 @@ def test_a_server_that_has_proved_to_have_no_ech_is_used_without(library, bed):
     assert len(sent(bed, "disabled")) == 3
 
 
-@pytest.mark.parametrize("ech", ["prefer", "require"])
-@pytest.mark.parametrize("case", ["stale-wrong-name", "stale-untrusted", "tls12"])
+@pytest.mark.parametrize(
+    ("case", "ech"),
+    [("stale-wrong-name", "prefer"), ("stale-untrusted", "require"), ("tls12", "prefer")],
+)
 def test_who_cannot_prove_to_be_the_server_gets_no_second_connection(library, bed, case, ech):
     with library(bed, ech=ech) as session:
         with pytest.raises(Exception) as caught:
@@ -138,9 +177,8 @@ def test_a_server_that_rejects_its_own_retry_configs_ends_it(library, bed):
     assert len(sent(bed, "stale-retry")) == 2 and not shown(bed, "stale-retry")
 
 
+@only(lambda library: not library.http2)
 def test_records_of_protocols_that_the_library_lacks_are_an_error_without_a_word(library, bed):
-    if library.http2:
-        pytest.skip("it speaks HTTP/2")
     with library(bed) as session:
         with pytest.raises(Exception) as caught:
             session.get(url(bed, "h2-only"))
@@ -148,9 +186,17 @@ def test_records_of_protocols_that_the_library_lacks_are_an_error_without_a_word
     assert sent(bed, "h2-only") == []
 
 
+@only(lambda library: library.http2)
+@pytest.mark.parametrize("case", ["nominal", "h2-only"])
+def test_http_2_is_spoken_inside(library, bed, case):
+    with library(bed, ech="require") as session:
+        pages = [session.get(url(bed, case)) for _ in range(3)]
+    assert {(page.version, page.server) for page in pages} == {("HTTP/2", "accepted")}
+    assert len(sent(bed, case)) == 1 and not shown(bed, case)
+
+
+@only(lambda library: library.keeps_alive)
 def test_one_connection_serves_request_after_request(library, bed):
-    if not library.keeps_alive:
-        pytest.skip("it makes a connection for each request")
     with library(bed) as session:
         pages = [session.get(url(bed, "nominal")) for _ in range(5)]
     assert {page.server for page in pages} == {"accepted"}
@@ -185,9 +231,8 @@ def redirecting():
         server.shutdown()
 
 
+@only(lambda library: library.redirects)
 def test_redirected_to_a_host_its_name_is_hidden_too(library, bed, redirecting):
-    if not library.redirects:
-        pytest.skip("it follows no redirects")
     with library(bed, ech="require") as session:
         page = session.get(redirecting + url(bed, "nominal"))
     assert page.server == "accepted" and not shown(bed, "nominal")
@@ -196,11 +241,9 @@ def test_redirected_to_a_host_its_name_is_hidden_too(library, bed, redirecting):
 # Proxies.
 
 
-@pytest.mark.parametrize("scheme", ["http", "socks5"])
+@through("http", "socks5")
 @pytest.mark.parametrize("case", ["nominal", "stale", "target-elsewhere", "no-record"])
 def test_a_proxy_is_asked_for_addresses(library, bed, case, scheme):
-    if scheme not in library.proxies:
-        pytest.skip(f"it has no {scheme} proxies")
     with Proxy() as proxy:
         with library(bed, proxy=proxy.url(scheme)) as session:
             page = session.get(url(bed, case))
@@ -213,10 +256,8 @@ def test_a_proxy_is_asked_for_addresses(library, bed, case, scheme):
     assert proxy.shows(bed.case(case).host) == (case == "no-record")
 
 
-@pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h"])
+@through("http", "socks5", "socks5h")
 def test_a_proxy_that_may_know_names_is_told_them(library, bed, scheme):
-    if scheme.removesuffix("h") not in library.proxies:
-        pytest.skip(f"it has no {scheme} proxies")
     host = bed.case("nominal").host
     with Proxy() as proxy:
         with library(bed, proxy=proxy.url(scheme), proxy_resolves=True) as session:
@@ -225,9 +266,8 @@ def test_a_proxy_that_may_know_names_is_told_them(library, bed, scheme):
     assert not shown(bed, "nominal")
 
 
+@only(lambda library: "socks5" in library.proxies)
 def test_a_proxy_that_would_look_up_is_an_error_before_a_word(library, bed):
-    if "socks5" not in library.proxies:
-        pytest.skip("it has no SOCKS proxies")
     with Proxy() as proxy:
         with pytest.raises(Exception) as caught:
             with library(bed, proxy=proxy.url("socks5h")) as session:
@@ -236,10 +276,8 @@ def test_a_proxy_that_would_look_up_is_an_error_before_a_word(library, bed):
     assert proxy.said == []
 
 
-@pytest.mark.parametrize("scheme", ["http", "socks5"])
+@through("http", "socks5")
 def test_what_a_proxy_refuses_is_not_connected_to_past_it(library, bed, scheme):
-    if scheme not in library.proxies:
-        pytest.skip(f"it has no {scheme} proxies")
     with Proxy() as proxy:
         proxy.refuses = True
         with library(bed, proxy=proxy.url(scheme)) as session:
@@ -254,6 +292,8 @@ def test_what_a_proxy_refuses_is_not_connected_to_past_it(library, bed, scheme):
 
 class Asking(http.server.BaseHTTPRequestHandler):
     """Says whose certificate the client has."""
+
+    protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         found = self.connection.getpeercert()
@@ -295,8 +335,6 @@ def test_who_is_not_trusted_is_used_only_without_verification(library, bed, aski
 
 
 def test_the_environment_names_certificates_to_trust(library, bed, monkeypatch):
-    if library.verifies_by_environment is None:
-        pytest.skip("it reads no variable")
     with library(bed, verify="environment") as session:
         with pytest.raises(Exception, match="certificate"):
             session.get(url(bed, "nominal"))

@@ -1,6 +1,7 @@
 """The Python of the documents: type-checked, run, and its functions used against the testbed."""
 
 import asyncio
+import inspect
 import pathlib
 import re
 import runpy
@@ -134,7 +135,7 @@ def test_the_adapters_snippets_hide_the_name(folder, ech_testbed, monkeypatch, n
     case = ech_testbed.case("nominal")
     called = function(folder, name)
     found = called(case.host, case.port) if "port" in called.__annotations__ else called(case.url)
-    if asyncio.iscoroutine(found):
+    if inspect.iscoroutine(found):
         found = asyncio.run(found)
     assert found == "accepted"
 
