@@ -11,6 +11,8 @@ import contextvars
 import types
 import typing
 
+from . import ssl
+
 if typing.TYPE_CHECKING:
     from . import _echkit
     from ._connecting import Place
@@ -63,3 +65,6 @@ def under_way(server_hostname: str | None) -> Attempt | None:
     if attempt is None or server_hostname is None:
         return None
     return attempt if attempt.server_name == server_hostname.rstrip(".").lower() else None
+
+
+ssl._under_way = under_way

@@ -20,11 +20,13 @@ import ssl as _std
 import types as _types
 import warnings as _warnings
 
-from . import _attempts, _echkit, _files, _settings
+from . import _echkit, _files, _settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import typing as _typing
+
+    from ._attempts import Attempt as _Attempt
 del TYPE_CHECKING
 
 # Everything that the standard module has, private names too: this module takes its place.
@@ -109,6 +111,11 @@ ECH_STATUS_BAD_NAME = ECHStatus.ECH_STATUS_BAD_NAME
 ECH_STATUS_NOT_CONFIGURED = ECHStatus.ECH_STATUS_NOT_CONFIGURED
 ECH_STATUS_FAILED_ECH = ECHStatus.ECH_STATUS_FAILED_ECH
 ECH_STATUS_FAILED_ECH_BAD_NAME = ECHStatus.ECH_STATUS_FAILED_ECH_BAD_NAME
+
+
+# What an adapter wants offered on a connection to some name; set by the module `_attempts`, when an
+# adapter imports it.
+_under_way: _typing.Callable[[str | None], _Attempt | None] | None = None
 
 
 class _EchNames:
@@ -268,7 +275,7 @@ class SSLContext(_std.SSLContext):
             try:
                 # The standard class says whether the whole file is valid: else nothing of it counts.
                 if not _files.is_valid(paths.cafile):
-                    _std.SSLContext(_std.PROTOCOL_TLS_CLIENT).load_verify_locations(paths.cafile)
+                    _Base(_std.PROTOCOL_TLS_CLIENT).load_verify_locations(paths.cafile)
                     _files.note_valid(paths.cafile)
                 self._trust(_files.items_of_file(paths.cafile), paths.cafile)
             except OSError:
@@ -546,7 +553,7 @@ class SSLContext(_std.SSLContext):
         sock: _typing.Any = None,
         **memory: _typing.Any,
     ) -> _typing.Any:
-        attempt = None if server_side else _attempts.under_way(server_hostname)
+        attempt = None if server_side or _under_way is None else _under_way(server_hostname)
         if attempt is None:
             ech = self._ech_for(sock, server_side, server_hostname, owner)
             settings = None
@@ -576,7 +583,7 @@ class SSLContext(_std.SSLContext):
             attempt.made = made
         return made
 
-    def _attempt_settings(self, attempt: _attempts.Attempt) -> _echkit.Settings:
+    def _attempt_settings(self, attempt: _Attempt) -> _echkit.Settings:
         """What an adapter's connection is made with."""
         values = _settings.read(self, False, attempt.offer)
         grease = values.grease or attempt.grease

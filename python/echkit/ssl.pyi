@@ -127,7 +127,8 @@ from ssl import (
 
 from typing_extensions import Buffer as _Buffer
 
-from . import _attempts, _echkit
+from . import _echkit
+from ._attempts import Attempt as _Attempt
 from ._connection_report import ConnectionReport
 from ._echkit import SSLSession as SSLSession
 
@@ -140,6 +141,7 @@ else:
 
 _Path: typing.TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
+_under_way: typing.Callable[[str | None], _Attempt | None] | None
 HAS_ECH: bool
 HAS_PSK: bool
 CHANNEL_BINDING_TYPES: list[str]
