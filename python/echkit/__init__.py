@@ -6,6 +6,7 @@
 - :func:`lookup`: what HTTPS records say about a host.
 - ``echkit.urllib3``, ``requests``, ``http``, ``httpx``, ``aiohttp``, ``asyncio``, ``websockets``: adapters, imported
   by their users.
+- :func:`inject_into_ssl`: ECH for programs as they are; ``python -m echkit program.py``.
 - :func:`report_of`: how an adapter made a connection.
 - :mod:`echkit.testing`: an ECH internet on loopback, for tests.
 """
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
         create_default_context,
     )
     from ._connection_report import ConnectionReport, report_of
+    from ._inject import extract_from_ssl, inject_into_ssl
     from ._discovery import Config, Discovery, Endpoint, Record, lookup
 
 __all__ = [
@@ -118,8 +120,10 @@ __all__ = [
     "TransportError",
     "create_default_context",
     "delete",
+    "extract_from_ssl",
     "get",
     "head",
+    "inject_into_ssl",
     "lookup",
     "options",
     "patch",
@@ -187,6 +191,8 @@ _LATER = {
     "Endpoint": "_discovery",
     "Record": "_discovery",
     "lookup": "_discovery",
+    "extract_from_ssl": "_inject",
+    "inject_into_ssl": "_inject",
 }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import json
 import pathlib
 import re
 import runpy
@@ -138,6 +139,17 @@ def test_the_adapters_snippets_hide_the_name(folder, ech_testbed, monkeypatch, n
     if inspect.iscoroutine(found):
         found = asyncio.run(found)
     assert found == "accepted"
+
+
+def test_a_page_is_fetched_without_changes(folder, ech_testbed, monkeypatch):
+    monkeypatch.setenv("ECHKIT_DNS", ech_testbed.dns)
+    monkeypatch.setenv("SSL_CERT_FILE", ech_testbed.ca_file)
+    url = ech_testbed.url("nominal") + "?format=json"
+    try:
+        page = function(folder, "page_without_changes")(url)
+    finally:
+        echkit.extract_from_ssl()
+    assert json.loads(page)["ech"]["status"] == "accepted"
 
 
 def test_a_server_chooses_by_the_name_inside(folder, monkeypatch):
