@@ -2,7 +2,7 @@
 
 ``LIBRARIES[name](testbed, **options)`` is a session: ``get(url)`` gives a :class:`Page`, and raises what the
 library raises. Options are ``ech``, ``proxy``, ``proxy_resolves``, ``verify`` (a path, or ``False``), ``cert``
-(a path) and ``timeout``.
+(a path), ``timeout``, and ``together`` for requests side by side.
 """
 
 import contextlib
@@ -34,10 +34,11 @@ class Session:
     verifies_by_environment = None  # the variable that names a file of certificates to trust
 
     def __init__(self, bed, *, ech="prefer", proxy=None, proxy_resolves=False, verify=None,
-                 cert=None, timeout=60):
+                 cert=None, timeout=60, together=False):
         self.bed, self.proxy, self.timeout = bed, proxy, timeout
         self.verify = bed.ca_file if verify is None else verify
         self.cert = cert
+        self.together = together
         self.ech = {"ech": ech, "dns": bed.dns}
         if proxy_resolves:
             self.ech["proxy_resolves"] = True
@@ -188,13 +189,15 @@ class UrllibRequest(Session):
 
 class Httpx(Session):
     http2 = True
+    # Threads that share a connection of HTTP/2 break it, with stock httpx too.
+    http2_together = False
     verifies_by_environment = "SSL_CERT_FILE"
 
     def transport(self):
         import echkit.httpx
 
         options = {"verify": {"environment": True}.get(self.verify, self.verify), "cert": self.cert}
-        options |= {"http2": True, "proxy": self.proxy, **self.ech}
+        options |= {"http2": self.http2_together or not self.together, "proxy": self.proxy, **self.ech}
         return getattr(echkit.httpx, self.kind)(**options)
 
     kind = "HTTPTransport"
@@ -243,6 +246,7 @@ class InLoop:
 
 class HttpxAsync(InLoop, Httpx):
     kind = "AsyncHTTPTransport"
+    http2_together = True
 
     async def open_soon(self):
         import httpx

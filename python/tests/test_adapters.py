@@ -106,7 +106,7 @@ def test_a_hidden_name_stays_hidden_wherever_the_record_leads(library, bed, case
 
 
 def test_a_stale_key_costs_one_more_connection_and_the_next_none(library, bed):
-    with library(bed) as session:
+    with library(bed, together=True) as session:
         page = session.get(url(bed, "stale"))
         assert page.server == "accepted"
         assert (page.report.source, page.report.retries) == ("retry", 1)
@@ -204,7 +204,7 @@ def test_one_connection_serves_request_after_request(library, bed):
 
 
 def test_fifty_at_the_same_time(library, bed):
-    with library(bed) as session:
+    with library(bed, together=True) as session:
         with concurrent.futures.ThreadPoolExecutor(50) as threads:
             pages = list(threads.map(session.get, [url(bed, "nominal")] * 50))
     assert {(page.server, page.report.status) for page in pages} == {("accepted", "accepted")}
