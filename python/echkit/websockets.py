@@ -12,6 +12,11 @@ import os
 import typing
 
 import websockets.asyncio.client
+
+if not hasattr(websockets.asyncio.client.connect, "open_tcp_connection"):
+    # It would not call the method below, and show the names.
+    raise ImportError("echkit.websockets needs websockets 17 or later")
+
 from websockets.proxy import get_proxy, parse_proxy
 
 from . import asyncio as _streams
@@ -21,10 +26,6 @@ from ._dialing import Dialer, checked
 from ._proxy_dialogue import Through, refuse_lookups
 
 __all__ = ["connect"]
-
-if not hasattr(websockets.asyncio.client.connect, "open_tcp_connection"):
-    # It would not ask the class below, and show the names.
-    raise ImportError("echkit.websockets needs websockets 17 or later")
 
 _Path = str | os.PathLike[str]
 

@@ -238,6 +238,14 @@ def test_redirected_to_a_host_its_name_is_hidden_too(library, bed, redirecting):
     assert page.server == "accepted" and not shown(bed, "nominal")
 
 
+@pytest.mark.parametrize("library", ["urllib3", "httpx-trio", "asyncio", "uvloop"], indirect=True)
+@pytest.mark.parametrize("case", ["ipv6-refused", "ipv6-blackholed"])
+def test_addresses_that_do_not_answer_are_passed_over(library, bed, case):
+    with library(bed, ech="require") as session:
+        page = session.get(url(bed, case))
+    assert (page.server, page.report.address) == ("accepted", "127.0.0.1")
+
+
 # Proxies.
 
 
