@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint features rustls-range outside bench bench-latency bench-limits fuzz interop bogo bogo-forced peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python soak-python-loads
+.PHONY: grade help demo test lint features rustls-range outside bench bench-latency bench-limits fuzz interop bogo bogo-forced peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python soak-python-loads
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -58,6 +58,10 @@ bench-limits: prepare ## what the largest answers of a hostile resolver cost `ec
 
 fuzz: prepare ## feed every parser MUTATIONS (1000000) mutated inputs
 	ECHKIT_MUTATIONS=$(MUTATIONS) cargo test --locked --release --workspace --test 'mutations*' -- --nocapture
+
+grade: peers ## what clients that can be run here do at the testbed's cases: writes docs/grades.md
+	cargo build --locked --package echkit-cli --bin ech
+	python3 scripts/grade.py "$${CARGO_TARGET_DIR:-target}/debug/ech"
 
 wheel: ## build the Python wheel into dist/ (WHEEL_PROFILE=dev compiles faster)
 	@scripts/prepare python

@@ -1,7 +1,7 @@
 //! What pages of HTML share: one file that needs nothing else, in light and dark.
 
 /// A page with that title. `body` is HTML.
-pub(crate) fn document(title: &str, body: &str) -> String {
+pub fn document(title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -31,7 +31,7 @@ tr.matters { background: var(--mark); font-weight: 600; }
 ";
 
 /// Text as HTML shows it. Control characters become question marks.
-pub(crate) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -41,7 +41,7 @@ mod checker;
 mod deployment;
 mod dial;
 mod finding;
-mod html;
+pub mod html;
 mod log;
 mod page;
 mod pcapng;

@@ -1,9 +1,11 @@
 //! The command line, flags documented where they are defined.
 
+mod case_name;
 pub(crate) mod check;
 pub(crate) mod convert;
 pub(crate) mod curl_flags;
 pub(crate) mod examples;
+pub(crate) mod grade;
 pub(crate) mod network_args;
 pub(crate) mod not_there;
 pub(crate) mod proxy_args;
@@ -16,13 +18,15 @@ pub(crate) mod trace;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use case_name::CaseName;
 use check::{CheckArgs, ExplainArgs};
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use convert::ConvertArgs;
 use curl_flags::CurlArgs;
 use echkit::policy::EchMode;
 use echkit_proto::hpke::{Kem, SymmetricSuite};
+use grade::GradeArgs;
 use network_args::NetworkArgs;
 use proxy_args::ProxyArgs;
 use publish::PublishArgs;
@@ -64,6 +68,7 @@ pub(crate) enum Command {
     Trace(Box<TraceArgs>),
     Check(Box<CheckArgs>),
     Explain(ExplainArgs),
+    Grade(Box<GradeArgs>),
     Decode(DecodeArgs),
     Cache(CacheArgs),
     Keygen(KeygenArgs),
@@ -87,6 +92,7 @@ impl Command {
             Self::Trace(args) => args.json,
             Self::Check(args) => args.json,
             Self::Explain(args) => args.json,
+            Self::Grade(args) => args.json,
             Self::Decode(args) => args.json,
             Self::Cache(args) => args.json,
             Self::Keygen(args) => args.json,
@@ -474,30 +480,4 @@ pub(crate) struct ManArgs {
 pub(crate) struct CompletionsArgs {
     /// bash, zsh, fish, elvish or powershell
     pub(crate) shell: clap_complete::Shell,
-}
-
-/// The name of a testbed case. Shells complete it; the testbed says which names are near to one
-/// that it does not know.
-#[derive(Clone, Debug)]
-pub(crate) struct CaseName;
-
-impl TypedValueParser for CaseName {
-    type Value = String;
-
-    fn parse_ref(
-        &self,
-        command: &clap::Command,
-        arg: Option<&Arg>,
-        value: &std::ffi::OsStr,
-    ) -> Result<String, clap::Error> {
-        clap::builder::StringValueParser::new().parse_ref(command, arg, value)
-    }
-
-    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        Some(Box::new(
-            echkit_testbed::case_names()
-                .into_iter()
-                .map(PossibleValue::new),
-        ))
-    }
 }

@@ -9,6 +9,7 @@ pub(crate) mod demo;
 pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod get;
+pub(crate) mod grade;
 mod hook;
 pub(crate) mod keygen;
 pub(crate) mod lookup;

@@ -99,6 +99,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Trace(args) => commands::trace::run(*args).await,
         Command::Check(args) => commands::check::run(*args).await,
         Command::Explain(args) => commands::explain::run(&args),
+        Command::Grade(args) => commands::grade::run(*args).await,
         Command::Cache(args) => commands::cache::run(args),
         Command::Decode(args) => commands::decode::run(args),
         Command::Keygen(args) => commands::keygen::run(args),

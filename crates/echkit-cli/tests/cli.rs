@@ -453,6 +453,7 @@ fn every_command_has_a_manual_page_of_its_own() {
         "lookup",
         "trace",
         "check",
+        "grade",
         "explain",
         "decode",
         "cache",

@@ -12,7 +12,8 @@ use echkit::wire::{
 use echkit_proto::hello::HelloReader;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::captures;
+use crate::captures::{self, CaptureEntry, Captures};
+use crate::page::PageEch;
 
 /// The record that a client in compatibility mode sends before its second hello (RFC 8446 §D.4).
 const CHANGE_CIPHER_SPEC: &[u8] = &[0x14, 3, 3, 0, 1, 1];
@@ -56,16 +57,36 @@ impl From<RecordedConnection> for Capture {
     }
 }
 
-/// Where the listeners of one testbed put what they receive and send.
+/// A handshake that a case's server has finished, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Served {
+    /// The case.
+    pub case: String,
+    /// Where the client came from.
+    pub client: SocketAddr,
+    /// What became of the client's ECH.
+    pub ech: PageEch,
+    /// The requests that were answered.
+    pub requests: usize,
+}
+
+/// Where the listeners of one testbed put what they receive and send, and what they say of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Recorder(WireRecorder);
+pub(crate) struct Recorder {
+    wire: WireRecorder,
+    served: Captures<Served>,
+}
 
 impl Default for Recorder {
     fn default() -> Self {
         let limits = RecorderLimits::default();
         let limits = limits.with_bytes(captures::BYTES);
         let limits = limits.with_connections(captures::CONNECTIONS);
-        Self(WireRecorder::with_limits(limits))
+        Self {
+            wire: WireRecorder::with_limits(limits),
+            served: Captures::default(),
+        }
     }
 }
 
@@ -83,22 +104,42 @@ impl Recorder {
     {
         Recorded {
             io: Some(io),
-            tap: self.0.begin(case, local, client),
+            tap: self.wire.begin(case, local, client),
         }
     }
 
     pub(crate) fn captures(&self) -> Vec<Capture> {
-        let connections = self.0.connections();
+        let connections = self.wire.connections();
         connections.into_iter().map(Capture::from).collect()
     }
 
     /// The connections, with what the servers sent.
     pub(crate) fn connections(&self) -> Vec<RecordedConnection> {
-        self.0.connections()
+        self.wire.connections()
+    }
+
+    /// Keeps what a server says of a handshake.
+    pub(crate) fn serve(
+        &self,
+        case: &str,
+        client: SocketAddr,
+        ech: PageEch,
+    ) -> CaptureEntry<Served> {
+        self.served.begin(Served {
+            case: case.to_owned(),
+            client,
+            ech,
+            requests: 0,
+        })
+    }
+
+    pub(crate) fn served(&self) -> Vec<Served> {
+        self.served.all()
     }
 
     pub(crate) fn clear(&self) {
-        self.0.clear();
+        self.wire.clear();
+        self.served.clear();
     }
 }
 

@@ -33,6 +33,7 @@ mod elsewhere;
 mod error;
 mod in_order;
 mod inspect;
+mod judgement;
 mod names;
 mod odd_zones;
 mod page;
@@ -47,13 +48,14 @@ mod spec_parts;
 mod testbed;
 mod zone;
 
-pub use capture::Capture;
+pub use capture::{Capture, Served};
 pub use case::{
     Case, Expectations, Expected, ExpectedHttps, ExpectedSource, ExpectedStatus, ServerWord,
 };
 pub use elsewhere::{Blueprint, Identity};
 pub use error::TestbedError;
 pub use inspect::Inspector;
+pub use judgement::{ClientVerdict, Judgement};
 pub use names::ZONE;
 pub use page::{Page, PageEch, PageHttp, PageTls};
 pub use proxy_cases::{ProxyCase, ProxyWay, proxy_list};

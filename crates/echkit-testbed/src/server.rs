@@ -158,8 +158,12 @@ impl CaseServer {
                 let (recorded, tls) = stream.get_ref();
                 // rustls says of a resumption nothing but that it is one.
                 let hello_retry = recorded.client_hellos() > 1;
+                let served = self.recorder.serve(self.spec.name, client, ech.clone());
                 let visit = Arc::new(self.visit(ech, tls, hello_retry));
-                let service = service_fn(move |request| page::answer(request, visit.clone()));
+                let service = service_fn(move |request| {
+                    served.get().requests += 1;
+                    page::answer(request, visit.clone())
+                });
                 // The peer may leave whenever it likes.
                 let _ = auto::Builder::new(TokioExecutor::new())
                     .serve_connection(TokioIo::new(stream), service)

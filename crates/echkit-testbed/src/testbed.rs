@@ -459,7 +459,7 @@ const SUGGESTIONS: usize = 3;
 const LIKENESS: f64 = 0.75;
 
 /// The error about a name that no case has, with the few that look most like it.
-fn unknown_case<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> TestbedError {
+pub(crate) fn unknown_case<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> TestbedError {
     let likeness = |known: &str| match known.contains(name) && !name.is_empty() {
         true => 1.0,
         false => strsim::jaro_winkler(known, name),

@@ -79,6 +79,23 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "grade",
+        &[
+            (
+                "ech grade --recipe curl",
+                "What curl does at each case of the testbed",
+            ),
+            (
+                "ech grade --markdown -- ./client --resolver {dns} --ca {ca} {url}",
+                "The same of a client of one's own, as a table for its README",
+            ),
+            (
+                "ech grade --only stale,hrr --captures seen -- ./client {url}",
+                "Two cases, with what passed in seen/stale.pcapng and seen/hrr.pcapng",
+            ),
+        ],
+    ),
+    (
         "explain",
         &[
             (

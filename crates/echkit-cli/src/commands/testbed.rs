@@ -1,6 +1,6 @@
 //! `ech testbed`: an ECH internet on loopback until Ctrl-C, or in the background until `kill`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use echkit_testbed::{Case, Inspector, Ports, ProxyCase, ProxyWay, Testbed, list, proxy_list};
 use serde_json::{Value, json};
@@ -115,13 +115,13 @@ fn proxy_row(case: &ProxyCase) -> Vec<String> {
 }
 
 /// Where the CA's certificate was written; a temporary one goes with the testbed.
-struct CaFile {
+pub(super) struct CaFile {
     path: PathBuf,
     temporary: bool,
 }
 
 impl CaFile {
-    fn write(path: Option<PathBuf>, pem: &str) -> Result<Self, Failure> {
+    pub(super) fn write(path: Option<PathBuf>, pem: &str) -> Result<Self, Failure> {
         let temporary = path.is_none();
         let path = path.unwrap_or_else(|| {
             std::env::temp_dir().join(format!("ech-testbed-{}-ca.pem", std::process::id()))
@@ -129,6 +129,10 @@ impl CaFile {
         std::fs::write(&path, pem)
             .map_err(|error| Failure::write(format!("cannot write {}: {error}", path.display())))?;
         Ok(Self { path, temporary })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 }
 
