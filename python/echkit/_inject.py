@@ -101,6 +101,19 @@ class InjectedSSLContext(DiscoveringSSLContext, metaclass=_Instances):
         self._retries = _retries
         return self
 
+    def _ech_for(
+        self, sock: typing.Any, server_side: bool, server_hostname: str | None, owner: typing.Any
+    ) -> typing.Any:
+        if server_side or server_hostname is None or self._has_config or _is_in_dns(server_hostname):
+            return super()._ech_for(sock, server_side, server_hostname, owner)
+        if self.ech == "require":
+            raise discovery_error(f"{server_hostname}: ECH is required, and it is not in DNS", None)
+        return None
+
+    @property
+    def _has_config(self) -> bool:
+        return getattr(self, "_ech_config", None) is not None
+
 
 # Names.
 
@@ -110,9 +123,13 @@ def _resolves_here(host: object, port: object, kind: int, flags: int) -> bool:
         return False
     if kind not in (0, socket.SOCK_STREAM) or flags & (socket.AI_PASSIVE | socket.AI_NUMERICHOST):
         return False
-    name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
+    return _is_in_dns(host.decode("ascii", "replace") if isinstance(host, bytes) else host)
+
+
+def _is_in_dns(name: str) -> bool:
+    """Whether DNS is to be asked: not for addresses, and not for the machine itself."""
     try:
-        ipaddress.ip_address(name.partition("%")[0])
+        ipaddress.ip_address(name.strip("[]").partition("%")[0])
     except ValueError:
         return name.rstrip(".").lower() not in ("localhost", socket.gethostname().lower())
     return False

@@ -10,6 +10,7 @@ import textwrap
 import pytest
 
 import echkit
+from peer import CERTS
 from proxying import Proxy
 
 # Each prints the pages of the URLs in its arguments, `{"ech": ...}` as the servers say it.
@@ -73,6 +74,22 @@ PROGRAMS = {
                 writer.close()
         asyncio.run(main())
     """,
+    "trio": """
+        import sys, urllib.parse, trio
+        async def main():
+            for url in sys.argv[1:]:
+                parts = urllib.parse.urlsplit(url)
+                stream = await trio.open_ssl_over_tcp_stream(
+                    parts.hostname, parts.port, https_compatible=True
+                )
+                request = f"GET /?format=json HTTP/1.0\\r\\nHost: {parts.hostname}\\r\\n\\r\\n"
+                await stream.send_all(request.encode())
+                page = b""
+                async for data in stream:
+                    page += data
+                print(page.decode().partition("\\r\\n\\r\\n")[2])
+        trio.run(main)
+    """,
 }
 for _name in ("aiohttp", "asyncio"):
     _text = PROGRAMS[_name].replace("asyncio.run(main())", "import uvloop; uvloop.run(main())")
@@ -129,8 +146,9 @@ def word(ran):
 
 
 def test_an_unmodified_program_hides_names(program, bed):
-    # anyio makes TLS of a connection that is its own: there nobody can make another one.
-    cases = ["nominal", "target-elsewhere", *(["stale"] if "AsyncClient" not in program else [])]
+    # anyio and trio make TLS of a connection that is their own: there nobody can make another one.
+    alone = "AsyncClient" in program or "trio.run" in program
+    cases = ["nominal", "target-elsewhere", *([] if alone else ["stale"])]
     ran = run(bed, "-c", program, *(url(bed, case) for case in cases), ECHKIT_LOG="info")
     assert word(ran) == ["accepted"] * len(cases)
     for case in cases:
@@ -234,6 +252,29 @@ def test_one_variable_turns_it_off(bed):
     assert run(bed, "-c", inside, program=None, ECHKIT_ECH="off").stdout.split() == ["ssl", "socket"]
     wrong = run(bed, "-c", code, ECHKIT_ECH="perhaps")
     assert wrong.returncode == 2 and "off, prefer or require" in wrong.stderr
+
+
+def test_servers_and_clients_of_the_machine_itself_go_on(bed):
+    code = f"""
+        import asyncio, ssl
+        serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        serving.load_cert_chain({str(CERTS / "secret.example.pem")!r})
+        asking = ssl.create_default_context(cafile={str(CERTS / "ca.pem")!r})
+        async def echo(reader, writer):
+            writer.write(await reader.readline())
+            writer.close()
+        asking.check_hostname = False
+        async def one():
+            server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=serving)
+            port = server.sockets[0].getsockname()[1]
+            reader, writer = await asyncio.open_connection("localhost", port, ssl=asking)
+            writer.write(b"hello\\n")
+            print((await reader.readline()).decode().strip(), type(serving).__module__)
+            writer.close()
+        asyncio.run(one())
+    """
+    ran = run(bed, "-c", textwrap.dedent(code))
+    assert ran.stdout.split() == ["hello", "echkit._inject"], ran.stderr
 
 
 # Proxies.
