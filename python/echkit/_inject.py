@@ -12,7 +12,7 @@ import sys
 import types
 import typing
 
-from . import _injected_loops, _reconnect
+from . import _injected_loops, _injected_proxies, _reconnect
 from ._answers import Answers, Retries, key_of
 from ._context import (
     DiscoveringSSLContext,
@@ -189,7 +189,6 @@ class _Saved:
 
     def __init__(self) -> None:
         self.getaddrinfo: typing.Callable[..., list[typing.Any]] = socket.getaddrinfo
-        self.tunnels: dict[type, typing.Any] = {}
         self.patched: list[tuple[typing.Any, str, typing.Any]] = []
         self.active = False
 
@@ -266,7 +265,11 @@ def inject_into_ssl() -> None:
     _put(socket, "getaddrinfo", getaddrinfo)
     _replace_everywhere(_original, InjectedSSLContext)
     _replace_everywhere(_saved.getaddrinfo, getaddrinfo)
-    _guard_tunnels(http.client.HTTPConnection)
+    _injected_proxies.guard_tunnels(_put, http.client.HTTPConnection, hides)
+    for name in _injected_proxies.MODULES:
+        # The tunnels of urllib3's connections are guarded above.
+        if name in sys.modules and name != "urllib3.connection":
+            _injected_proxies.guard(_put, sys.modules[name], hides)
     _injected_loops.patch(_put, getaddrinfo)
     sys.meta_path.insert(0, _finder)
 
@@ -282,33 +285,7 @@ def extract_from_ssl() -> None:
         else:
             setattr(where, name, value)
     _saved.patched.clear()
-    _saved.tunnels.clear()
     _saved.active = False
-
-
-def _guard_tunnels(connection: type) -> None:
-    for kind in (connection, *connection.__subclasses__()):
-        if "_tunnel" in vars(kind):
-            _saved.tunnels[kind] = vars(kind)["_tunnel"]
-            _put(kind, "_tunnel", _guarded(kind))
-        if kind is not connection:
-            _guard_tunnels(kind)
-
-
-def _guarded(kind: type) -> typing.Callable[[typing.Any], None]:
-    original = _saved.tunnels[kind]
-
-    def _tunnel(self: typing.Any) -> None:
-        host, port = self._tunnel_host, self._tunnel_port or 443
-        if hides(host, port):
-            raise discovery_error(
-                f"{host}: a proxy would be told the name, which ECH hides; use an adapter of echkit "
-                f"for the library, or NO_PROXY={host}",
-                None,
-            )
-        original(self)
-
-    return _tunnel
 
 
 def _log_to_stderr() -> None:
@@ -322,7 +299,7 @@ def _log_to_stderr() -> None:
 class _Finder(importlib.abc.MetaPathFinder):
     """Patches modules that are imported later."""
 
-    _LATER = {"uvloop", "urllib3.connection"}
+    _LATER = {"uvloop", *_injected_proxies.MODULES}
 
     def find_spec(self, name: str, path: typing.Any, target: typing.Any = None) -> typing.Any:
         if name not in self._LATER:
@@ -347,7 +324,7 @@ def _patch_after(loader: typing.Any) -> None:
         if module.__name__ == "uvloop":
             _injected_loops.patch_uvloop(_put, module, getaddrinfo)
         else:
-            _guard_tunnels(module.HTTPConnection)
+            _injected_proxies.guard(_put, module, hides)
 
     loader.exec_module = exec_module
 

@@ -286,29 +286,55 @@ def test_a_proxy_of_the_environment_is_refused(bed):
     assert sent(bed, "nominal") == []
 
 
-@pytest.mark.parametrize("library", ["urllib.request", "requests", "urllib3"])
-def test_a_proxy_is_not_told_a_name_that_ech_hides(bed, library):
-    code = {
-        "urllib.request": """
-            import urllib.request as r
-            handler = r.ProxyHandler({"https": sys.argv[2]})
-            print(r.build_opener(handler).open(sys.argv[1]).read().decode())
-        """,
-        "requests": """
-            import requests
-            print(requests.get(sys.argv[1], proxies={"https": sys.argv[2]}).text)
-        """,
-        "urllib3": """
-            import urllib3
-            print(urllib3.ProxyManager(sys.argv[2]).request("GET", sys.argv[1]).data.decode())
-        """,
-    }[library]
-    code = "import sys\n" + textwrap.dedent(code)
+THROUGH = {
+    "urllib.request": """
+        import urllib.request as r
+        handler = r.ProxyHandler({"https": sys.argv[2]})
+        print(r.build_opener(handler).open(sys.argv[1]).read().decode())
+    """,
+    "requests": """
+        import requests
+        print(requests.get(sys.argv[1], proxies={"https": sys.argv[2]}).text)
+    """,
+    "urllib3": """
+        import urllib3
+        print(urllib3.ProxyManager(sys.argv[2]).request("GET", sys.argv[1]).data.decode())
+    """,
+    "httpx": """
+        import httpx
+        print(httpx.get(sys.argv[1], proxy=sys.argv[2]).text)
+    """,
+    "httpx-asyncio": """
+        import asyncio, httpx
+        async def main():
+            async with httpx.AsyncClient(proxy=sys.argv[2]) as client:
+                print((await client.get(sys.argv[1])).text)
+        asyncio.run(main())
+    """,
+    "aiohttp": """
+        import asyncio, aiohttp
+        async def main():
+            async with aiohttp.ClientSession() as session:
+                async with session.get(sys.argv[1], proxy=sys.argv[2]) as response:
+                    print(await response.text())
+        asyncio.run(main())
+    """,
+}
+
+
+@pytest.mark.parametrize(
+    ("library", "scheme"),
+    [*((name, "http") for name in THROUGH), ("requests", "socks5h"), ("httpx", "socks5"),
+     ("httpx-asyncio", "socks5")],
+)
+def test_a_proxy_is_not_told_a_name_that_ech_hides(bed, library, scheme):
+    code = "import sys\n" + textwrap.dedent(THROUGH[library])
     with Proxy() as proxy:
-        ran = run(bed, "-c", code, url(bed, "nominal"), proxy.url("http"))
+        ran = run(bed, "-c", code, url(bed, "nominal"), proxy.url(scheme))
         assert ran.returncode != 0 and "a proxy would be told the name" in ran.stderr
         assert proxy.asked == [] and not proxy.shows("nominal.ech.test")
-        assert word(run(bed, "-c", code, url(bed, "no-record"), proxy.url("http"))) == ["off"]
+        if (library, scheme) in (("urllib.request", "http"), ("httpx", "socks5")):
+            assert word(run(bed, "-c", code, url(bed, "no-record"), proxy.url(scheme))) == ["off"]
 
 
 # From inside.
