@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: grade help demo test lint features rustls-range outside bench bench-latency bench-limits fuzz interop bogo bogo-forced peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python soak-python-loads
+.PHONY: grade help demo test lint features rustls-range outside bench bench-latency bench-limits fuzz interop bogo bogo-forced peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python soak-python-client soak-python-loads
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -75,14 +75,20 @@ test-pythons: wheel peers ## the same under every CPython from 3.11 on that is h
 	@for python in $$(scripts/pythons); do \
 	  echo "== $$python"; PYTHON=$$python scripts/test-python; done
 
-bench-python: wheel ## compare echkit.ssl with the standard module; BENCH holds more arguments
+bench-python: wheel ## echkit.ssl beside the standard module (BENCH: more arguments), HTTP clients side by side (BENCH_CLIENTS)
 	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
 	"$$env/bin/python" python/bench/bench.py $(BENCH)
+	@env=$$(scripts/python-env clients); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
+	"$$env/bin/python" python/bench/clients.py --python niquests=$$(scripts/python-env niquests)/bin/python $(BENCH_CLIENTS)
 
 soak-python: wheel ## SOAK (100000) connections in Python, FAILURES (10000) failing ones of each kind: nothing must grow
 	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
 	"$$env/bin/python" python/tests/stress.py soak $(SOAK) && \
 	"$$env/bin/python" python/tests/stress.py failures $(FAILURES)
+
+soak-python-client: wheel ## SOAK (100000) requests of the HTTP client in every way they end: nothing must grow
+	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
+	"$$env/bin/python" python/tests/client_stress.py soak $(SOAK)
 
 soak-python-loads: wheel ## 100 MB both ways, 200 connections, closes, floods: each event loop and web library
 	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \

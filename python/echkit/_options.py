@@ -11,6 +11,9 @@ from . import _content, _echkit
 from ._headers import HeaderTypes, pairs_of
 from ._response import Request
 
+if typing.TYPE_CHECKING:
+    from ._cookies import Cookies
+
 Path = str | os.PathLike[str]
 CertTypes = Path | tuple[Path, Path] | tuple[Path, Path, str | bytes | None]
 AuthTypes = tuple[str, str] | None
@@ -245,8 +248,8 @@ class ClientBase:
         return self._client.is_closed
 
     @property
-    def cookies(self) -> typing.Any:
-        """The cookies that servers have set, an :class:`echkit.Cookies`."""
+    def cookies(self) -> Cookies:
+        """The cookies that servers have set."""
         from ._cookies import Cookies
 
         return Cookies(self._client)

@@ -186,6 +186,17 @@ def test_requests_share_a_connection(bed, http2):
 
 
 @pytest.mark.parametrize("http2", [True, False])
+def test_parts_of_a_body_are_sent_as_they_are_made(bed, http2):
+    case = bed.case("nominal")
+    with client(bed, http2=http2, ech="require") as made:
+        said = page(made.put(case.url, params=JSON, content=(bytes(65536) for _ in range(80))))
+        assert said["http"]["body_bytes"] == 80 * 65536
+        with made.stream("POST", case.url, params=JSON, content=iter([b"a", b"bc"])) as response:
+            assert page_of(response)["http"]["body_bytes"] == 3
+    assert not shown(bed, "nominal")
+
+
+@pytest.mark.parametrize("http2", [True, False])
 def test_fifty_threads_share_a_client(bed, http2):
     case = bed.case("nominal")
 
@@ -197,9 +208,8 @@ def test_fifty_threads_share_a_client(bed, http2):
         for number, size, status in pool.map(one, range(200)):
             assert (size, status) == (number, "accepted")
     bed.quiet()
-    if http2:
-        # The first connects, and the others wait for it.
-        assert len(bed.captures()) == 1
+    # Over HTTP/2 the first connects, and the others wait for it.
+    assert 1 <= len(bed.captures()) <= (1 if http2 else 50)
     assert not shown(bed, "nominal")
 
 

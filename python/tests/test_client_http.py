@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -336,6 +337,14 @@ def test_a_server_that_is_idle_is_given_up(client, site):
         client.get(f"{site.url}/never", timeout=echkit.Timeout(total=0.2))
     assert not isinstance(caught.value, echkit.ReadTimeout)
     assert site.reached.acquire(timeout=60) and site.left.acquire(timeout=60)
+
+
+def test_a_server_that_does_not_shake_hands_is_a_connect_timeout(client):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
+        with pytest.raises(echkit.ConnectTimeout, match="127.0.0.1") as caught:
+            client.get(url, timeout=echkit.Timeout(connect=0.3))
+    assert caught.value.ech.document["attempts"]
 
 
 def test_a_body_that_is_cut_off_is_an_error(client, site):

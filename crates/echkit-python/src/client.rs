@@ -25,7 +25,7 @@ use pyo3::prelude::*;
 
 use self::exchange::Exchange;
 use self::fork_bound::ForkBound;
-use self::settings::{ClientSettings, Pairs};
+use self::settings::{ClientSettings, Pairs, trust_of};
 use self::upload::Upload;
 use crate::identity::Identity;
 
@@ -73,12 +73,16 @@ impl HttpClient {
         decompress: bool,
         retry: bool,
     ) -> PyResult<Self> {
+        let trust = py
+            .detach(|| Ok((trust_of(cafile)?, trust_of(dns_cafile)?)))
+            .map_err(|error: Error| http_failure::raised(py, &error));
+        let (trust, dns_trust) = trust?;
         let settings = settings::Given {
             ech,
             dns,
-            dns_cafile,
+            dns_trust,
             verify,
-            cafile,
+            trust,
             identity,
             proxy,
             environment,

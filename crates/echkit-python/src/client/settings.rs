@@ -20,6 +20,9 @@ use crate::identity::{Identities, Identity};
 /// What a client announces itself as, unless told otherwise.
 const AGENT: &str = concat!("python-echkit/", env!("CARGO_PKG_VERSION"));
 
+/// Programs in Python run so many requests to one host at once, in threads and in tasks.
+const IDLE_PER_ORIGIN: usize = 64;
+
 /// Names and values.
 pub(super) type Pairs = Vec<(String, String)>;
 
@@ -27,9 +30,9 @@ pub(super) type Pairs = Vec<(String, String)>;
 pub(super) struct Given<'a, 'py> {
     pub(super) ech: &'a str,
     pub(super) dns: String,
-    pub(super) dns_cafile: Option<PathBuf>,
+    pub(super) dns_trust: Option<Trust>,
     pub(super) verify: bool,
-    pub(super) cafile: Option<PathBuf>,
+    pub(super) trust: Option<Trust>,
     pub(super) identity: Option<PyRef<'py, Identity>>,
     pub(super) proxy: Option<&'a str>,
     pub(super) environment: Pairs,
@@ -51,7 +54,7 @@ pub(super) struct ClientSettings {
 }
 
 impl Given<'_, '_> {
-    /// Reads the files that are named, and refuses what makes no sense.
+    /// Refuses what makes no sense.
     pub(super) fn checked(self) -> Result<ClientSettings, Error> {
         let refused = |setting: &'static str, reason: String| Cause::Setting { setting, reason };
         let mode: EchMode = self
@@ -64,8 +67,8 @@ impl Given<'_, '_> {
             _ => HttpVersions::Any,
         };
         let mut tls = ClientTls::builder().dangerous_accept_any_certificate(!self.verify);
-        if let Some(path) = self.cafile {
-            tls = tls.trust(Trust::ca_file(path)?);
+        if let Some(trust) = self.trust {
+            tls = tls.trust(trust);
         }
         if let Some(identity) = self.identity {
             tls = tls.client_certificate_resolver(Arc::new(Identities::new(&[identity])));
@@ -75,7 +78,6 @@ impl Given<'_, '_> {
             let proxy = Proxy::parse(uri).map_err(|error| refused("proxy", error.to_string()))?;
             proxies = proxies.with_proxy(proxy);
         }
-        let dns_trust = self.dns_cafile.map(Trust::ca_file).transpose()?;
         let builder = Client::builder()
             .ech(mode)
             .retry(self.retry)
@@ -88,12 +90,13 @@ impl Given<'_, '_> {
             .redirects(None)
             .default_headers(default_headers(self.headers)?)
             .keep_alive(self.keep_alive)
+            .idle_per_origin(IDLE_PER_ORIGIN)
             .body_limit(self.body_limit.unwrap_or(usize::MAX))
             .decompress(self.decompress);
         Ok(ClientSettings {
             builder,
             dns: self.dns,
-            dns_trust,
+            dns_trust: self.dns_trust,
             proxies,
         })
     }
@@ -121,6 +124,11 @@ impl ClientSettings {
         })?;
         builder.resolver(resolver).build()
     }
+}
+
+/// The certificates of a PEM file.
+pub(super) fn trust_of(path: Option<PathBuf>) -> Result<Option<Trust>, Error> {
+    Ok(path.map(Trust::ca_file).transpose()?)
 }
 
 fn default_headers(given: Pairs) -> Result<HeaderMap, Cause> {

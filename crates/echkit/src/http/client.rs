@@ -10,7 +10,7 @@ use http::header::{ACCEPT, HeaderValue, USER_AGENT};
 #[cfg(feature = "cookies")]
 use super::cookies::CookieJar;
 use super::observed_head::{ObservedHead, Observer};
-use super::pool::Pool;
+use super::pool::{DEFAULT_IDLE_PER_ORIGIN, Pool};
 use super::versions::HttpVersions;
 use crate::connect::connection_settings::connection_setters;
 use crate::connect::{Connector, ConnectorBuilder};
@@ -126,6 +126,7 @@ pub struct ClientBuilder {
     redirects: Option<usize>,
     headers: HeaderMap,
     keep_alive: Option<Duration>,
+    idle_per_origin: usize,
     body_limit: usize,
     observer: Option<Observer>,
     #[cfg(feature = "cookies")]
@@ -148,6 +149,7 @@ impl Default for ClientBuilder {
             redirects: Some(DEFAULT_REDIRECTS),
             headers,
             keep_alive: Some(DEFAULT_KEEP_ALIVE),
+            idle_per_origin: DEFAULT_IDLE_PER_ORIGIN,
             body_limit: DEFAULT_BODY_LIMIT,
             observer: None,
             #[cfg(feature = "cookies")]
@@ -184,6 +186,14 @@ impl ClientBuilder {
     /// within this time too (a minute with `None`), or the connection is closed.
     pub fn keep_alive(mut self, keep: Option<Duration>) -> Self {
         self.keep_alive = keep;
+        self
+    }
+
+    /// How many connections over HTTP/1.1 are kept for one origin while no request uses them; six by
+    /// default, and 128 in all at most. Where more requests than that run at once, more keep threads
+    /// from making connections anew.
+    pub fn idle_per_origin(mut self, count: usize) -> Self {
+        self.idle_per_origin = count;
         self
     }
 
@@ -235,7 +245,7 @@ impl ClientBuilder {
         Ok(Client {
             shared: Arc::new(Shared {
                 connector: self.connector.build()?,
-                pool: Pool::new(self.keep_alive),
+                pool: Pool::new(self.keep_alive, self.idle_per_origin),
                 versions: self.versions,
                 redirects: self.redirects,
                 headers: self.headers,

@@ -20,8 +20,8 @@ use crate::origin::Origin;
 use crate::policy::EchMode;
 use crate::proxy::Proxy;
 
-/// Connections over HTTP/1.1 that wait for one origin, at most.
-const MAX_IDLE_PER_ORIGIN: usize = 6;
+/// Connections over HTTP/1.1 that wait for one origin, at most, unless said otherwise.
+pub(super) const DEFAULT_IDLE_PER_ORIGIN: usize = 6;
 
 /// Connections that are kept in all, at most; the one that waits longest goes first.
 const MAX_KEPT: usize = 128;
@@ -82,6 +82,8 @@ impl Channel {
 pub(super) struct Pool {
     /// How long one is kept without a request; `None` keeps none.
     keep: Option<Duration>,
+    /// How many over HTTP/1.1 wait for one origin.
+    idle_per_origin: usize,
     kept: Mutex<Kept>,
 }
 
@@ -99,9 +101,10 @@ struct Slot {
 }
 
 impl Pool {
-    pub(super) fn new(keep: Option<Duration>) -> Arc<Self> {
+    pub(super) fn new(keep: Option<Duration>, idle_per_origin: usize) -> Arc<Self> {
         Arc::new(Self {
             keep,
+            idle_per_origin: idle_per_origin.clamp(1, MAX_KEPT),
             kept: Mutex::default(),
         })
     }
@@ -167,7 +170,7 @@ impl Pool {
         }
         let mut kept = self.lock();
         let slots = kept.table.entry(key).or_default();
-        if matches!(live.channel, Channel::Http1(..)) && slots.len() >= MAX_IDLE_PER_ORIGIN {
+        if matches!(live.channel, Channel::Http1(..)) && slots.len() >= self.idle_per_origin {
             slots.remove(0);
         }
         let used = Instant::now();
@@ -308,7 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_wanted_of_ech_keeps_connections_apart() {
-        let pool = Pool::new(Some(Duration::from_secs(60)));
+        let pool = Pool::new(Some(Duration::from_secs(60)), DEFAULT_IDLE_PER_ORIGIN);
         let mut ends = Vec::new();
         let made = key("a.example", EchMode::Prefer, false);
         pool.put(made.clone(), live(&mut ends).await);
@@ -328,13 +331,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_number_of_waiting_connections_is_bounded() {
-        let pool = Pool::new(Some(Duration::from_secs(60)));
+        let pool = Pool::new(Some(Duration::from_secs(60)), DEFAULT_IDLE_PER_ORIGIN);
         let mut ends = Vec::new();
         let one = key("a.example", EchMode::Prefer, false);
-        for _ in 0..2 * MAX_IDLE_PER_ORIGIN {
+        for _ in 0..2 * DEFAULT_IDLE_PER_ORIGIN {
             pool.put(one.clone(), live(&mut ends).await);
         }
-        assert_eq!(pool.lock().table[&one].len(), MAX_IDLE_PER_ORIGIN);
+        assert_eq!(pool.lock().table[&one].len(), DEFAULT_IDLE_PER_ORIGIN);
         for host in 0..MAX_KEPT {
             let key = key(&format!("h{host}.example"), EchMode::Prefer, false);
             pool.put(key, live(&mut ends).await);
@@ -347,7 +350,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_the_server_closed_is_not_handed_out() {
-        let pool = Pool::new(Some(Duration::from_secs(60)));
+        let pool = Pool::new(Some(Duration::from_secs(60)), DEFAULT_IDLE_PER_ORIGIN);
         let mut ends = Vec::new();
         let key = key("a.example", EchMode::Prefer, false);
         pool.put(key.clone(), live(&mut ends).await);
@@ -362,7 +365,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_upload_that_never_ends_does_not_hold_an_answered_connection() {
         for keep in [Some(Duration::from_secs(5)), None] {
-            let pool = Pool::new(keep);
+            let pool = Pool::new(keep, DEFAULT_IDLE_PER_ORIGIN);
             let mut ends = Vec::new();
             let mut live = live(&mut ends).await;
             let mut far = ends.pop().unwrap();
