@@ -26,7 +26,9 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2rem; } h3 { font-
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left;
   vertical-align: top; }
-td { font-family: ui-monospace, monospace; }
+th { overflow-wrap: normal; white-space: nowrap; }
+td { font-family: ui-monospace, monospace; min-width: 6rem; overflow-wrap: break-word; }
+table.hello td { width: 50%; }
 tr.matters { background: var(--mark); font-weight: 600; }
 ";
 

@@ -133,7 +133,19 @@ pub(super) fn read(
                 read.cut = Some("the file ends inside a packet".to_owned());
                 break;
             }
-            Step::Refill => reader.refill().map_err(|_| CaptureReadError::Read)?,
+            Step::Refill => {
+                let held = reader.data().len();
+                reader.refill().map_err(|_| CaptureReadError::Read)?;
+                // A block that needs more than there is room for, and does not say so.
+                if reader.data().len() == held && !reader.reader_exhausted() {
+                    if buffer >= MAX_BUFFER {
+                        read.cut = Some(why(&PcapError::BufferTooSmall));
+                        break;
+                    }
+                    buffer *= 2;
+                    reader.grow(buffer);
+                }
+            }
             Step::Grow => {
                 buffer *= 2;
                 reader.grow(buffer);

@@ -79,7 +79,8 @@ fn hello_html(hello: &HelloTrace) -> String {
         true => "<th>ClientHelloOuter: seen</th><th>ClientHelloInner: sealed</th>",
         false => "<th>seen</th>",
     };
-    let mut out = format!("<div class=\"wide\"><table>\n<tr><th>field</th>{heads}</tr>\n");
+    let mut out =
+        format!("<div class=\"wide\"><table class=\"hello\">\n<tr><th>field</th>{heads}</tr>\n");
     for row in story::rows(hello) {
         let cell = |value: &Option<String>| match value {
             Some(value) => format!("<td>{}</td>", escaped(value)),
