@@ -73,6 +73,7 @@ def main() -> None:
         ("ech", ech),
         ("openssl", peer("openssl", "openssl")),
         ("go", peer("go", "goecho")),
+        ("chromium", None),
         ("curl", None),
         ("python", None),
     ]

@@ -78,6 +78,8 @@ pub(crate) enum Recipe {
     Openssl,
     /// The Go program of interop/peers, told the records' ECHConfigList
     Go,
+    /// Chromium, headless, over the testbed's DNS over HTTPS; needs certutil
+    Chromium,
     /// Python's urllib
     Python,
 }

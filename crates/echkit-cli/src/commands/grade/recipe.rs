@@ -37,6 +37,23 @@ with urllib.request.urlopen(url, timeout=15, context=context) as response:
     response.read()
 "#;
 
+/// Chromium with a profile made for the occasion, which asks the testbed's DNS over HTTPS alone and
+/// trusts its CA. It exits with 0 in any case: the page has to be the server's.
+const CHROMIUM: &str = r#"
+set -e
+home=$(mktemp -d)
+trap 'rm -rf "$home"' EXIT
+mkdir -p "$home/profile" "$home/.pki/nssdb"
+certutil -d "sql:$home/.pki/nssdb" -N --empty-password
+certutil -d "sql:$home/.pki/nssdb" -A -t C,, -n testbed -i '{ca}'
+printf '{"dns_over_https":{"mode":"secure","templates":"%s"}}' '{doh}' > "$home/profile/Local State"
+sandbox=
+[ "$(id -u)" != 0 ] || sandbox=--no-sandbox
+HOME=$home timeout -k 1 15 "$0" --headless $sandbox --disable-gpu --user-data-dir="$home/profile" \
+  --host-resolver-rules='MAP dns.ech.test 127.0.0.1' --dump-dom '{url}?format=json' |
+  grep -q '"case"'
+"#;
+
 /// The client of a recipe; `program` takes the place of the one in PATH.
 pub(super) fn client(recipe: Recipe, program: Option<&Path>) -> Result<Client, Failure> {
     let given = program.map(|program| program.display().to_string());
@@ -88,6 +105,17 @@ pub(super) fn client(recipe: Recipe, program: Option<&Path>) -> Result<Client, F
             let command = shell(GO, &program);
             ("Go crypto/tls", program, "version", command)
         }
+        Recipe::Chromium => {
+            if !runs("certutil") {
+                return Err(Failure::usage(
+                    "--recipe chromium: cannot run certutil, which adds the testbed's CA to the \
+                     profile; install it (libnss3-tools)",
+                ));
+            }
+            let program = program("chromium");
+            let command = shell(CHROMIUM, &program);
+            ("Chromium", program, "--version", command)
+        }
         Recipe::Python => {
             let program = program("python3");
             let command = words_of(&program, &["-c", PYTHON, "{url}", "{ca}", "{address}"]);
@@ -115,6 +143,13 @@ fn words_of(program: &str, words: &[&str]) -> Vec<String> {
 /// A script, which finds the program as `$0`.
 fn shell(script: &str, program: &str) -> Vec<String> {
     words_of("sh", &["-c", script, program])
+}
+
+/// Whether a program can be started.
+fn runs(program: &str) -> bool {
+    let mut command = std::process::Command::new(program);
+    let command = command.stdin(std::process::Stdio::null());
+    command.output().is_ok()
 }
 
 /// Whether this curl lists ECH among its features.
