@@ -33,6 +33,10 @@ OpenSSL and Go look no records up: they are told the ECHConfigList and the endpo
 graded as TLS libraries behind the small programs of the recipes. A verdict about several records, or about records that
 are malformed, says little of them; both programs speak HTTP/1.1 alone. OpenSSL is told `-tls1_3`: without it s_client offers
 TLS 1.2 inside ECH, which servers have to refuse (RFC 9849 §7.1). `openssl s_client` does not connect again after a rejection; programs on OpenSSL have to.
+
+A case whose only key is of another KEM than X25519 counts as *no ECH* for a client that lacks the KEM: RFC 9849 §9 demands
+X25519 alone, so that this is a limit and not a fault. Neither are AliasMode records and the ports of records, which some
+clients do not follow.
 """
 
 
