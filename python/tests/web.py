@@ -148,8 +148,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(b"a part")
                 self.close_connection = True
             case "/refuses":
-                # Without reading the body.
                 self.say(413, b"too much")
+                # A server closes in two steps (RFC 9112 §9.6): with data unread, the kernel would reset
+                # the connection, and the answer could be lost.
+                self.connection.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(OSError):
+                    while self.rfile.read1(65536):
+                        pass
                 self.close_connection = True
             case "/closes":
                 self.connection.shutdown(socket.SHUT_RDWR)
