@@ -267,6 +267,25 @@ async fn explain_prints_one_finding_or_lists_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn why_name_servers_were_not_asked_is_said() {
+    let bed = Bed::start(&["nominal"]).await;
+    let url = bed.url("nominal");
+    let arguments = ["check", &url, "--only", "authoritative", "--json"];
+    let host = bed.ech(&arguments).await.json()["hosts"][0].clone();
+    let skipped = host["skipped"].as_array().unwrap();
+    let why = skipped
+        .iter()
+        .find(|skipped| skipped["probe"] == "authoritative")
+        .and_then(|skipped| skipped["why"].as_str())
+        .unwrap();
+    assert!(
+        why.contains("its name servers cannot be looked up"),
+        "{why}"
+    );
+    assert!(!why.contains("published"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_html_is_written_beside_the_report() {
     let bed = Bed::start(&["nominal", "stale"]).await;
     let (good, stale) = (bed.url("nominal"), bed.url("stale"));

@@ -41,6 +41,16 @@ async fn look(deployment: &Deployment<'_>, log: &CheckLog) {
     let resolver = deployment.resolver;
     let mut servers = match name_servers(resolver, owner, deployment.name_server_port).await {
         Ok(servers) => servers,
+        Err(PublishError::LookUp { name, error }) => {
+            return left_out(format!(
+                "{name}: its name servers cannot be looked up: {error}"
+            ));
+        }
+        Err(PublishError::NoZone { owner, asked }) => {
+            return left_out(format!(
+                "{owner}: {asked} knows no name servers of its zone"
+            ));
+        }
         Err(error) => return left_out(error.to_string()),
     };
     if servers.len() > MAX_SERVERS {
