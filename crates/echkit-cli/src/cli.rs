@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod convert;
 pub(crate) mod curl_flags;
 pub(crate) mod examples;
+pub(crate) mod family_args;
 pub(crate) mod grade;
 pub(crate) mod network_args;
 pub(crate) mod not_there;
@@ -26,6 +27,7 @@ use convert::ConvertArgs;
 use curl_flags::CurlArgs;
 use echkit::policy::EchMode;
 use echkit_proto::hpke::{Kem, SymmetricSuite};
+use family_args::FamilyArgs;
 use grade::GradeArgs;
 use network_args::NetworkArgs;
 use proxy_args::ProxyArgs;
@@ -220,13 +222,8 @@ pub(crate) struct GetArgs {
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 
-    /// Use IPv4 only
-    #[arg(short = '4', long, conflicts_with = "ipv6")]
-    pub(crate) ipv4: bool,
-
-    /// Use IPv6 only
-    #[arg(short = '6', long)]
-    pub(crate) ipv6: bool,
+    #[command(flatten)]
+    pub(crate) family: FamilyArgs,
 
     /// Use ADDRESS for HOST, or for every host where it is *; HTTPS records still count. -HOST:PORT
     /// takes one back

@@ -1,5 +1,7 @@
 //! How a command ends when it does not succeed: one line, one exit code, one JSON document.
 
+use std::path::Path;
+
 use echkit::error::ErrorKind;
 use serde_json::{Value, json};
 
@@ -52,6 +54,11 @@ impl Failure {
     pub(crate) fn quiet(mut self) -> Self {
         self.quiet = true;
         self
+    }
+
+    /// This file cannot be written.
+    pub(crate) fn unwritten(path: &Path, error: impl std::fmt::Display) -> Self {
+        Self::write(format!("cannot write {}: {error}", path.display()))
     }
 
     /// The command line makes no sense.

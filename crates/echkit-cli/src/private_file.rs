@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 
+const PRIVATE: u32 = 0o600;
+
 /// Writes a file, and never over another unless told to.
 pub(crate) fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
     let shown = path.display();
@@ -13,7 +15,7 @@ pub(crate) fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure>
         io::ErrorKind::AlreadyExists if !force => {
             Failure::write(format!("{shown} exists; give --force to replace it"))
         }
-        _ => Failure::write(format!("cannot write {shown}: {error}")),
+        _ => Failure::unwritten(path, error),
     };
     match force {
         true => replace(path, text),
@@ -24,13 +26,22 @@ pub(crate) fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure>
 
 /// Writes a file that is not there yet.
 pub(crate) fn create(path: &Path, text: &str) -> io::Result<()> {
-    open_new(path)?.write_all(text.as_bytes())
+    open_new(path, PRIVATE)?.write_all(text.as_bytes())
 }
 
 /// Replaces a file, or makes it. It is written beside the file and renamed over it: readers see the
 /// old one or the new one, who could read the old one cannot read the new one, and a full disk loses
 /// neither. A link stays, and what it leads to is replaced. A pipe or a device is written to.
 pub(crate) fn replace(path: &Path, contents: impl AsRef<[u8]>) -> io::Result<()> {
+    replace_as(path, contents, PRIVATE)
+}
+
+/// The same for what is no secret: as readable as the umask has it.
+pub(crate) fn replace_readable(path: &Path, contents: impl AsRef<[u8]>) -> io::Result<()> {
+    replace_as(path, contents, 0o666)
+}
+
+fn replace_as(path: &Path, contents: impl AsRef<[u8]>, mode: u32) -> io::Result<()> {
     let contents = contents.as_ref();
     let path = match fs::metadata(path) {
         Ok(there) if !there.is_file() => return fs::write(path, contents),
@@ -38,7 +49,7 @@ pub(crate) fn replace(path: &Path, contents: impl AsRef<[u8]>) -> io::Result<()>
         Err(_) => path.to_owned(),
     };
     let beside = beside(&path);
-    let mut file = open_new(&beside)?;
+    let mut file = open_new(&beside, mode)?;
     file.write_all(contents)
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&beside, &path))
@@ -53,11 +64,13 @@ fn beside(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn open_new(path: &Path) -> io::Result<File> {
+fn open_new(path: &Path, mode: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
     options.open(path)
 }
 

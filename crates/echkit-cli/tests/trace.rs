@@ -5,8 +5,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use echkit_proto::hello::{ClientHello, HelloReader};
 use echkit_proto::key_log::LoggedOffers;
+use echkit_test::hello::client_hellos;
 use etherparse::{SlicedPacket, TransportSlice};
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, PcapBlockOwned, PcapError, PcapNGReader};
@@ -63,17 +63,6 @@ fn read(path: &Path, server: u16) -> Capture {
             Err(error) => panic!("{error}"),
         }
     }
-}
-
-fn hellos(mut rest: &[u8]) -> Vec<ClientHello> {
-    const CHANGE_CIPHER_SPEC: &[u8] = &[0x14, 3, 3, 0, 1, 1];
-    let mut hellos = Vec::new();
-    while let Ok((taken, Some(hello))) = HelloReader::default().read(rest) {
-        hellos.push(ClientHello::parse(hello).unwrap());
-        rest = &rest[taken..];
-        rest = rest.strip_prefix(CHANGE_CIPHER_SPEC).unwrap_or(rest);
-    }
-    hellos
 }
 
 /// What the cases' servers received on each connection, once all of them have ended.
@@ -133,7 +122,7 @@ async fn a_capture_of_its_own_opens_the_inner_hello_and_is_not_malformed() {
                 received.starts_with(sent),
                 "{case}: what the server received"
             );
-            let hellos = hellos(sent);
+            let hellos = client_hellos(sent);
             let mut opener = offers.opener(&hellos[0]).unwrap().unwrap();
             let inner = opener.open(&hellos[0]).unwrap().inner;
             assert_eq!(inner.server_name(), Some(name.as_str()));
@@ -158,7 +147,10 @@ async fn a_capture_of_its_own_opens_the_inner_hello_and_is_not_malformed() {
             let hello = ["-Y", "tls.handshake.type == 1"];
             let shown = tshark(&[&read[..], &hello, &names].concat()).unwrap();
             let shown: Vec<&str> = shown.lines().collect();
-            let sent = capture.sent.iter().map(|(_, sent)| hellos(sent).len());
+            let sent = capture
+                .sent
+                .iter()
+                .map(|(_, sent)| client_hellos(sent).len());
             assert_eq!(shown, vec!["public.ech.test"; sent.sum()], "{case}");
         }
         bed.testbed.clear_captures();
@@ -174,7 +166,7 @@ async fn get_and_check_write_captures_too_and_failures_as_well() {
     let ended = bed.ech(&["get", "--pcap", pcap_text, &good]).await;
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     let sent = read(&pcap, port(&bed, "nominal")).sent.remove(0).1;
-    assert!(received(&bed).await[0].starts_with(&sent) && !hellos(&sent).is_empty());
+    assert!(received(&bed).await[0].starts_with(&sent) && !client_hellos(&sent).is_empty());
 
     let bad = bed.url("stale-wrong-name");
     let ended = bed.ech(&["get", "--pcap", pcap_text, &bad]).await;

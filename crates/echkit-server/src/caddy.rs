@@ -3,8 +3,8 @@
 //! The folder is named after the config_id and holds the ECHConfig (`config.bin`), the private key
 //! as the KEM serialises it (`key.bin`), and when the key was made (`meta.json`).
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, DirBuilder, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
@@ -14,6 +14,8 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
+
+use crate::key_directory::{KeyAccess, KeyDirectoryError, write_whole};
 
 const CONFIG: &str = "config.bin";
 const KEY: &str = "key.bin";
@@ -113,15 +115,23 @@ pub fn write_caddy_key(
     private_folder(&configs).map_err(failed(&configs))?;
     // Beside the configs: Caddy refuses to start if something there is not a key.
     let beside = ech.join(format!(".{}", HEXLOWER.encode(&rand::random::<[u8; 8]>())));
+    let write_file = |name: &str, bytes: &[u8]| {
+        write_whole(&beside.join(name), bytes, KeyAccess::Owner, None).map_err(
+            |error| match error {
+                KeyDirectoryError::Write { error, .. } => error,
+                other => io::Error::other(other),
+            },
+        )
+    };
     let write = || -> io::Result<()> {
         private_folder(&beside)?;
         let made = OffsetDateTime::now_utc()
             .format(&Rfc3339)
             .map_err(io::Error::other)?;
         let meta = json!({ "created": made, "publications": null }).to_string();
-        write_private(&beside.join(CONFIG), key.config().encoded())?;
-        write_private(&beside.join(KEY), &private)?;
-        write_private(&beside.join(META), meta.as_bytes())?;
+        write_file(CONFIG, key.config().encoded())?;
+        write_file(KEY, &private)?;
+        write_file(META, meta.as_bytes())?;
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
@@ -140,16 +150,6 @@ fn private_folder(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
-}
-
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod dns;
 #[cfg(doctest)]
 mod documents;
+pub mod hello;
 pub mod in_memory;
 pub mod lab;
 pub mod pair;

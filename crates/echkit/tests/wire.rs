@@ -5,22 +5,13 @@
 use echkit::tls::{ClientTls, Trust};
 use echkit::wire::{RecordedConnection, WireRecorder};
 use echkit::{Client, EchMode};
-use echkit_proto::hello::{ClientHello, HelloReader};
+use echkit_proto::hello::ClientHello;
 use echkit_proto::key_log::LoggedOffers;
+use echkit_test::hello::client_hellos;
 use echkit_testbed::Testbed;
 
-/// The ClientHellos of a connection.
 fn hellos(recorded: &RecordedConnection) -> Vec<ClientHello> {
-    const CHANGE_CIPHER_SPEC: &[u8] = &[0x14, 3, 3, 0, 1, 1];
-    let sent = recorded.sent();
-    let mut rest = sent.as_slice();
-    let mut hellos = Vec::new();
-    while let Ok((taken, Some(hello))) = HelloReader::default().read(rest) {
-        hellos.push(ClientHello::parse(hello).unwrap());
-        rest = &rest[taken..];
-        rest = rest.strip_prefix(CHANGE_CIPHER_SPEC).unwrap_or(rest);
-    }
-    hellos
+    client_hellos(&recorded.sent())
 }
 
 /// Gets the page of a case. Returns what was recorded once the server has seen the end of each

@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueHint};
 use echkit::policy::EchMode;
 
+use super::family_args::FamilyArgs;
 use super::network_args::NetworkArgs;
 use super::proxy_args::ProxyArgs;
 use super::seconds::seconds;
@@ -77,13 +78,8 @@ pub(crate) struct TraceArgs {
     #[command(flatten)]
     pub(crate) proxies: ProxyArgs,
 
-    /// Use IPv4 only
-    #[arg(short = '4', long, conflicts_with = "ipv6")]
-    pub(crate) ipv4: bool,
-
-    /// Use IPv6 only
-    #[arg(short = '6', long)]
-    pub(crate) ipv6: bool,
+    #[command(flatten)]
+    pub(crate) family: FamilyArgs,
 
     /// Give up after this many seconds
     #[arg(short, long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]

@@ -49,12 +49,10 @@ impl<'a> Capture<'a> {
 
 /// Writes what was recorded to a capture file.
 pub(crate) fn write(path: &Path, recorder: &WireRecorder) -> Result<(), Failure> {
-    let failed = |error: &dyn std::fmt::Display| {
-        Failure::write(format!("cannot write {}: {error}", path.display()))
-    };
     let connections = recorder.connections();
-    let bytes = pcapng(&connections, &recorder.key_log()).map_err(|error| failed(&error))?;
-    private_file::replace(path, bytes).map_err(|error| failed(&error))?;
+    let bytes = pcapng(&connections, &recorder.key_log())
+        .map_err(|error| Failure::unwritten(path, error))?;
+    private_file::replace(path, bytes).map_err(|error| Failure::unwritten(path, error))?;
     if connections
         .iter()
         .any(|c| c.sent_lost + c.received_lost > 0)

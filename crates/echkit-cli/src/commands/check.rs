@@ -5,7 +5,6 @@ mod text;
 
 use echkit::Origin;
 use echkit::discover::DiscoverOptions;
-use echkit::policy::AddressFamily;
 use echkit::proxy::ProxyEnvironment;
 use echkit_check::{
     CheckLimits, Checker, HostReport, ProbeSelection, Severity, anonymity, check_page,
@@ -45,7 +44,7 @@ pub(crate) async fn run(args: CheckArgs) -> Result<(), Failure> {
 fn write_page(args: &CheckArgs, reports: &[HostReport]) -> Result<(), Failure> {
     if let Some(path) = &args.html {
         std::fs::write(path, check_page(reports))
-            .map_err(|error| Failure::write(format!("cannot write {}: {error}", path.display())))?;
+            .map_err(|error| Failure::unwritten(path, error))?;
     }
     Ok(())
 }
@@ -78,13 +77,8 @@ fn checker(args: &CheckArgs, capture: Option<&Capture<'_>>) -> Result<Checker, F
     for name in &args.skip {
         selection = selection.with_skip(name).map_err(named("--skip"))?;
     }
-    let family = match (args.ipv4, args.ipv6) {
-        (true, _) => AddressFamily::V4,
-        (_, true) => AddressFamily::V6,
-        _ => AddressFamily::Any,
-    };
     let discovery = DiscoverOptions::default()
-        .with_family(family)
+        .with_family(args.family.chosen())
         .with_resolve(fixed_addresses(&args.resolve)?);
     let proxies = ProxyArgs::default();
     let limits = CheckLimits::default()

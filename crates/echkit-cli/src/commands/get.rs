@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use echkit::http::{ClientBuilder, HttpVersions, Response, ResponseBody};
-use echkit::policy::{AddressFamily, Timeouts};
+use echkit::policy::Timeouts;
 use echkit::{Client, ErrorKind, Report};
 use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
@@ -345,11 +345,6 @@ fn client(args: &GetArgs, defaults: HeaderMap) -> Result<ClientBuilder, Failure>
     if args.connect_timeout.is_some() {
         timeouts.connect = args.connect_timeout;
     }
-    let family = match (args.ipv4, args.ipv6) {
-        (true, _) => AddressFamily::V4,
-        (_, true) => AddressFamily::V6,
-        _ => AddressFamily::Any,
-    };
     let versions = match (args.http1, args.http2) {
         (true, _) => HttpVersions::Http1,
         (_, true) => HttpVersions::Http2,
@@ -359,7 +354,7 @@ fn client(args: &GetArgs, defaults: HeaderMap) -> Result<ClientBuilder, Failure>
         .ech(args.ech)
         .retry(!args.no_retry)
         .timeouts(timeouts)
-        .family(family)
+        .family(args.family.chosen())
         .http(versions)
         .default_headers(defaults)
         .proxy_environment(args.proxies.environment()?)
@@ -389,8 +384,7 @@ fn client(args: &GetArgs, defaults: HeaderMap) -> Result<ClientBuilder, Failure>
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    std::fs::write(path, bytes)
-        .map_err(|error| Failure::write(format!("cannot write {}: {error}", path.display())))
+    std::fs::write(path, bytes).map_err(|error| Failure::unwritten(path, error))
 }
 
 fn put_body(http: &mut Value, bytes: &[u8]) {

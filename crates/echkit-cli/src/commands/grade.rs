@@ -64,8 +64,7 @@ pub(crate) async fn run(args: GradeArgs) -> Result<(), Failure> {
 fn tell(args: &GradeArgs, client: &Client, judgements: &[Judgement]) -> Result<(), Failure> {
     if let Some(path) = &args.html {
         let page = report::html(client, judgements);
-        private_file::replace(path, page)
-            .map_err(|error| Failure::write(format!("cannot write {}: {error}", path.display())))?;
+        private_file::replace(path, page).map_err(|error| Failure::unwritten(path, error))?;
     }
     let document = report::document(client, judgements);
     match (args.json, args.markdown) {
@@ -127,13 +126,10 @@ async fn substitutions(
 
 fn keep_capture(testbed: &Testbed, case: &Case, directory: &Path) -> Result<(), Failure> {
     let path = directory.join(format!("{}.pcapng", case.name));
-    let failed = |error: &dyn std::fmt::Display| {
-        Failure::write(format!("cannot write {}: {error}", path.display()))
-    };
     let mut connections = testbed.connections();
     connections.retain(|connection| connection.label == case.name);
-    let bytes = pcapng(&connections, "").map_err(|error| failed(&error))?;
-    private_file::replace(&path, bytes).map_err(|error| failed(&error))
+    let bytes = pcapng(&connections, "").map_err(|error| Failure::unwritten(&path, error))?;
+    private_file::replace(&path, bytes).map_err(|error| Failure::unwritten(&path, error))
 }
 
 /// On a terminal alone, which indicatif finds out.

@@ -3,26 +3,24 @@
 //! nginx takes files, not a directory. All of them open hellos, and the ECHConfig of the first one
 //! alone is sent to clients that it rejects.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use echkit_server::{KeyState, KeyStatus};
 
 use crate::failure::Failure;
+use crate::private_file;
 
 /// Writes one `ssl_ech_file` line for each key that is not gone, the published one first. The file
 /// is renamed into its place, and only when it changes.
 pub(super) fn write(path: &Path, directory: &Path, keys: &[KeyStatus]) -> Result<(), Failure> {
-    let failed = |error| Failure::write(format!("cannot write {}: {error}", path.display()));
+    let failed = |error| Failure::unwritten(path, error);
     // nginx reads relative paths from its own directory.
     let directory = std::fs::canonicalize(directory).map_err(failed)?;
     let text = lines(&directory, keys)?;
     if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
         return Ok(());
     }
-    let beside = beside(path);
-    std::fs::write(&beside, text)
-        .and_then(|()| std::fs::rename(&beside, path))
-        .map_err(failed)
+    private_file::replace_readable(path, text).map_err(failed)
 }
 
 fn lines(directory: &Path, keys: &[KeyStatus]) -> Result<String, Failure> {
@@ -53,10 +51,4 @@ fn quoted(path: &Path) -> Option<String> {
     let text = path.to_str()?;
     let strange = |c: char| c == '"' || c == '\\' || c.is_control();
     (!text.contains(strange)).then(|| format!("\"{text}\""))
-}
-
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
 }

@@ -126,8 +126,7 @@ impl CaFile {
         let path = path.unwrap_or_else(|| {
             std::env::temp_dir().join(format!("ech-testbed-{}-ca.pem", std::process::id()))
         });
-        std::fs::write(&path, pem)
-            .map_err(|error| Failure::write(format!("cannot write {}: {error}", path.display())))?;
+        std::fs::write(&path, pem).map_err(|error| Failure::unwritten(&path, error))?;
         Ok(Self { path, temporary })
     }
 

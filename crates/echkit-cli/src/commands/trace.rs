@@ -1,6 +1,6 @@
 //! `ech trace`: what an eavesdropper sees of a visit.
 
-use echkit::policy::{AddressFamily, Timeouts};
+use echkit::policy::Timeouts;
 use echkit::wire::WireRecorder;
 use echkit::{Client, Report};
 use echkit_check::{Paint, Trace};
@@ -32,9 +32,8 @@ pub(crate) async fn run(args: TraceArgs) -> Result<(), Failure> {
         }
         if let Some(path) = &args.html {
             // The page names the hidden host.
-            private_file::replace(path, trace.html()).map_err(|error| {
-                Failure::write(format!("cannot write {}: {error}", path.display()))
-            })?;
+            private_file::replace(path, trace.html())
+                .map_err(|error| Failure::unwritten(path, error))?;
         }
     }
     if let Some(path) = &args.pcap {
@@ -55,17 +54,12 @@ async fn visit(
     let mut timeouts = Timeouts::default();
     timeouts.response = Some(args.max_time);
     timeouts.total = Some(args.max_time);
-    let family = match (args.ipv4, args.ipv6) {
-        (true, _) => AddressFamily::V4,
-        (_, true) => AddressFamily::V6,
-        _ => AddressFamily::Any,
-    };
     args.proxies.warn();
     let mut builder = Client::builder()
         .ech(args.ech)
         .retry(!args.no_retry)
         .timeouts(timeouts)
-        .family(family)
+        .family(args.family.chosen())
         .link_local_scope(scope)
         .proxy_environment(args.proxies.environment()?)
         .redirects(None)

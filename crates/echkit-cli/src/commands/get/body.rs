@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
         let mut file = options
             .open(path)
             .await
-            .map_err(|error| Failure::write(format!("cannot write {shown}: {error}")))?;
+            .map_err(|error| Failure::unwritten(path, error))?;
         let bar = self.bar(to.offset);
         let copied = copy(self.body, &mut file, &shown, false, &bar, written).await;
         bar.finish_and_clear();

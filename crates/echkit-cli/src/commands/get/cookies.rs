@@ -62,6 +62,5 @@ pub(super) fn keep(args: &CurlArgs, jar: Option<&CookieJar>) -> Result<(), Failu
     if path.as_os_str() == "-" {
         return output::stdout(text.as_bytes());
     }
-    private_file::replace(path, &text)
-        .map_err(|error| Failure::write(format!("cannot write {}: {error}", path.display())))
+    private_file::replace(path, &text).map_err(|error| Failure::unwritten(path, error))
 }

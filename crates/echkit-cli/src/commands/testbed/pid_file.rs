@@ -21,8 +21,7 @@ impl PidFile {
             )));
         }
         let text = format!("{}\n", std::process::id());
-        std::fs::write(&path, &text)
-            .map_err(|error| Failure::write(format!("cannot write {shown}: {error}")))?;
+        std::fs::write(&path, &text).map_err(|error| Failure::unwritten(&path, error))?;
         Ok(Self { path, text })
     }
 }
