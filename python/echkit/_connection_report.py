@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import json
 import typing
 
-from ._discovery import Discovery
+from ._discovery import Discovery, json_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +58,7 @@ class ConnectionReport:
 
     def to_json(self, indent: int | None = None) -> str:
         """All of it as a JSON document; what is binary is base64."""
-
-        def plain(value: object) -> str:
-            if isinstance(value, bytes):
-                return base64.b64encode(value).decode("ascii")
-            return str(value)
-
-        return json.dumps(dataclasses.asdict(self), default=plain, indent=indent)
+        return json_of(self, indent)
 
 
 def report_of(thing: object) -> ConnectionReport | None:

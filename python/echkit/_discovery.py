@@ -19,6 +19,17 @@ from . import _fork as _fork
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+def json_of(found: typing.Any, indent: int | None) -> str:
+    """A dataclass as a JSON document; what is binary is base64."""
+
+    def plain(value: object) -> str:
+        if isinstance(value, bytes):
+            return base64.b64encode(value).decode("ascii")
+        return str(value)
+
+    return json.dumps(dataclasses.asdict(found), default=plain, indent=indent)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """An ECHConfig in a record."""
@@ -119,13 +130,7 @@ class Discovery:
 
     def to_json(self, indent: int | None = None) -> str:
         """All of it as a JSON document; what is binary is base64."""
-
-        def plain(value: object) -> str:
-            if isinstance(value, bytes):
-                return base64.b64encode(value).decode("ascii")
-            return str(value)
-
-        return json.dumps(dataclasses.asdict(self), default=plain, indent=indent)
+        return json_of(self, indent)
 
 
 def _record(found: dict[str, typing.Any]) -> Record:

@@ -10,6 +10,7 @@ import threading
 import pytest
 
 import echkit
+from beds import sent, shown, url
 from drivers import LIBRARIES
 from peer import CERTS
 from proxying import Proxy
@@ -57,21 +58,6 @@ def bed(ech_testbed):
     ech_testbed.quiet()
     ech_testbed.clear_captures()
     return ech_testbed
-
-
-def url(bed, case):
-    return bed.url(case) + "?format=json"
-
-
-def sent(bed, case):
-    """What clients have sent to a case's server, connection by connection."""
-    bed.quiet()
-    return [capture for capture in bed.captures() if capture.case == case]
-
-
-def shown(bed, case):
-    bed.quiet()
-    return any(bed.case(case).host in capture for capture in bed.captures())
 
 
 def told(error):

@@ -10,6 +10,7 @@ import textwrap
 import pytest
 
 import echkit
+from beds import sent, shown, url
 from peer import CERTS
 from proxying import Proxy
 
@@ -109,20 +110,6 @@ def program(request):
     for module in request.param.split("-"):
         pytest.importorskip(module)
     return CODE[request.param]
-
-
-def url(bed, case):
-    return bed.url(case) + "?format=json"
-
-
-def sent(bed, case):
-    bed.quiet()
-    return [capture for capture in bed.captures() if capture.case == case]
-
-
-def shown(bed, case):
-    bed.quiet()
-    return any(bed.case(case).host in capture for capture in bed.captures())
 
 
 def run(bed, *arguments, program="echkit", **variables):
