@@ -7,17 +7,25 @@
 //!   take it.
 //! - [`Publisher`] puts an ECHConfigList into the records of a zone by dynamic update, once
 //!   [`check_accepted`] has found that servers accept it.
+//! - [`ConnectionLimits`], [`Drain`] and `ServiceSignals` are for servers: bounds on connections, an
+//!   orderly end, and what signals ask.
 //! - [`read_caddy_key`] and [`write_caddy_key`] take keys from Caddy's storage and put them there.
 //!
 //! The TLS server is `echkit::server`.
 
 mod caddy;
+mod connection_limits;
+mod drain;
 mod key_directory;
 mod key_watch;
 mod publish;
+#[cfg(unix)]
+mod service_signals;
 mod site_record;
 
 pub use caddy::{CaddyKeyError, read_caddy_key, write_caddy_key};
+pub use connection_limits::{Admission, ConnectionLimits, ConnectionSlot};
+pub use drain::Drain;
 pub use key_directory::{
     KeyAccess, KeyDirectory, KeyDirectoryError, KeyEntry, KeyState, KeyStatus, LockedKeyDirectory,
     Rotation, RotationError, RotationStep,
@@ -27,4 +35,6 @@ pub use publish::{
     CheckOptions, DnsServer, HttpsRrset, Publication, PublishError, PublishHistory, PublishedSite,
     Publisher, WaitFor, check_accepted, dns_servers, name_servers, wait_until_shown,
 };
+#[cfg(unix)]
+pub use service_signals::{ServiceSignal, ServiceSignals};
 pub use site_record::{SiteError, SiteRecord};
