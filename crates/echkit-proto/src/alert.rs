@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::tls_record::ALERT;
+
 /// A TLS alert description (RFC 8446 §6), by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Alert(pub u8);
@@ -27,6 +29,12 @@ impl Alert {
     pub const UNRECOGNIZED_NAME: Self = Self(112);
     /// The server did not accept ECH (RFC 9849 §5).
     pub const ECH_REQUIRED: Self = Self(121);
+
+    /// A record with this alert as a fatal one, in the plain (RFC 8446 §6).
+    pub fn fatal_record(self) -> [u8; 7] {
+        const FATAL: u8 = 2;
+        [ALERT, 3, 3, 0, 2, FATAL, self.0]
+    }
 }
 
 impl fmt::Display for Alert {

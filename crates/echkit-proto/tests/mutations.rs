@@ -10,6 +10,7 @@ use std::sync::Arc;
 use echkit_proto::hello::{ClientHello, EchExtension, HelloReader};
 use echkit_proto::inner::{decode_checked, decode_inner};
 use echkit_proto::key::{EchKey, KeyParams};
+use echkit_proto::server::{ClientFacing, EchKeys, Rules};
 use echkit_proto::tls_record::{
     RECORD_HEADER_LEN, RecordPart, RecordWalker, whole_records, wrap_handshake,
 };
@@ -25,6 +26,12 @@ fn count() -> u64 {
 
 /// The outer hello of a stock client, and the encoded inner hello that it carries.
 fn sample() -> (ClientHello, Vec<u8>) {
+    let (outer, encoded, _) = sample_with_key();
+    (outer, encoded)
+}
+
+/// The same, with the key that it is sealed under.
+fn sample_with_key() -> (ClientHello, Vec<u8>, EchKey) {
     let key = EchKey::generate(&KeyParams::new("public.example").unwrap()).unwrap();
     let list = echkit_proto::config::EchConfigList::from_configs(vec![key.config().clone()]);
     let offer = EchConfig::new(
@@ -51,7 +58,7 @@ fn sample() -> (ClientHello, Vec<u8>) {
     let encoded = receiver
         .open(&outer.outer_aad().unwrap(), ech.payload)
         .unwrap();
-    (outer, encoded)
+    (outer, encoded, key)
 }
 
 /// Flips, overwrites, cuts, repeats or inserts, one to four times.
@@ -209,4 +216,57 @@ fn mutated_records_are_walked_to_their_last_byte_however_they_are_cut() {
         assert_eq!(walker.is_between_records(), cut.is_empty(), "seed {seed}");
     }
     assert!(cut_short > count() / 50, "only {cut_short} were cut");
+}
+
+#[test]
+fn mutated_streams_are_forwarded_or_refused() {
+    let (outer, _, key) = sample_with_key();
+    let keys = EchKeys::new(vec![key]).unwrap();
+    let random =
+        hex_literal::hex!("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c");
+    let retry = [&[2, 0, 0, 38, 3, 3][..], &random, &[0, 0x13, 1, 0]].concat();
+    let retry = wrap_handshake(&retry, 7);
+    let (mut forwarded, mut refused) = (0, 0);
+    for seed in 0..count() {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let hello = wrap_handshake(outer.bytes(), rng.random_range(1..2000));
+        let mut wire = [&hello[..], &[20, 3, 3, 0, 1, 1], &hello].concat();
+        wire.extend_from_slice(&[23, 3, 3, 0, 2, 1, 2]);
+        // Half of them have a first hello that is whole, so that what follows is reached.
+        let kept = if seed % 2 == 0 { hello.len() } else { 0 };
+        let tail = mutate(&wire[kept..], &mut rng);
+        wire.truncate(kept);
+        wire.extend(tail);
+        let mut client = ClientFacing::new(Rules::default());
+        let mut forwarding = None;
+        let mut sent = 0;
+        for piece in wire.chunks(rng.random_range(1..700)) {
+            let result = match &mut forwarding {
+                None => client.read(piece, &keys).map(|begun| forwarding = begun),
+                Some(forwarding) => forwarding.read_client(piece),
+            };
+            let answered = result.and_then(|()| match &mut forwarding {
+                Some(forwarding) => {
+                    let answer = match rng.random_range(0..4) {
+                        0 => mutate(&retry, &mut rng),
+                        _ => retry.clone(),
+                    };
+                    forwarding.read_server(&answer)
+                }
+                None => Ok(()),
+            });
+            if answered.is_err() {
+                refused += 1;
+                break;
+            }
+            if let Some(forwarding) = &mut forwarding {
+                sent += forwarding.take_output().len();
+            }
+        }
+        forwarded += u64::from(sent > 0);
+        // An inner hello is no longer than what carried it (RFC 9849 §10.12.4).
+        assert!(sent <= 2 * wire.len(), "seed {seed}");
+    }
+    assert!(forwarded > count() / 4, "only {forwarded} were forwarded");
+    assert!(refused > count() / 4, "only {refused} were refused");
 }

@@ -1,6 +1,7 @@
 //! Puts a ClientHello together from a stream of TLS records (RFC 8446 §5.1).
 
 use super::{CLIENT_HELLO, HANDSHAKE_HEADER_LEN, handshake_len};
+use crate::alert::Alert;
 use crate::tls_record::{HANDSHAKE, MAX_PLAINTEXT, RecordPart, RecordWalker};
 
 /// The longest hello that is put together. It is also the longest handshake message that rustls
@@ -124,6 +125,19 @@ pub enum HelloReadError {
     /// Bytes after the hello in its record.
     #[error("bytes follow the ClientHello in its record")]
     Trailing,
+}
+
+impl HelloReadError {
+    /// The alert to abort with (RFC 8446 §5.1, §6.2).
+    pub fn alert(&self) -> Alert {
+        match self {
+            Self::Overflow(_) => Alert::RECORD_OVERFLOW,
+            Self::TooLong(_) => Alert::DECODE_ERROR,
+            Self::NotHandshake(_) | Self::NotClientHello | Self::Empty | Self::Trailing => {
+                Alert::UNEXPECTED_MESSAGE
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
 use self::changing::{Changing, Offer};
 pub use self::error::HandshakeError;
-use self::feed::{alert_record, connection, drain, feed, inner_records, last_words};
+use self::feed::{connection, drain, feed, inner_records, last_words};
 use self::judged::Judged;
 use super::interpose::{Mode, Shared};
 use super::outcome::{EchOutcome, dns_name};
@@ -165,7 +165,7 @@ impl Handshake {
     /// Adds the alert that rustls has not sent.
     fn failed(&mut self, error: HandshakeError) -> HandshakeError {
         if let Some(alert) = error.alert_to_send() {
-            self.output.extend(alert_record(alert));
+            self.output.extend(alert.fatal_record());
         }
         error
     }

@@ -9,3 +9,4 @@ mod padding;
 mod records;
 mod refuse;
 mod reject;
+mod split;

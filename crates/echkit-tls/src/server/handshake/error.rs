@@ -60,11 +60,8 @@ impl HandshakeError {
     pub(super) fn alert_to_send(&self) -> Option<Alert> {
         match self {
             Self::Client(misbehaviour) => Some(misbehaviour.alert()),
-            Self::Records(HelloReadError::Overflow(_)) => Some(Alert::RECORD_OVERFLOW),
-            Self::Records(HelloReadError::TooLong(_)) | Self::Hello(_) | Self::Truncated => {
-                Some(Alert::DECODE_ERROR)
-            }
-            Self::Records(_) => Some(Alert::UNEXPECTED_MESSAGE),
+            Self::Records(error) => Some(error.alert()),
+            Self::Hello(_) | Self::Truncated => Some(Alert::DECODE_ERROR),
             Self::NotPublicName | Self::UnknownName => Some(Alert::UNRECOGNIZED_NAME),
             Self::NoName => Some(Alert::MISSING_EXTENSION),
             Self::Interposition | Self::Buffer(_) => Some(Alert::INTERNAL_ERROR),

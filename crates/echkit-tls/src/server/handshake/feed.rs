@@ -18,11 +18,6 @@ pub(super) fn inner_records(hello: &ClientHello) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(wrap_handshake(hello.bytes(), MAX_PLAINTEXT))
 }
 
-/// A fatal alert in the plain.
-pub(super) fn alert_record(alert: Alert) -> [u8; 7] {
-    [ALERT, 3, 3, 0, 2, 2, alert.0]
-}
-
 /// What leaves when rustls has failed on a hello. It does so without a word for instance when a
 /// message announces too many bytes, or when the certificate's key does not sign. Then the word is
 /// ours, and alone: of what rustls wrote nothing has left, and a ServerHello by itself is no answer.
@@ -39,7 +34,7 @@ pub(super) fn last_words(error: &HandshakeError, records: Vec<u8>) -> Vec<u8> {
     };
     match has_alert(&records) {
         true => records,
-        false => alert_record(alert).to_vec(),
+        false => alert.fatal_record().to_vec(),
     }
 }
 
