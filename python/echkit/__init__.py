@@ -4,6 +4,7 @@
 - :func:`create_default_context`: an ``ssl`` context that finds out about ECH on its own.
 - :mod:`echkit.ssl`: the standard ``ssl`` module with ECH, configs given by hand.
 - :func:`lookup`: what HTTPS records say about a host.
+- :func:`check`, :func:`check_many`: what is wrong with a deployment of ECH; :func:`trace`: what the network sees.
 - ``echkit.urllib3``, ``requests``, ``http``, ``httpx``, ``aiohttp``, ``asyncio``, ``websockets``: adapters, imported
   by their users.
 - :func:`inject_into_ssl`: ECH for programs as they are; ``python -m echkit program.py``.
@@ -73,16 +74,29 @@ if TYPE_CHECKING:
     )
     from ._connection_report import ConnectionReport, report_of
     from ._inject import extract_from_ssl, inject_into_ssl
+    from ._check import CheckReport, Finding, Place, Skipped, check, check_many
+    from ._trace import (
+        ConnectionTrace,
+        HelloField,
+        HelloFields,
+        HelloTrace,
+        ServerAnswer,
+        Sighting,
+        Trace,
+        trace,
+    )
     from ._discovery import Config, Discovery, Endpoint, Record, lookup
 
 __all__ = [
     "AsyncClient",
     "CertificateError",
+    "CheckReport",
     "Client",
     "Config",
     "ConnectError",
     "ConnectTimeout",
     "ConnectionReport",
+    "ConnectionTrace",
     "Cookie",
     "Cookies",
     "DecodingError",
@@ -94,12 +108,17 @@ __all__ = [
     "ECHRequiredError",
     "ECHWarning",
     "Endpoint",
+    "Finding",
     "HTTPError",
     "HTTPStatusError",
     "Headers",
+    "HelloField",
+    "HelloFields",
+    "HelloTrace",
     "InvalidSetting",
     "InvalidURL",
     "NameResolutionError",
+    "Place",
     "ProxyError",
     "ReadTimeout",
     "Record",
@@ -111,13 +130,19 @@ __all__ = [
     "Response",
     "ResponseNotRead",
     "ResponseTooLarge",
+    "ServerAnswer",
+    "Sighting",
+    "Skipped",
     "StreamClosed",
     "StreamConsumed",
     "StreamError",
     "TLSError",
     "Timeout",
     "TimeoutException",
+    "Trace",
     "TransportError",
+    "check",
+    "check_many",
     "create_default_context",
     "delete",
     "extract_from_ssl",
@@ -133,6 +158,7 @@ __all__ = [
     "request",
     "ssl",
     "stream",
+    "trace",
 ]
 __version__ = "0.1.0"
 
@@ -191,6 +217,20 @@ _LATER = {
     "Endpoint": "_discovery",
     "Record": "_discovery",
     "lookup": "_discovery",
+    "CheckReport": "_check",
+    "Finding": "_check",
+    "Place": "_check",
+    "Skipped": "_check",
+    "check": "_check",
+    "check_many": "_check",
+    "ConnectionTrace": "_trace",
+    "HelloField": "_trace",
+    "HelloFields": "_trace",
+    "HelloTrace": "_trace",
+    "ServerAnswer": "_trace",
+    "Sighting": "_trace",
+    "Trace": "_trace",
+    "trace": "_trace",
     "extract_from_ssl": "_inject",
     "inject_into_ssl": "_inject",
 }

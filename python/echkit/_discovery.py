@@ -236,7 +236,7 @@ def look_up(
     return answer_of(asked.lookup(host, port, scheme, protocols, timeout))
 
 
-def _origin(where: str, port: int | None, scheme: str | None) -> tuple[str, str, int]:
+def origin_of(where: str, port: int | None, scheme: str | None) -> tuple[str, str, int]:
     """Scheme, host and port of a host, ``host:port`` or a URL."""
     host, given = where, None
     if "://" in where:
@@ -284,7 +284,7 @@ def lookup(
     """
     protocols = None if alpn is None else [name.encode("ascii") for name in alpn]
     asked = resolver(dns, dns_cafile)
-    scheme, host, port = _origin(host, port, scheme)
+    scheme, host, port = origin_of(host, port, scheme)
     return look_up(asked, host, port, scheme, protocols, timeout).discovery
 
 

@@ -1,4 +1,4 @@
-"""The extension: TLS with Encrypted Client Hello behind Python's ``ssl``, look-ups, the command."""
+"""The extension: TLS with Encrypted Client Hello behind Python's ``ssl``, look-ups, checks, HTTP, the command."""
 
 import ipaddress
 import os
@@ -8,6 +8,7 @@ from . import _settings
 
 __all__ = [
     "Certificate",
+    "Checks",
     "EchConfigList",
     "EchKeys",
     "Exchange",
@@ -22,6 +23,7 @@ __all__ = [
     "SslObject",
     "Stats",
     "Testbed",
+    "TracedRequest",
     "TrustStore",
     "after_fork",
     "check_crl",
@@ -211,6 +213,29 @@ class Pending:
 
 def after_fork() -> None: ...
 
+# Checks.
+
+@typing.final
+class Checks:
+    def __new__(
+        cls,
+        origins: list[tuple[str, str, int]],
+        *,
+        dns: str,
+        dns_cafile: str | None,
+        cafile: str | None,
+        environment: _Pairs,
+        private: bool,
+        only: list[str],
+        skip: list[str],
+        limits: tuple[float, float],
+        ns_port: int,
+        jobs: int,
+    ) -> Checks: ...
+    def step(self) -> tuple[int, str] | None: ...
+    def reports(self) -> list[str]: ...
+    def cancel(self) -> None: ...
+
 # The HTTP client.
 
 _Event = tuple[str, bytes | None]
@@ -251,6 +276,9 @@ class HttpClient:
         redirects: int | None,
         limits: tuple[float | None, float | None, float | None],
     ) -> Exchange: ...
+    def trace(
+        self, url: str, limits: tuple[float | None, float | None, float | None]
+    ) -> TracedRequest: ...
     def cookies(self) -> str: ...
     def add_cookies(self, text: str) -> None: ...
     def clear_cookies(self) -> None: ...
@@ -283,6 +311,13 @@ class Mailbox:
     def __new__(cls) -> Mailbox: ...
     def fileno(self) -> int: ...
     def collect(self) -> list[tuple[int, bool, _Event | BaseException]]: ...
+
+@typing.final
+class TracedRequest:
+    def document(self) -> str: ...
+    def text(self, columns: int) -> str: ...
+    def html(self) -> str: ...
+    def pcapng(self) -> bytes: ...
 
 # The command, and the testbed.
 

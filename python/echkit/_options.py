@@ -180,7 +180,7 @@ class ClientBase:
             cafile=path,
             identity=_identity_of(cert),
             proxy=proxy,
-            environment=_proxy_variables() if trust_env else [],
+            environment=proxy_variables() if trust_env else [],
             proxy_resolves=proxy_resolves,
             http="any" if http1 and http2 else "2" if http2 else "1",
             headers=pairs_of(headers),
@@ -289,6 +289,6 @@ def _identity_of(cert: CertTypes | None) -> _echkit.Identity | None:
     return _echkit.Identity.load(os.fsdecode(certfile), os.fsdecode(keyfile), password)
 
 
-def _proxy_variables() -> list[tuple[str, str]]:
+def proxy_variables() -> list[tuple[str, str]]:
     """The variables of the environment that name proxies and exceptions."""
     return [(name, value) for name, value in os.environ.items() if name.lower().endswith("_proxy")]

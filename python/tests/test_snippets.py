@@ -141,6 +141,41 @@ def test_the_adapters_snippets_hide_the_name(folder, ech_testbed, monkeypatch, n
     assert found == "accepted"
 
 
+@pytest.fixture
+def environment(ech_testbed, monkeypatch):
+    """The testbed's resolver and its certificate, for programs that are given neither."""
+    monkeypatch.setenv("ECHKIT_DNS", ech_testbed.dns)
+    monkeypatch.setenv("SSL_CERT_FILE", ech_testbed.ca_file)
+    monkeypatch.setenv("NO_PROXY", "*")
+    return ech_testbed
+
+
+def test_a_check_says_what_to_mend(folder, environment):
+    to_mend = function(folder, "to_mend")
+    assert to_mend(environment.url("nominal")) == []
+    (line,) = to_mend(environment.url("stale"))
+    assert line.startswith("error ECH-KEY-REJECTED: ")
+    (line,) = to_mend(environment.url("servfail"))
+    assert line.startswith("https://servfail.ech.test")
+    verdict = asyncio.run(function(folder, "verdict_of")(environment.url("nominal")))
+    assert verdict == "works"
+
+
+def test_the_worst_of_several_hosts_comes_first(folder, environment, capsys):
+    urls = [environment.url(name) for name in ("nominal", "stale", "minimal")]
+    reports = function(folder, "worst_first")(urls)
+    assert [report.verdict for report in reports] == ["broken", "works", "works"]
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_a_trace_tells_the_names_that_were_read(folder, environment, tmp_path):
+    case = environment.case("stale")
+    names = function(folder, "eavesdrop")(case.url, tmp_path)
+    assert names == [case.public_name, case.public_name]
+    assert case.host in (tmp_path / "trace.html").read_text()
+    assert b"ECH_SECRET" in (tmp_path / "trace.pcapng").read_bytes()
+
+
 def test_a_page_is_fetched_without_changes(folder, ech_testbed, monkeypatch):
     monkeypatch.setenv("ECHKIT_DNS", ech_testbed.dns)
     monkeypatch.setenv("SSL_CERT_FILE", ech_testbed.ca_file)

@@ -1,5 +1,6 @@
 //! Runs the probes against an origin.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,13 @@ use echkit::discover::{
 };
 use echkit::dns::Resolver;
 use echkit::origin::{Host, Origin};
+use echkit::proxy::ProxyEnvironment;
 use echkit::rustls;
 use echkit::svcb::Scheme;
 use echkit::tls::{ClientTls, ClientTlsBuilder};
 use echkit::wire::WireRecorder;
 use echkit::{Error, ErrorKind};
+use futures_util::{Stream, StreamExt, stream};
 
 use crate::deployment::{Deployment, ProbeTls};
 use crate::dial::Dialer;
@@ -79,6 +82,36 @@ impl Checker {
     /// The probes that were chosen.
     pub fn selection(&self) -> &ProbeSelection {
         &self.selection
+    }
+
+    /// Refuses an origin for which the environment names a proxy: a check is about the way from here
+    /// to each address, and connects directly.
+    ///
+    /// # Errors
+    ///
+    /// Of the kind [`ErrorKind::Usage`], until the host is exempt (`NO_PROXY`).
+    pub fn refuse_proxy(proxies: &ProxyEnvironment, origin: &Origin) -> Result<(), CheckError> {
+        let Some(proxy) = proxies.proxy_for(origin).ok().flatten() else {
+            return Ok(());
+        };
+        let message = format!(
+            "{origin}: a variable names the proxy {proxy}, and a check connects directly; to allow \
+             that, add the host to NO_PROXY"
+        );
+        let kind = ErrorKind::Usage;
+        Err(CheckError { kind, message })
+    }
+
+    /// Checks several origins, `jobs` at the same time. Each report comes when it is finished, with the
+    /// origin's place in `origins`. [`anonymity`](crate::anonymity) compares them when all are there.
+    pub fn check_all(
+        &self,
+        origins: Vec<Origin>,
+        jobs: NonZeroUsize,
+    ) -> impl Stream<Item = (usize, HostReport)> + '_ {
+        stream::iter(origins.into_iter().enumerate())
+            .map(async move |(index, origin)| (index, self.check(&origin).await))
+            .buffer_unordered(jobs.get())
     }
 
     /// Checks the deployment of an `https` origin.

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::catalogue::{ProbeFamily, Severity};
 use crate::finding::Finding;
 
-/// What came of checking one origin.
+/// What came of checking one origin. [`HostReport::document`] is its JSON.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct HostReport {
@@ -49,7 +49,7 @@ impl HostReport {
             None if self.error.is_some() => Verdict::NotChecked,
             Some(Severity::Error) => Verdict::Broken,
             // What was left out on request may be what is wrong.
-            _ if !self.accepted && self.error.is_none() => Verdict::Open,
+            _ if !self.accepted && self.error.is_none() => Verdict::Undecided,
             Some(Severity::Warning) => Verdict::Faulty,
             Some(Severity::Advice) => Verdict::Improvable,
             None | Some(Severity::Note) if self.error.is_some() => Verdict::NotChecked,
@@ -72,6 +72,22 @@ impl HostReport {
             .collect()
     }
 
+    /// The report with what follows from it, for JSON: an entry of `hosts` in `docs/check.md`.
+    pub fn document(&self) -> impl Serialize + '_ {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            #[serde(flatten)]
+            report: &'a HostReport,
+            worst: Option<Severity>,
+            verdict: Verdict,
+        }
+        Document {
+            report: self,
+            worst: self.worst(),
+            verdict: self.verdict(),
+        }
+    }
+
     /// A sentence about the probes that showed the host's name in the clear, if any did.
     pub fn name_shown(&self) -> Option<String> {
         if self.shown_by.is_empty() {
@@ -85,8 +101,9 @@ impl HostReport {
     }
 }
 
-/// What to say of a deployment, in a few words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What to say of a deployment, in a few words. JSON has the names of the variants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Verdict {
     /// It could not be looked at.
@@ -94,7 +111,7 @@ pub enum Verdict {
     /// There is an error.
     Broken,
     /// No connection with the published key was made.
-    Open,
+    Undecided,
     /// There is a warning.
     Faulty,
     /// There is advice.
@@ -109,7 +126,7 @@ impl Verdict {
         match self {
             Self::NotChecked => "could not be checked",
             Self::Broken => "ECH does not work as it should",
-            Self::Open => "whether ECH works was not checked",
+            Self::Undecided => "whether ECH works was not checked",
             Self::Faulty => "ECH works, with faults",
             Self::Improvable => "ECH works, and could be better",
             Self::Works => "ECH works",
@@ -120,7 +137,7 @@ impl Verdict {
     pub fn is_good(self) -> Option<bool> {
         match self {
             Self::NotChecked | Self::Broken | Self::Faulty => Some(false),
-            Self::Open => None,
+            Self::Undecided => None,
             Self::Improvable | Self::Works => Some(true),
         }
     }

@@ -9,9 +9,10 @@
 mod event;
 pub(crate) mod exchange;
 mod fork_bound;
-mod http_failure;
+pub(crate) mod http_failure;
 pub(crate) mod mailbox;
-mod settings;
+pub(crate) mod settings;
+pub(crate) mod trace;
 mod upload;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,7 @@ use pyo3::prelude::*;
 use self::exchange::Exchange;
 use self::fork_bound::ForkBound;
 use self::settings::{ClientSettings, Pairs, trust_of};
+use self::trace::TracedRequest;
 use self::upload::Upload;
 use crate::identity::Identity;
 
@@ -89,7 +91,7 @@ impl HttpClient {
             proxy_resolves,
             http,
             headers,
-            keep_alive: seconds(keep_alive)?,
+            keep_alive: limit(keep_alive)?,
             body_limit,
             decompress,
             retry,
@@ -130,12 +132,7 @@ impl HttpClient {
     ) -> PyResult<Exchange> {
         let method = Method::from_bytes(method.as_bytes())
             .map_err(|_| PyValueError::new_err(format!("{method:?} is not an HTTP method")))?;
-        let (connect, read, total) = limits;
-        let timeouts = Timeouts::default()
-            .with_connect(seconds(connect)?)
-            .with_response(None)
-            .with_read(seconds(read)?)
-            .with_total(seconds(total)?);
+        let timeouts = timeouts(limits)?;
         let client = self.client(py)?;
         let mut request = client
             .request(method, url)
@@ -160,6 +157,11 @@ impl HttpClient {
             feeder = Some(fed);
         }
         Ok(Exchange::new(request, feeder))
+    }
+
+    /// Asks for the head of a page over connections of its own, and traces them.
+    fn trace(&self, py: Python<'_>, url: &str, limits: Limits) -> PyResult<TracedRequest> {
+        TracedRequest::of(py, &self.settings, url, timeouts(limits)?)
     }
 
     /// The cookies, as the file that curl writes.
@@ -238,8 +240,21 @@ fn make(py: Python<'_>, settings: &ClientSettings, jar: &CookieJar) -> PyResult<
     made.map_err(|error| http_failure::raised(py, &error))
 }
 
-/// A limit in seconds.
-fn seconds(limit: Option<f64>) -> PyResult<Option<Duration>> {
-    let checked = limit.map(Duration::try_from_secs_f64).transpose();
-    checked.map_err(|error| PyValueError::new_err(format!("timeout: {error}")))
+fn timeouts((connect, read, total): Limits) -> PyResult<Timeouts> {
+    Ok(Timeouts::default()
+        .with_connect(limit(connect)?)
+        .with_response(None)
+        .with_read(limit(read)?)
+        .with_total(limit(total)?))
+}
+
+/// A limit of time, or none.
+fn limit(given: Option<f64>) -> PyResult<Option<Duration>> {
+    given.map(|limit| seconds("timeout", limit)).transpose()
+}
+
+/// A limit in seconds, and the setting that it is for.
+pub(crate) fn seconds(setting: &str, limit: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(limit)
+        .map_err(|error| PyValueError::new_err(format!("{setting}: {error}")))
 }

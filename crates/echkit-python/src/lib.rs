@@ -1,10 +1,11 @@
 //! The extension module `echkit._echkit`: TLS with Encrypted Client Hello behind Python's `ssl`.
 //!
 //! A skin: contexts and settings live in Python (`echkit.ssl`), the protocol in `echkit-tls`
-//! and rustls, look-ups and HTTP in `echkit`. What is here is the `_sslobj` that Python's `SSLSocket` and
-//! `SSLObject` drive, and the native HTTP client.
+//! and rustls, look-ups and HTTP in `echkit`, checks and traces in `echkit-check`. What is here is the `_sslobj` that
+//! Python's `SSLSocket` and `SSLObject` drive, and the native HTTP client.
 
 mod certificate;
+mod check;
 mod client;
 mod command;
 mod config;
@@ -33,11 +34,15 @@ mod _echkit {
     #[pymodule_export]
     use super::certificate::{Certificate, describe, is_ca};
     #[pymodule_export]
+    use super::check::Checks;
+    #[pymodule_export]
     use super::client::HttpClient;
     #[pymodule_export]
     use super::client::exchange::Exchange;
     #[pymodule_export]
     use super::client::mailbox::Mailbox;
+    #[pymodule_export]
+    use super::client::trace::TracedRequest;
     #[pymodule_export]
     use super::command::command;
     #[pymodule_export]

@@ -200,7 +200,7 @@ fn resolver(uri: &str, roots: &[Vec<u8>]) -> PyResult<dns::Resolver> {
     dns::Resolver::from_uri(uri, &options).map_err(|error| wrong(&error))
 }
 
-fn origin(scheme: &str, host: &str, port: u16) -> PyResult<Origin> {
+pub(crate) fn origin(scheme: &str, host: &str, port: u16) -> PyResult<Origin> {
     let bracketed = match host.contains(':') && !host.starts_with('[') {
         true => format!("[{host}]"),
         false => host.to_owned(),

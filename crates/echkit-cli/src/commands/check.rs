@@ -3,13 +3,15 @@
 mod hosts;
 mod text;
 
+use std::num::NonZeroUsize;
+
 use echkit::Origin;
 use echkit::discover::DiscoverOptions;
 use echkit::proxy::ProxyEnvironment;
 use echkit_check::{
     CheckLimits, Checker, HostReport, ProbeSelection, Severity, anonymity, check_page,
 };
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -26,12 +28,13 @@ pub(crate) async fn run(args: CheckArgs) -> Result<(), Failure> {
     let origins = hosts::origins(&args)?;
     let proxies = ProxyEnvironment::of_process();
     for origin in &origins {
-        refuse_proxy(&proxies, origin)?;
+        Checker::refuse_proxy(&proxies, origin)
+            .map_err(|error| Failure::of_kind(error.kind, error.message))?;
     }
     let capture = Capture::wanted(args.pcap.as_deref());
     let checker = checker(&args, capture.as_ref())?;
     let count = origins.len();
-    let (mut reports, interrupted) = check_all(&checker, origins, args.jobs.get()).await;
+    let (mut reports, interrupted) = check_all(&checker, origins, args.jobs).await;
     anonymity(&mut reports, checker.selection());
     let ended =
         write_page(&args, &reports).and_then(|()| tell(&args, &reports, count, interrupted));
@@ -98,29 +101,14 @@ fn checker(args: &CheckArgs, capture: Option<&Capture<'_>>) -> Result<Checker, F
     Ok(checker.build()?)
 }
 
-/// A check is about the way from here to each address, which a proxy would hide. That a proxy is set
-/// and passed by is said before anything is sent.
-fn refuse_proxy(proxies: &ProxyEnvironment, origin: &Origin) -> Result<(), Failure> {
-    match proxies.proxy_for(origin).ok().flatten() {
-        None => Ok(()),
-        Some(proxy) => Err(Failure::usage(format!(
-            "{origin}: a variable names the proxy {proxy}, and ech check connects directly; to allow \
-             that, add the host to NO_PROXY"
-        ))),
-    }
-}
-
 /// The reports of the origins that were checked, in their order, and whether Ctrl-C ended it.
 async fn check_all(
     checker: &Checker,
     origins: Vec<Origin>,
-    jobs: usize,
+    jobs: NonZeroUsize,
 ) -> (Vec<HostReport>, bool) {
     let bar = progress(origins.len());
-    let checks = stream::iter(origins.into_iter().enumerate())
-        .map(|(index, origin)| async move { (index, checker.check(&origin).await) })
-        .buffer_unordered(jobs);
-    let mut checks = std::pin::pin!(checks);
+    let mut checks = std::pin::pin!(checker.check_all(origins, jobs));
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     let mut reports = Vec::new();
     let interrupted = loop {
@@ -155,14 +143,7 @@ fn progress(hosts: usize) -> ProgressBar {
 
 /// Version 1; docs/check.md has the schema.
 fn document(reports: &[HostReport], interrupted: bool) -> Value {
-    let hosts: Vec<Value> = reports
-        .iter()
-        .map(|report| {
-            let mut host = json!(report);
-            host["worst"] = json!(report.worst());
-            host
-        })
-        .collect();
+    let hosts: Vec<Value> = reports.iter().map(|r| json!(r.document())).collect();
     json!({ "version": 1, "interrupted": interrupted, "hosts": hosts })
 }
 

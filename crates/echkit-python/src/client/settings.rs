@@ -12,6 +12,7 @@ use echkit::http::{ClientBuilder, CookieJar, HeaderMap, HeaderName, HeaderValue,
 use echkit::policy::Timeouts;
 use echkit::proxy::{Proxy, ProxyEnvironment};
 use echkit::tls::{ClientTls, Trust};
+use echkit::wire::WireRecorder;
 use echkit::{Client, EchMode, Error};
 use pyo3::PyRef;
 
@@ -24,7 +25,7 @@ const AGENT: &str = concat!("python-echkit/", env!("CARGO_PKG_VERSION"));
 const IDLE_PER_ORIGIN: usize = 64;
 
 /// Names and values.
-pub(super) type Pairs = Vec<(String, String)>;
+pub(crate) type Pairs = Vec<(String, String)>;
 
 /// Settings as Python gives them.
 pub(super) struct Given<'a, 'py> {
@@ -105,29 +106,54 @@ impl Given<'_, '_> {
 impl ClientSettings {
     /// A client with connections and caches of its own.
     pub(super) fn build(&self, jar: CookieJar) -> Result<Client, Error> {
-        let builder = self
-            .builder
-            .clone()
-            .cache(ConfigCache::in_memory())
-            .cookies(jar);
-        let Some(trust) = &self.dns_trust else {
-            return builder.dns(&self.dns).build();
-        };
-        let tls = ClientTls::builder().trust(trust.clone()).build()?;
-        let options = ResolverOptions::default()
-            .with_tls(tls.plain_config()?)
-            .with_proxies(self.proxies.clone())
-            .with_proxy_tls(tls.proxy_config()?);
-        let resolver = Resolver::from_uri(&self.dns, &options).map_err(|error| Cause::Setting {
-            setting: "dns",
-            reason: error.to_string(),
-        })?;
-        builder.resolver(resolver).build()
+        self.finish(self.builder.clone(), jar)
+    }
+
+    /// The same, whose connections are recorded.
+    pub(super) fn build_recording(
+        &self,
+        jar: CookieJar,
+        recorder: WireRecorder,
+    ) -> Result<Client, Error> {
+        self.finish(self.builder.clone().record(recorder), jar)
+    }
+
+    fn finish(&self, builder: ClientBuilder, jar: CookieJar) -> Result<Client, Error> {
+        let builder = builder.cache(ConfigCache::in_memory()).cookies(jar);
+        match &self.dns_trust {
+            None => builder.dns(&self.dns).build(),
+            Some(trust) => builder
+                .resolver(resolver_of(&self.dns, Some(trust.clone()), &self.proxies)?)
+                .build(),
+        }
     }
 }
 
+/// The resolver of that URI, which is reached through its proxy where there is one for it. Without
+/// `trust`, an encrypted one is verified as the system has it.
+pub(crate) fn resolver_of(
+    uri: &str,
+    trust: Option<Trust>,
+    proxies: &ProxyEnvironment,
+) -> Result<Resolver, Error> {
+    let mut options = ResolverOptions::default();
+    if Resolver::is_encrypted_uri(uri) {
+        let trust = trust.unwrap_or_else(Trust::system);
+        let tls = ClientTls::builder().trust(trust).build()?;
+        options = options
+            .with_tls(tls.plain_config()?)
+            .with_proxies(proxies.clone())
+            .with_proxy_tls(tls.proxy_config()?);
+    }
+    let made = Resolver::from_uri(uri, &options).map_err(|error| Cause::Setting {
+        setting: "dns",
+        reason: error.to_string(),
+    });
+    Ok(made?)
+}
+
 /// The certificates of a PEM file.
-pub(super) fn trust_of(path: Option<PathBuf>) -> Result<Option<Trust>, Error> {
+pub(crate) fn trust_of(path: Option<PathBuf>) -> Result<Option<Trust>, Error> {
     Ok(path.map(Trust::ca_file).transpose()?)
 }
 
