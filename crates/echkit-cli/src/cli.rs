@@ -14,6 +14,7 @@ pub(crate) mod publish;
 pub(crate) mod record;
 pub(crate) mod rotate;
 mod seconds;
+pub(crate) mod serve;
 pub(crate) mod trace;
 
 use std::path::PathBuf;
@@ -35,14 +36,15 @@ use publish::PublishArgs;
 use record::RecordArgs;
 use rotate::RotateArgs;
 use seconds::seconds;
+use serve::ServeArgs;
 use trace::TraceArgs;
 
 /// Encrypted Client Hello: fetch, look up, decode, make and publish keys, and try it on loopback.
 ///
 /// Exit codes are curl's where curl has one: 0 it worked, 1 a check failed, 2 usage, 3 bad URL,
 /// 5 proxy not resolved, 6 name not resolved, 7 no connection, 22 -f and an error status, 23 and 26
-/// files not written or read, 28 time-out, 33 -C and a server that cannot resume, 35 TLS failed, 47
-/// too many redirects, 56 HTTP or CONNECT failed, 60 certificate not trusted, 61 input or a
+/// files not written or read, 28 time-out, 33 -C and a server that cannot resume, 35 TLS failed, 45
+/// address that cannot be listened on, 47 too many redirects, 56 HTTP or CONNECT failed, 60 certificate not trusted, 61 input or a
 /// compressed body is malformed, 63 body too long for --json, 77 CA file not usable,
 /// 97 SOCKS5 failed, or the proxy would learn a name that ECH may hide, 101 ECH required and
 /// unavailable or not accepted, 130 ended by Ctrl-C.
@@ -77,6 +79,7 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     Rotate(Box<RotateArgs>),
     Publish(Box<PublishArgs>),
+    Serve(Box<ServeArgs>),
     Testbed(TestbedArgs),
     Demo(DemoArgs),
     /// Print completions for a shell
@@ -101,6 +104,7 @@ impl Command {
             Self::Convert(args) => args.json,
             Self::Rotate(args) => args.json,
             Self::Publish(args) => args.json,
+            Self::Serve(args) => args.json,
             Self::Testbed(args) => args.json,
             Self::Demo(args) => args.json,
             Self::Completions(_) | Self::Man(_) => false,

@@ -19,6 +19,7 @@ mod proxies;
 pub(crate) mod publish;
 pub(crate) mod records;
 pub(crate) mod rotate;
+pub(crate) mod serve;
 pub(crate) mod testbed;
 pub(crate) mod trace;
 pub(crate) mod zone;

@@ -27,6 +27,8 @@ mod code {
     pub(super) const USAGE: u8 = 2;
     /// Output cannot be written (CURLE_WRITE_ERROR).
     pub(super) const WRITE: u8 = 23;
+    /// An address cannot be listened on (CURLE_INTERFACE_FAILED).
+    pub(super) const ADDRESS: u8 = 45;
     /// The server cannot continue from the middle (CURLE_RANGE_ERROR).
     pub(super) const RANGE: u8 = 33;
     /// Input cannot be read (CURLE_READ_ERROR).
@@ -89,6 +91,11 @@ impl Failure {
     /// Something is not as it should be, which the command was asked to find out.
     pub(crate) fn check(message: impl Into<String>) -> Self {
         Self::new("check", code::CHECK, message.into())
+    }
+
+    /// An address cannot be listened on.
+    pub(crate) fn address(message: impl Into<String>) -> Self {
+        Self::new("address", code::ADDRESS, message.into())
     }
 
     /// The system refuses something basic.

@@ -461,6 +461,7 @@ fn every_command_has_a_manual_page_of_its_own() {
         "convert",
         "rotate",
         "publish",
+        "serve",
         "testbed",
         "demo",
         "completions",

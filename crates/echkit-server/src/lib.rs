@@ -11,7 +11,8 @@
 //!   orderly end, and what signals ask.
 //! - [`read_caddy_key`] and [`write_caddy_key`] take keys from Caddy's storage and put them there.
 //!
-//! The TLS server is `echkit::server`.
+//! With the feature `serve` there is an HTTPS server too: `serve::HttpServer`. The TLS server alone is
+//! `echkit::server`.
 
 mod caddy;
 mod connection_limits;
@@ -19,6 +20,8 @@ mod drain;
 mod key_directory;
 mod key_watch;
 mod publish;
+#[cfg(feature = "serve")]
+pub mod serve;
 #[cfg(unix)]
 mod service_signals;
 mod site_record;

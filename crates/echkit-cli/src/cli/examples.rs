@@ -194,6 +194,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "serve",
+        &[
+            (
+                "ech serve --keys keys --site secret.example,cert=secret.pem,root=/srv/www --site public.example,cert=public.pem,status",
+                "A hidden site, and the site of the public name, on port 443",
+            ),
+            (
+                "ech serve --config /etc/ech/serve.toml --check",
+                "Say all that is wrong with a configuration file",
+            ),
+        ],
+    ),
+    (
         "publish",
         &[
             (

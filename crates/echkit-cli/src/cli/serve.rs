@@ -1,0 +1,66 @@
+//! Flags of `ech serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+/// Serve sites over HTTPS, their names hidden by ECH
+///
+/// Each site has its names, its certificate, and a directory or a server behind it; the public name
+/// of the ECH keys is a site too. With several sites, --config FILE says the same and more in TOML.
+/// SIGHUP reads the configuration again, changed certificates and keys are read by themselves, and
+/// SIGTERM finishes what has begun.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Read everything from this TOML file
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath,
+        conflicts_with_all = ["listen", "keys", "site", "status_page", "public_name_only"]
+    )]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Listen here; may be given more than once. Without it, on port 443 of every address
+    #[arg(short, long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
+
+    /// The directory of the ECH keys, as `ech rotate` keeps it
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        value_hint = ValueHint::DirPath,
+        required_unless_present = "config"
+    )]
+    pub(crate) keys: Option<PathBuf>,
+
+    /// A site: its names, cert=FILE, key=FILE unless the certificate's file has it, and root=DIR,
+    /// proxy=URL (http://127.0.0.1:8080 or unix:/run/app.sock) or status. May be given more than once
+    #[arg(
+        short,
+        long,
+        value_name = "NAME,…,cert=FILE,…",
+        required_unless_present = "config"
+    )]
+    pub(crate) site: Vec<String>,
+
+    /// Tell visitors of every site what became of ECH, at /ech-status
+    #[arg(long)]
+    pub(crate) status_page: bool,
+
+    /// Refuse clients without accepted ECH that ask for another site than the public name's
+    #[arg(long)]
+    pub(crate) public_name_only: bool,
+
+    /// Say all that is wrong with the configuration and its files, a line each, and exit: with 1
+    /// when something is
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// With --check, print one JSON document
+    #[arg(long, requires = "check")]
+    pub(crate) json: bool,
+}
