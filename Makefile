@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: grade help demo test lint features rustls-range outside bench bench-latency bench-limits fuzz interop bogo bogo-forced peers prepare prepare-peers wheel test-python test-pythons bench-python soak-python soak-python-client soak-python-loads
+.PHONY: grade help demo test lint features rustls-range outside bench bench-latency bench-limits fuzz interop bogo bogo-forced peers prepare prepare-peers wheel sdist test-sdist test-python test-pythons bench-python soak-python soak-python-client soak-python-loads
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -63,12 +63,19 @@ grade: peers ## what clients that can be run here do at the testbed's cases: wri
 	cargo build --locked --package echkit-cli --bin ech
 	python3 scripts/grade.py "$${CARGO_TARGET_DIR:-target}/debug/ech"
 
-wheel: ## build the Python wheel into dist/ (WHEEL_PROFILE=dev compiles faster)
+wheel: ## build the Python wheels into dist/ (WHEEL_PROFILE=dev compiles faster)
 	@scripts/prepare python
-	@env=$$(scripts/python-env); rm -f dist/*.whl; cd python && \
-	"$$env/bin/maturin" build --profile $(WHEEL_PROFILE) --locked --out ../dist
+	@scripts/wheels $(WHEEL_PROFILE)
 
-test-python: wheel peers ## install the wheel into a fresh environment and test it there, types and test_ssl included
+sdist: ## pack the source distributions of the Python packages into dist/
+	@scripts/prepare python
+	@scripts/sdists
+
+test-sdist: ## build wheels from the source distributions in a fresh environment, and use them (minutes)
+	@scripts/prepare python
+	@scripts/sdists build
+
+test-python: wheel peers ## install the wheels into a fresh environment and test it there, types and test_ssl included
 	@scripts/test-python
 
 test-pythons: wheel peers ## the same under every CPython from 3.11 on that is here

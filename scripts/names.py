@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from circles import ROOT, Crate  # noqa: E402
 
-PASSED_OVER = {"echkit-python", "echkit-test"}
+PASSED_OVER = {"echkit-python", "echkit-python-tools", "echkit-test"}
 
 # Names that may be defined more than once, each with the reason. Better is another name.
 ALLOWED: dict[str, str] = {}

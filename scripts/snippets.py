@@ -44,6 +44,7 @@ DOCUMENTS = [
     "docs/*.md",
     "docs/python/*.md",
     "python/README.md",
+    "python/tools/README.md",
 ]
 # The sources that include documents as documentation, and so have rustdoc compile them.
 RUSTDOC = ["crates/echkit-test/src/documents.rs", "crates/echkit/src/lib.rs"]

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from . import ssl
+from ._echkit import __version__ as __version__
 from .ssl import ECHRejectedError
 
 # As in `typing`, whose import takes longer than that of the extension.
@@ -160,7 +161,6 @@ __all__ = [
     "stream",
     "trace",
 ]
-__version__ = "0.1.0"
 
 # Imported when they are first used: with what they need in turn they take as long as `ssl`.
 _LATER = {

@@ -2,13 +2,25 @@
 
 import sys
 
-if __name__ == "__main__":
+
+def _main(arguments: list[str]) -> int:
     from ._run import is_program
 
-    if is_program(sys.argv[1:]):
+    if is_program(arguments):
         from ._run import run
 
-        sys.exit(run(sys.argv[1:]))
-    from ._command import main
+        return run(arguments)
+    from ._tools import require_tools
 
-    sys.exit(main())
+    try:
+        require_tools("the command ech", "cli")
+    except ImportError as error:
+        print(f"echkit: {error}", file=sys.stderr)
+        return 2
+    from echkit_tools._command import main
+
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

@@ -29,7 +29,11 @@ import types
 import typing
 import unittest.mock
 
-from . import _echkit
+from ._tools import require_tools
+
+require_tools("echkit.testing", "testing")
+
+from echkit_tools import _echkit_tools  # noqa: E402 - after the error that says how to install it
 
 __all__ = ["Capture", "Case", "ProxyCapture", "Testbed"]
 
@@ -88,7 +92,7 @@ class Testbed:
 
     def __init__(self, only: typing.Iterable[str] | None = None, port: int | None = None) -> None:
         """Serve the cases named by ``only``, or all, from ``port`` on, or on free ports."""
-        self._running = _echkit.Testbed(None if only is None else list(only), port)
+        self._running = _echkit_tools.Testbed(None if only is None else list(only), port)
         self._cases = {
             found["name"]: Case(**{**found, "zone": tuple(found["zone"])})
             for found in json.loads(self._running.cases())

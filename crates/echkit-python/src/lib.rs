@@ -7,7 +7,6 @@
 mod certificate;
 mod check;
 mod client;
-mod command;
 mod config;
 mod core;
 mod ech_config;
@@ -23,7 +22,6 @@ mod secret_file;
 mod session;
 mod socket;
 mod suites;
-mod testbed;
 mod trust;
 mod verifier;
 mod verify_failure;
@@ -44,8 +42,6 @@ mod _echkit {
     #[pymodule_export]
     use super::client::trace::TracedRequest;
     #[pymodule_export]
-    use super::command::command;
-    #[pymodule_export]
     use super::config::{Settings, check_curve};
     #[pymodule_export]
     use super::ech_config::{EchConfigList, outer_name};
@@ -62,7 +58,11 @@ mod _echkit {
     #[pymodule_export]
     use super::session::SSLSession;
     #[pymodule_export]
-    use super::testbed::Testbed;
-    #[pymodule_export]
     use super::trust::{TrustStore, check_crl, der_items, pem_items, pem_items_of_file};
+
+    /// The version of the workspace is that of the Python package.
+    #[pymodule_init]
+    fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        pyo3::types::PyModuleMethods::add(module, "__version__", env!("CARGO_PKG_VERSION"))
+    }
 }

@@ -9,16 +9,15 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::runtime;
-
 /// How long the end of what still runs is waited for.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Servers and a DNS server of their own on loopback, until `stop`.
-#[pyclass(frozen, module = "echkit._echkit")]
+#[pyclass(frozen, module = "echkit_tools._echkit_tools")]
 pub(crate) struct Testbed {
     running: Mutex<Option<Running>>,
-    generation: u64,
+    /// The process that started it: a fork leaves its threads behind.
+    process: u32,
 }
 
 struct Running {
@@ -55,7 +54,7 @@ impl Testbed {
         })?;
         Ok(Self {
             running: Mutex::new(Some(Running { testbed, runtime })),
-            generation: runtime::generation(),
+            process: std::process::id(),
         })
     }
 
@@ -169,7 +168,7 @@ impl Testbed {
         let Some(Running { testbed, runtime }) = self.lock().take() else {
             return;
         };
-        if self.generation != runtime::generation() {
+        if self.process != std::process::id() {
             // A fork left the threads behind; the parent ends what is its own.
             std::mem::forget((testbed, runtime));
             return;
@@ -187,7 +186,7 @@ impl Testbed {
     }
 
     fn with<T>(&self, work: impl FnOnce(&Running) -> T) -> PyResult<T> {
-        if self.generation != runtime::generation() {
+        if self.process != std::process::id() {
             return Err(PyRuntimeError::new_err(
                 "the testbed runs in the process that was forked",
             ));
@@ -204,7 +203,7 @@ impl Drop for Testbed {
         let Some(Running { testbed, runtime }) = self.lock().take() else {
             return;
         };
-        if self.generation == runtime::generation() {
+        if self.process == std::process::id() {
             // Its tasks end with their runtime, which no caller waits for.
             let _entered = runtime.enter();
             drop(testbed);
