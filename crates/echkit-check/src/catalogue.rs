@@ -68,6 +68,14 @@ pub enum ProbeFamily {
     HelloRetry,
     /// The protocols of the records against those of the server.
     Alpn,
+    /// The page of the host, over ECH.
+    Page,
+    /// `/.well-known/origin-svcb` of the host, over ECH, against DNS.
+    OriginSvcb,
+    /// Sessions that are resumed with ECH.
+    Resumption,
+    /// The site of the public_name, as anyone may visit it.
+    PublicSite,
     /// The authoritative servers of the zone, each asked for itself. Shows the host's name.
     Authoritative,
     /// GREASE in place of ECH. Shows the host's name.
@@ -76,6 +84,8 @@ pub enum ProbeFamily {
     Plain,
     /// A connection by TLS 1.2. Shows the host's name.
     Tls12,
+    /// The host without TLS, as `http://HOST/`. Shows the host's name.
+    Http,
     /// What the hosts of one run have in common.
     Batch,
 }
@@ -90,10 +100,15 @@ impl ProbeFamily {
         Self::Rejection,
         Self::HelloRetry,
         Self::Alpn,
+        Self::Page,
+        Self::OriginSvcb,
+        Self::Resumption,
+        Self::PublicSite,
         Self::Authoritative,
         Self::Grease,
         Self::Plain,
         Self::Tls12,
+        Self::Http,
         Self::Batch,
     ];
 
@@ -107,10 +122,15 @@ impl ProbeFamily {
             Self::Rejection => "rejection",
             Self::HelloRetry => "hello-retry",
             Self::Alpn => "alpn",
+            Self::Page => "page",
+            Self::OriginSvcb => "origin-svcb",
+            Self::Resumption => "resumption",
+            Self::PublicSite => "public-site",
             Self::Authoritative => "authoritative",
             Self::Grease => "grease",
             Self::Plain => "plain",
             Self::Tls12 => "tls12",
+            Self::Http => "http",
             Self::Batch => "batch",
         }
     }
@@ -119,7 +139,7 @@ impl ProbeFamily {
     pub fn shows_host(self) -> bool {
         matches!(
             self,
-            Self::Authoritative | Self::Grease | Self::Plain | Self::Tls12
+            Self::Authoritative | Self::Grease | Self::Plain | Self::Tls12 | Self::Http
         )
     }
 }
@@ -351,6 +371,61 @@ findings! {
         "HTTP/3 is not checked",
         "The record lists `h3`, and this check connects over TCP alone.",
         "Nothing. Check the endpoint over QUIC by other means.";
+    RedirectToHttp = "ECH-REDIRECT-TO-HTTP", Warning, Page, "RFC 9849 §10.1",
+        "the page over ECH redirects to http",
+        "Clients that follow it leave TLS, and show the host's name and the path in the clear.",
+        "Redirect to an `https` URL. Behind a proxy, tell the application that its clients use TLS.";
+    RedirectToPublicName = "ECH-REDIRECT-TO-PUBLIC-NAME", Warning, Page, "RFC 9849 §7.1",
+        "the page over ECH redirects to the public_name",
+        "The server, or the application behind it, takes the name of the outer ClientHello for that of the site.",
+        "Choose the site by the name in the inner ClientHello and by the request's host.";
+    RedirectElsewhere = "ECH-REDIRECT-ELSEWHERE", Note, Page, "RFC 9849 §10.1",
+        "the page over ECH redirects to another host",
+        "Clients connect to that host next. Without ECH there, its name tells what was visited here.",
+        "Check that host too.";
+    HstsMissing = "ECH-HSTS-MISSING", Advice, Page, "RFC 6797 §7.1",
+        "the page over ECH has no Strict-Transport-Security",
+        "Clients that do not read the HTTPS record follow `http` links in the clear each time, and show the host's name.",
+        "Send `Strict-Transport-Security: max-age=31536000` with every response over TLS.";
+    OriginSvcbMalformed = "ECH-ORIGIN-SVCB-MALFORMED", Warning, OriginSvcb, "draft-ietf-tls-wkech §5",
+        "/.well-known/origin-svcb is malformed",
+        "A zone factory that reads it changes nothing, so that DNS keeps old keys.",
+        "Serve a JSON object with `regeninterval` and `endpoints`, whose parameters have the values of presentation form.";
+    OriginSvcbFails = "ECH-ORIGIN-SVCB-FAILS", Warning, OriginSvcb, "draft-ietf-tls-wkech §6.2",
+        "the configs in /.well-known/origin-svcb do not work",
+        "A zone factory that reads it publishes keys that the server rejects, or refuses to.",
+        "Write the document from the keys that the server holds.";
+    OriginSvcbDiffers = "ECH-ORIGIN-SVCB-DIFFERS", Advice, OriginSvcb, "draft-ietf-tls-wkech §6.2",
+        "/.well-known/origin-svcb differs from DNS",
+        "This is so for a time after each change. If it lasts, no zone factory reads it any more.",
+        "Look into what writes the zone, or remove the document if nothing does.";
+    TtlAboveRegeninterval = "ECH-TTL-ABOVE-REGENINTERVAL", Advice, OriginSvcb, "draft-ietf-tls-wkech §6.2",
+        "the records live longer than the keys do",
+        "Resolvers serve a key after the origin has made a new one. Clients then need another round trip.",
+        "Set a TTL below `regeninterval`; half of it is the draft's example.";
+    ResumptionFails = "ECH-RESUMPTION-FAILS", Error, Resumption, "RFC 8446 §2.2",
+        "a connection with ECH that offers a session ticket fails",
+        "Clients that come back fail, or have to connect again without their ticket.",
+        "Let every machine behind the address take, or ignore, the tickets of the others, and update the server.";
+    NoResumption = "ECH-NO-RESUMPTION", Note, Resumption, "RFC 8446 §2.2",
+        "sessions are not resumed with ECH",
+        "Each connection does a whole handshake. That costs time, and shows nothing.",
+        "Nothing, or turn session tickets on. Several machines need the same ticket key.";
+    ResumedAcrossNames = "ECH-RESUMED-ACROSS-NAMES", Note, Resumption, "RFC 8446 §4.6.1",
+        "a session of the host is resumed for another name",
+        "A client that offers a ticket of one site to another gets a session that was never authenticated for it. Browsers \
+         do not offer it.",
+        "Nothing for one site alone. Servers that compare the name of a ticket with that of the ClientHello do not do this; \
+         OpenSSL 4, Go and Caddy do.";
+    PublicCertificateNamesHost = "ECH-PUBLIC-CERTIFICATE-NAMES-HOST", Advice, PublicSite, "RFC 9849 §10.1",
+        "the certificate of the public_name names the host",
+        "A client that connects to the address under the public_name reads in its certificate which hosts are there; over \
+         TLS 1.2 an eavesdropper does.",
+        "Use a certificate for the public_name that has no other names.";
+    PublicSiteNamesHost = "ECH-PUBLIC-SITE-NAMES-HOST", Advice, PublicSite, "RFC 9849 §10.1",
+        "the page of the public_name names the host in a header",
+        "A visitor of the public_name learns which host is behind it. A redirect to the host also sends clients there.",
+        "Serve a page of its own under the public_name, without redirects and headers that name other hosts.";
     NameServersDiffer = "ECH-NAME-SERVERS-DIFFER", Warning, Authoritative, "RFC 1034 §4.3.5",
         "the authoritative servers have different HTTPS records",
         "Which key a client gets depends on the server that its resolver asks. Old keys must open hellos until all \
@@ -376,10 +451,26 @@ findings! {
         "clients with TLS 1.2 alone cannot connect",
         "Old clients fail. This may be on purpose.",
         "Nothing, unless old clients matter: then turn TLS 1.2 on.";
+    HttpServesPage = "ECH-HTTP-SERVES-PAGE", Warning, Http, "RFC 9460 §9.5",
+        "the host serves pages without TLS",
+        "Clients that are given an `http` URL and do not read the HTTPS record show the host's name and all that they \
+         read. ECH hides nothing of it.",
+        "Redirect every `http` URL to `https`, and send Strict-Transport-Security there.";
+    HttpAnswered = "ECH-HTTP-ANSWERED", Note, Http, "RFC 9460 §9.5",
+        "the host answers without TLS, and serves no page there",
+        "A first visit to an `http` URL shows the host's name before it is redirected, in clients that do not read the \
+         HTTPS record. Strict-Transport-Security prevents later ones.",
+        "Nothing, or close port 80. Browsers' preload lists prevent the first visit too.";
     AnonymitySetOfOne = "ECH-ANONYMITY-SET-OF-ONE", Advice, Batch, "RFC 9849 §10.1",
         "no other host of this run has the same public_name",
         "The public_name then tells the host as well as its own name would.",
         "Use one key, with one public_name, for all hosts of a server.";
+    FirstFlightTells = "ECH-FIRST-FLIGHT-TELLS", Advice, Batch, "RFC 9849 §6.1.3",
+        "the size of the server's first flight tells the host from others",
+        "Its size is that of the certificates, and no other host of this run under the same key has it. The network sees \
+         it although the certificate is encrypted.",
+        "Pad the first flight, where the server can. Otherwise use one certificate, or chains of one size, for all hosts \
+         of the key.";
 }
 
 impl FindingId {
@@ -437,9 +528,10 @@ mod tests {
             assert!(others.iter().all(|other| other.as_str() != id.as_str()));
             let explanation = id.explanation();
             assert!(explanation.id.starts_with("ECH-"));
-            let rfc = explanation.rfc.strip_prefix("RFC ").unwrap();
-            let (number, section) = rfc.split_once(" §").unwrap();
-            assert!(number.parse::<u16>().is_ok() && !section.is_empty());
+            let (text, section) = explanation.rfc.split_once(" §").unwrap();
+            let number = text.strip_prefix("RFC ");
+            let is_rfc = number.is_some_and(|number| number.parse::<u16>().is_ok());
+            assert!((is_rfc || text.starts_with("draft-ietf-")) && !section.is_empty());
             assert!(ProbeFamily::ALL.contains(&explanation.family));
         }
         let error = "ECH-NOTHING".parse::<FindingId>().unwrap_err();

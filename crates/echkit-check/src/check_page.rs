@@ -130,6 +130,7 @@ mod tests {
             skipped: Vec::new(),
             error: None,
             dns: None,
+            first_flight: None,
             public_names: Vec::new(),
             shown_by: vec![ProbeFamily::Plain],
             accepted,

@@ -17,12 +17,12 @@ use echkit::wire::WireRecorder;
 use echkit::{Error, ErrorKind};
 use futures_util::{Stream, StreamExt, stream};
 
-use crate::deployment::{Deployment, ProbeTls};
+use crate::deployment::{CheckerParts, Deployment, ProbeTls};
 use crate::dial::Dialer;
 use crate::log::CheckLog;
 use crate::probes;
 use crate::published::usable_configs;
-use crate::report::{CheckError, HostReport};
+use crate::report::{CheckError, FirstFlight, HostReport};
 use crate::retry_group;
 use crate::selection::ProbeSelection;
 
@@ -64,13 +64,9 @@ impl CheckLimits {
 /// Checks deployments. One serves for many hosts.
 #[derive(Debug)]
 pub struct Checker {
-    tls: ProbeTls,
-    resolver: Resolver,
-    discovery: DiscoverOptions,
+    parts: CheckerParts,
     selection: ProbeSelection,
     limits: CheckLimits,
-    name_server_port: u16,
-    recorder: Option<WireRecorder>,
 }
 
 impl Checker {
@@ -140,6 +136,7 @@ impl Checker {
             dns: facts.dns,
             public_names: facts.public_names,
             shown_by: entries.shown_by,
+            first_flight: facts.first_flight,
             accepted: facts.accepted,
             elapsed: started.elapsed(),
         }
@@ -163,24 +160,11 @@ impl Checker {
             let why = "ECH is a matter of TLS; give the https URL";
             return Err(usage(format!("{origin}: {why}")));
         }
-        let discovery = discover_with(&self.resolver, origin, &self.discovery).await;
+        let discovery = discover_with(&self.parts.resolver, origin, &self.parts.discovery).await;
         facts.dns = Some(DnsReport::from(&discovery));
         facts.public_names = public_names(&discovery);
         unknown(&discovery)?;
-        let dialer = Dialer {
-            limit: self.limits.connection,
-            recorder: self.recorder.clone(),
-        };
-        let port = self.name_server_port;
-        let deployment = Deployment::new(
-            origin,
-            &discovery,
-            &self.resolver,
-            &self.tls,
-            dialer,
-            port,
-            log,
-        );
+        let deployment = Deployment::new(&self.parts, origin, &discovery, log);
         for probe in probes::all() {
             let family = probe.family();
             if let Some(why) = self.selection.why_not(family) {
@@ -190,6 +174,7 @@ impl Checker {
             probe.run(&deployment, log).await;
             log.end_probe();
             facts.accepted = deployment.is_accepted();
+            facts.first_flight = deployment.first_flight();
         }
         Ok(())
     }
@@ -200,6 +185,7 @@ impl Checker {
 struct HostFacts {
     dns: Option<DnsReport>,
     public_names: Vec<String>,
+    first_flight: Option<FirstFlight>,
     accepted: bool,
 }
 
@@ -253,6 +239,7 @@ pub struct CheckerBuilder {
     selection: ProbeSelection,
     limits: CheckLimits,
     name_server_port: Option<u16>,
+    http_port: Option<u16>,
     recorder: Option<WireRecorder>,
 }
 
@@ -305,6 +292,13 @@ impl CheckerBuilder {
         self
     }
 
+    /// The port at which hosts are asked without TLS. By default 80 for hosts whose port is 443, and
+    /// none for others.
+    pub fn http_port(mut self, port: u16) -> Self {
+        self.http_port = Some(port);
+        self
+    }
+
     /// Reads what has to be read.
     ///
     /// # Errors
@@ -319,17 +313,23 @@ impl CheckerBuilder {
         let retrying = tls.clone().provider(retry_group::provider().into());
         let tls12 = tls.clone().versions(&[&rustls::version::TLS12]);
         Ok(Checker {
-            tls: ProbeTls {
-                retrying: made(retrying)?,
-                tls12: made(tls12)?,
-                usual: made(tls)?,
+            parts: CheckerParts {
+                tls: ProbeTls {
+                    retrying: made(retrying)?,
+                    tls12: made(tls12)?,
+                    usual: made(tls)?,
+                },
+                resolver: self.resolver.unwrap_or_else(Resolver::system),
+                discovery: self.discovery,
+                name_server_port: self.name_server_port.unwrap_or(53),
+                http_port: self.http_port,
+                dialer: Dialer {
+                    limit: self.limits.connection,
+                    recorder: self.recorder,
+                },
             },
-            resolver: self.resolver.unwrap_or_else(Resolver::system),
-            discovery: self.discovery,
             selection: self.selection,
             limits: self.limits,
-            name_server_port: self.name_server_port.unwrap_or(53),
-            recorder: self.recorder,
         })
     }
 }

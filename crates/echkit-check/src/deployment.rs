@@ -1,18 +1,25 @@
 //! What is checked: the origin, its discovery, and the places that the records lead to.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use echkit::config::EchConfigList;
-use echkit::discover::Discovery;
+use echkit::discover::{DiscoverOptions, Discovery, FixedAddresses};
 use echkit::dns::Resolver;
 use echkit::origin::Origin;
-use echkit::tls::{ClientTls, ConfigSource, EchOffer, RealOffer, TlsTarget};
+use echkit::policy::AddressFamily;
+use echkit::rustls::pki_types::ServerName;
+use echkit::tls::{ClientTls, ConfigSource, EchOffer, RealOffer, SessionUse, TlsTarget};
 use futures_util::{StreamExt, stream};
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
-use crate::dial::{Attempt, Dialer};
+use crate::dial::{Attempt, AttemptEnd, Dialer};
+use crate::fetch::{Fetched, Target, fetch};
 use crate::finding::Location;
 use crate::log::CheckLog;
+use crate::report::FirstFlight;
+use crate::tickets::Tickets;
 
 /// Places that are probed, at most: a zone may name a thousand.
 const MAX_PLACES: usize = 32;
@@ -33,6 +40,19 @@ pub(crate) struct ProbeTls {
     pub(crate) tls12: ClientTls,
 }
 
+/// What a checker has for all deployments.
+#[derive(Debug)]
+pub(crate) struct CheckerParts {
+    pub(crate) tls: ProbeTls,
+    pub(crate) resolver: Resolver,
+    pub(crate) discovery: DiscoverOptions,
+    /// Where authoritative servers listen.
+    pub(crate) name_server_port: u16,
+    /// Where hosts are asked without TLS, if not at port 80.
+    pub(crate) http_port: Option<u16>,
+    pub(crate) dialer: Dialer,
+}
+
 /// A deployment under check.
 #[derive(Debug)]
 pub(crate) struct Deployment<'a> {
@@ -43,6 +63,12 @@ pub(crate) struct Deployment<'a> {
     pub(crate) tls: &'a ProbeTls,
     /// Where authoritative servers listen.
     pub(crate) name_server_port: u16,
+    /// Where the host is asked without TLS; `None` where that is not known.
+    pub(crate) http_port: Option<u16>,
+    /// Addresses that are given and not looked up.
+    pub(crate) fixed: &'a [FixedAddresses],
+    /// The kinds of addresses to use.
+    pub(crate) family: AddressFamily,
     pub(crate) dialer: Dialer,
     /// Every address of every endpoint whose record has a config that hides the host.
     pub(crate) places: Vec<Place>,
@@ -64,6 +90,18 @@ pub(crate) struct Place {
     published: OnceCell<Attempt>,
     /// A connection without ECH, which shows the host's name.
     plain: OnceCell<Attempt>,
+    /// The page of the host over ECH.
+    page: OnceCell<PageVisit>,
+}
+
+/// A connection with real ECH over which a page was asked for.
+#[derive(Debug)]
+pub(crate) struct PageVisit {
+    pub(crate) attempt: Attempt,
+    /// The response, or why there is none.
+    pub(crate) response: Result<Fetched, String>,
+    /// The session tickets that came with it.
+    pub(crate) tickets: Arc<Tickets>,
 }
 
 impl<'a> Deployment<'a> {
@@ -78,12 +116,9 @@ impl<'a> Deployment<'a> {
     }
 
     pub(crate) fn new(
+        checker: &'a CheckerParts,
         origin: &'a Origin,
         discovery: &'a Discovery,
-        resolver: &'a Resolver,
-        tls: &'a ProbeTls,
-        dialer: Dialer,
-        name_server_port: u16,
         log: &CheckLog,
     ) -> Self {
         let host = origin.host.to_string();
@@ -95,14 +130,19 @@ impl<'a> Deployment<'a> {
                 format!("{more} more: at most {MAX_PLACES} addresses of a host are probed"),
             );
         }
+        // The site without TLS that belongs to another port than 443 is anyone's guess.
+        let own = (origin.port == 443).then_some(80);
         Self {
             origin,
             host,
             discovery,
-            resolver,
-            tls,
-            name_server_port,
-            dialer,
+            resolver: &checker.resolver,
+            tls: &checker.tls,
+            name_server_port: checker.name_server_port,
+            http_port: checker.http_port.or(own),
+            fixed: &checker.discovery.resolve,
+            family: checker.discovery.family,
+            dialer: checker.dialer.clone(),
             places,
         }
     }
@@ -139,10 +179,99 @@ impl<'a> Deployment<'a> {
         attempts.any(Attempt::is_accepted)
     }
 
+    /// The first flight at the first place that has accepted the published key so far.
+    pub(crate) fn first_flight(&self) -> Option<FirstFlight> {
+        self.places.iter().find_map(|place| {
+            let attempt = place.published.get().filter(|a| a.is_accepted())?;
+            Some(FirstFlight {
+                bytes: attempt.session.as_ref()?.first_flight,
+                at: place.at.clone(),
+                config: place.offer.chosen.config().encoded().to_vec(),
+            })
+        })
+    }
+
     /// What came of a connection without ECH; connects once, and shows the host's name.
     pub(crate) async fn plain<'p>(&self, place: &'p Place) -> &'p Attempt {
         let connect = || self.connect(&self.tls.usual, place, EchOffer::None, &PROTOCOLS);
         place.plain.get_or_init(connect).await
+    }
+
+    /// One place of each endpoint that accepts the published key: what a server serves is rarely a
+    /// matter of the address.
+    pub(crate) async fn accepting(&self) -> Vec<&Place> {
+        let mut chosen: Vec<&Place> = Vec::new();
+        for place in &self.places {
+            let known = chosen.iter().any(|other| other.endpoint == place.endpoint);
+            if !known && self.published(place).await.is_accepted() {
+                chosen.push(place);
+            }
+        }
+        chosen
+    }
+
+    /// The page `/` of the host at a place, over ECH; connects once.
+    pub(crate) async fn page<'p>(&self, place: &'p Place) -> &'p PageVisit {
+        place.page.get_or_init(|| self.visit(place, "/")).await
+    }
+
+    /// Asks for a page of the host at a place, over ECH and never without: where the key is rejected,
+    /// nothing is sent.
+    pub(crate) async fn visit(&self, place: &Place, path: &'static str) -> PageVisit {
+        let tickets = Arc::new(Tickets::default());
+        let target = TlsTarget::new(self.origin.host.server_name())
+            .with_offer(EchOffer::Real(Box::new(place.offer.clone())))
+            .with_alpn(PROTOCOLS.iter().map(|id| id.to_vec()))
+            .with_sessions(SessionUse::Store(tickets.clone()));
+        let authority = self.origin.authority();
+        let (attempt, response) = self.ask(place, target, authority, path).await;
+        PageVisit {
+            attempt,
+            response,
+            tickets,
+        }
+    }
+
+    /// Asks the server of a place, without ECH, for the page of its public_name. The network sees
+    /// that name alone.
+    pub(crate) async fn visit_public(
+        &self,
+        place: &Place,
+        name: ServerName<'static>,
+    ) -> (Attempt, Result<Fetched, String>) {
+        let host = name.to_str().into_owned();
+        let authority = match place.at.address.port() {
+            443 => host,
+            port => format!("{host}:{port}"),
+        };
+        let target = TlsTarget::new(name)
+            .with_offer(EchOffer::None)
+            .with_alpn(PROTOCOLS.iter().map(|id| id.to_vec()));
+        self.ask(place, target, authority, "/").await
+    }
+
+    async fn ask(
+        &self,
+        place: &Place,
+        target: TlsTarget,
+        authority: String,
+        path: &'static str,
+    ) -> (Attempt, Result<Fetched, String>) {
+        let (attempt, stream) = self.dialer.open(&self.tls.usual, &target, &place.at).await;
+        let (Some(stream), AttemptEnd::Finished { alpn }) = (stream, &attempt.end) else {
+            let why = attempt.why().to_owned();
+            return (attempt, Err(why));
+        };
+        let page = Target {
+            scheme: "https",
+            authority,
+            path,
+        };
+        let http2 = alpn.as_deref() == Some(PROTOCOLS[0]);
+        let limit = self.dialer.limit;
+        let response = timeout(limit, fetch(stream, http2, &page)).await;
+        let late = || Err(format!("no response within {} ms", limit.as_millis()));
+        (attempt, response.unwrap_or_else(|_| late()))
     }
 
     /// The offer that follows from retry_configs; `None` where none of them hides the host.
@@ -176,6 +305,7 @@ fn places(host: &str, discovery: &Discovery) -> Vec<Place> {
                     list: ech.list().clone(),
                     published: OnceCell::new(),
                     plain: OnceCell::new(),
+                    page: OnceCell::new(),
                 });
             }
         }

@@ -40,9 +40,11 @@ mod check_page;
 mod checker;
 mod deployment;
 mod dial;
+mod fetch;
 mod finding;
 pub mod html;
 mod log;
+mod origin_svcb;
 mod page;
 mod pcapng;
 mod probe;
@@ -51,6 +53,7 @@ mod published;
 mod report;
 mod retry_group;
 mod selection;
+mod tickets;
 mod trace;
 
 pub use anonymity::anonymity;
@@ -61,7 +64,7 @@ pub use checker::{CheckLimits, Checker, CheckerBuilder};
 pub use finding::{Finding, Location};
 pub use page::{findings_page, markdown};
 pub use pcapng::{PcapngTooLarge, pcapng};
-pub use report::{CheckError, HostReport, Skipped, Verdict};
+pub use report::{CheckError, FirstFlight, HostReport, Skipped, Verdict};
 pub use selection::{ProbeSelection, UnknownProbe};
 pub use trace::{
     ConnectionTrace, HelloField, HelloFields, HelloTrace, Paint, SeenEch, ServerAnswer, Sighting,

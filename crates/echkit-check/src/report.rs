@@ -7,7 +7,7 @@ use echkit::discover::DnsReport;
 use serde::{Serialize, Serializer};
 
 use crate::catalogue::{ProbeFamily, Severity};
-use crate::finding::Finding;
+use crate::finding::{Finding, Location};
 
 /// What came of checking one origin. [`HostReport::document`] is its JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -27,6 +27,8 @@ pub struct HostReport {
     pub dns: Option<DnsReport>,
     /// The public_names of the usable configs.
     pub public_names: Vec<String>,
+    /// The server's first flight under the published key; `None` when none was accepted.
+    pub first_flight: Option<FirstFlight>,
     /// Whether the published key was accepted somewhere: without it, no finding is no sign that ECH
     /// works.
     pub accepted: bool,
@@ -141,6 +143,19 @@ impl Verdict {
             Self::Improvable | Self::Works => Some(true),
         }
     }
+}
+
+/// What the server sent up to the end of a handshake that accepted ECH. Its size shows to the network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct FirstFlight {
+    /// How many bytes.
+    pub bytes: u64,
+    /// Where.
+    pub at: Location,
+    /// The config under which it was seen: hosts that share it ought to look alike.
+    #[serde(skip)]
+    pub(crate) config: Vec<u8>,
 }
 
 /// What was not checked.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -177,6 +177,9 @@ pub(crate) async fn answer(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(CONTENT_LENGTH, length.into());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // As a good site has it. An hour: a browser that keeps it keeps it from nothing else.
+    let hsts = HeaderValue::from_static("max-age=3600");
+    headers.insert(STRICT_TRANSPORT_SECURITY, hsts);
     Ok(response)
 }
 

@@ -13,9 +13,10 @@ use super::seconds::seconds;
 /// Check how sites deploy ECH: what is wrong, and what to do
 ///
 /// Looks up the HTTPS records of each host, and connects to every address that they lead to: with
-/// the published key, with a key that the server cannot have, through a HelloRetryRequest, and,
-/// unless --private is given, with GREASE, without ECH and by TLS 1.2, which show the host's name.
-/// Authoritative DNS servers are asked one by one, which shows it too.
+/// the published key, with a key that the server cannot have, through a HelloRetryRequest, for the
+/// page / and for sessions to resume, and, unless --private is given, with GREASE, without ECH, by
+/// TLS 1.2 and without TLS, which show the host's name. Authoritative DNS servers are asked one by
+/// one, which shows it too.
 ///
 /// Exits with 0 when nothing was found at --fail-on or above, with 1 when something was, else as
 /// `ech get` does when a host could not be checked (6: its records could not be looked up, 28:
@@ -38,13 +39,14 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
 
-    /// Leave out the probes that show the host's name in the clear: authoritative, grease, plain
-    /// and tls12. DNS queries show it unless --dns is an encrypted resolver
+    /// Leave out the probes that show the host's name in the clear: authoritative, grease, plain,
+    /// tls12 and http. DNS queries show it unless --dns is an encrypted resolver
     #[arg(long)]
     pub(crate) private: bool,
 
     /// Only these probes or findings: records, configs, public-name, key, rejection, hello-retry,
-    /// alpn, authoritative, grease, plain, tls12, batch, or ids such as ECH-KEY-REJECTED
+    /// alpn, page, origin-svcb, resumption, public-site, authoritative, grease, plain, tls12, http,
+    /// batch, or ids such as ECH-KEY-REJECTED
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 
@@ -67,6 +69,10 @@ pub(crate) struct CheckArgs {
     /// The port of authoritative DNS servers
     #[arg(long, value_name = "PORT", default_value_t = 53)]
     pub(crate) ns_port: u16,
+
+    /// Ask hosts without TLS at this port; by default at 80 where the host's port is 443, else not
+    #[arg(long, value_name = "PORT")]
+    pub(crate) http_port: Option<u16>,
 
     /// Write the connections to FILE as a capture (pcapng) with their secrets, readable by its owner
     /// only. TCP and IP headers are synthesised

@@ -94,6 +94,10 @@ fn checker(args: &CheckArgs, capture: Option<&Capture<'_>>) -> Result<Checker, F
         .selection(selection)
         .name_server_port(args.ns_port)
         .limits(limits);
+    let checker = match args.http_port {
+        Some(port) => checker.http_port(port),
+        None => checker,
+    };
     let checker = match capture {
         Some(capture) => checker.record(capture.recorder()),
         None => checker,
