@@ -73,7 +73,14 @@ impl Bed {
     }
 
     fn serve(&self) -> Served {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ech"))
+        let mut served = self.serve_until("serving on");
+        served.port = served.last.rsplit(':').next().unwrap().trim().to_owned();
+        served
+    }
+
+    /// Starts the server, and waits for a line.
+    fn serve_until(&self, with: &str) -> Served {
+        let child = Command::new(env!("CARGO_BIN_EXE_ech"))
             .args([
                 "serve",
                 "--config",
@@ -83,14 +90,8 @@ impl Bed {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap());
-        let mut served = Served {
-            child,
-            lines,
-            port: String::new(),
-        };
-        let line = served.line("serving on");
-        served.port = line.rsplit(':').next().unwrap().trim().to_owned();
+        let mut served = Served::new(child);
+        served.last = served.line(with);
         served
     }
 
@@ -115,10 +116,22 @@ impl Bed {
 struct Served {
     child: Child,
     lines: BufReader<std::process::ChildStderr>,
+    /// The last line that was waited for at the start.
+    last: String,
     port: String,
 }
 
 impl Served {
+    fn new(mut child: Child) -> Self {
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        Self {
+            child,
+            lines,
+            last: String::new(),
+            port: String::new(),
+        }
+    }
+
     /// Waits for a line on standard error.
     fn line(&mut self, with: &str) -> String {
         let mut seen = String::new();
@@ -245,5 +258,129 @@ fn each_refusal_has_a_line_and_an_exit_code() {
                 "{document}"
             );
         }
+    }
+}
+
+/// The text of a file of /proc about a server.
+#[cfg(target_os = "linux")]
+fn status_of(served: &Served, key: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{}/status", served.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with(key)).unwrap();
+    line.split_whitespace()
+        .skip(1)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn root_is_given_up_once_the_port_is_bound() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can become another user");
+        return;
+    }
+    let bed = Bed::new();
+    let text = fs::read_to_string(bed.path("serve.toml")).unwrap();
+    fs::write(bed.path("serve.toml"), format!("user = \"nobody\"\n{text}")).unwrap();
+    let mut served = bed.serve_until("cannot read it again");
+    // The keys are root's alone.
+    let line = served.line("serving on");
+    served.port = line.rsplit(':').next().unwrap().trim().to_owned();
+    let of = |key| status_of(&served, key);
+    let uid = of("Uid:");
+    assert_ne!(uid.split(' ').next(), Some("0"));
+    assert_eq!(
+        uid.split(' ')
+            .collect::<std::collections::HashSet<_>>()
+            .len(),
+        1,
+        "{uid}"
+    );
+    assert!(!of("Gid:").split(' ').any(|gid| gid == "0"));
+    assert!(!of("Groups:").split(' ').any(|gid| gid == "0"));
+    assert!(of("CapEff:").chars().all(|digit| digit == '0'));
+    let got = bed.get(&served.port);
+    // Its own files are not readable either, which is a page that is not found.
+    assert!(got.status.success(), "{got:?}");
+
+    fs::write(
+        bed.path("serve.toml"),
+        format!("user = \"no-such-user\"\n{text}"),
+    )
+    .unwrap();
+    let refused = ech(&[
+        "serve",
+        "--config",
+        bed.path("serve.toml").to_str().unwrap(),
+    ]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        text_of(&refused).contains("user no-such-user: there is none"),
+        "{refused:?}"
+    );
+}
+
+fn text_of(output: &Output) -> String {
+    text(&output.stderr)
+}
+
+#[test]
+fn systemd_passes_the_socket_and_is_told_how_far_it_is() {
+    let bed = Bed::new();
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port().to_string();
+    let notify = std::os::unix::net::UnixDatagram::bind(bed.path("notify")).unwrap();
+    let told = |expected: &str| {
+        let mut buffer = [0; 1000];
+        let len = notify.recv(&mut buffer).unwrap();
+        let message = String::from_utf8_lossy(&buffer[..len]).into_owned();
+        assert!(message.contains(expected), "{message}");
+    };
+    // The shell puts the socket where systemd does, at descriptor 3.
+    let script = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\" \"$@\"";
+    let child = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_ech"), "serve", "--config"])
+        .arg(bed.path("serve.toml"))
+        .env("NOTIFY_SOCKET", bed.path("notify"))
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut served = Served::new(child);
+    served.line(&format!("serving on 127.0.0.1:{port}"));
+    told("READY=1");
+    let got = bed.get(&port);
+    assert_eq!(text(&got.stdout), SECRET, "{got:?}");
+    served.signal(Signal::HUP);
+    told("RELOADING=1");
+    told("READY=1");
+    served.signal(Signal::TERM);
+    told("STOPPING=1");
+    assert_eq!(served.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_access_log_is_opened_again_by_a_signal() {
+    let bed = Bed::new();
+    let log = bed.path("access.log");
+    let text = fs::read_to_string(bed.path("serve.toml")).unwrap();
+    let text = format!("{text}[access_log]\nfile = \"access.log\"\n");
+    fs::write(bed.path("serve.toml"), text).unwrap();
+    let mut served = bed.serve();
+    assert!(bed.get(&served.port).status.success());
+    fs::rename(&log, bed.path("access.log.1")).unwrap();
+    served.signal(Signal::USR1);
+    while !log.exists() {
+        std::thread::yield_now();
+    }
+    assert!(bed.get(&served.port).status.success());
+    served.signal(Signal::TERM);
+    served.line("ended");
+    served.child.wait().unwrap();
+    for file in [log, bed.path("access.log.1")] {
+        let lines = fs::read_to_string(&file).unwrap();
+        assert_eq!(lines.lines().count(), 1, "{lines}");
+        assert!(lines.ends_with(&format!(" accepted {PUBLIC}\n")), "{lines}");
+        assert!(!lines.contains(SECRET), "{lines}");
     }
 }

@@ -9,6 +9,8 @@
 //!   [`check_accepted`] has found that servers accept it.
 //! - [`ConnectionLimits`], [`Drain`] and `ServiceSignals` are for servers: bounds on connections, an
 //!   orderly end, and what signals ask.
+//! - `ServiceUser`, `ServiceState` and `passed_listeners`, with the feature `service`, give up root and
+//!   speak with systemd.
 //! - [`read_caddy_key`] and [`write_caddy_key`] take keys from Caddy's storage and put them there.
 //!
 //! With the feature `serve` there is an HTTPS server too: `serve::HttpServer`. The TLS server alone is
@@ -19,9 +21,13 @@ mod connection_limits;
 mod drain;
 mod key_directory;
 mod key_watch;
+#[cfg(all(unix, feature = "service"))]
+mod privileges;
 mod publish;
 #[cfg(feature = "serve")]
 pub mod serve;
+#[cfg(all(unix, feature = "service"))]
+mod service_manager;
 #[cfg(unix)]
 mod service_signals;
 mod site_record;
@@ -34,10 +40,14 @@ pub use key_directory::{
     Rotation, RotationError, RotationStep,
 };
 pub use key_watch::{KeyWatch, KeyWatchError};
+#[cfg(all(unix, feature = "service"))]
+pub use privileges::{ServiceUser, ServiceUserError};
 pub use publish::{
     CheckOptions, DnsServer, HttpsRrset, Publication, PublishError, PublishHistory, PublishedSite,
     Publisher, WaitFor, check_accepted, dns_servers, name_servers, wait_until_shown,
 };
+#[cfg(all(unix, feature = "service"))]
+pub use service_manager::{ServiceState, passed_listeners};
 #[cfg(unix)]
 pub use service_signals::{ServiceSignal, ServiceSignals};
 pub use site_record::{SiteError, SiteRecord};

@@ -4,6 +4,7 @@
 //! certificate, from files or from a server behind; the site of the public name; keys that rotate
 //! in their directory.
 
+mod access_log;
 mod activity;
 mod backend_connection;
 mod body;
@@ -16,7 +17,11 @@ mod dispatch;
 mod event;
 mod file_changes;
 mod files;
+mod key_source;
 mod live;
+mod metrics;
+mod metrics_server;
+mod origin_svcb;
 mod outcome;
 mod peer;
 mod problem;
@@ -24,7 +29,10 @@ mod reverse_proxy;
 mod server;
 mod status_page;
 
-pub use config::{ProxyTarget, STATUS_PATH, ServeConfig, ServeLimits, ServedSite, SiteContent};
+pub use config::{
+    AccessLogConfig, AccessLogFormat, ProxyTarget, STATUS_PATH, ServeConfig, ServeLimits,
+    ServedSite, SiteContent,
+};
 pub use event::ServeEvent;
 pub use problem::{ServeProblem, ServeProblemKind, ServeProblems};
 pub use server::{HttpServer, HttpServerHandle};

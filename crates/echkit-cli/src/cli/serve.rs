@@ -9,8 +9,9 @@ use clap::{Args, ValueHint};
 ///
 /// Each site has its names, its certificate, and a directory or a server behind it; the public name
 /// of the ECH keys is a site too. With several sites, --config FILE says the same and more in TOML.
-/// SIGHUP reads the configuration again, changed certificates and keys are read by themselves, and
-/// SIGTERM finishes what has begun.
+/// SIGHUP reads the configuration again, changed certificates and keys are read by themselves,
+/// SIGUSR1 opens the access log again, and SIGTERM finishes what has begun. Sockets that systemd
+/// passes take the place of --listen.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Read everything from this TOML file
@@ -19,7 +20,9 @@ pub(crate) struct ServeArgs {
         long,
         value_name = "FILE",
         value_hint = ValueHint::FilePath,
-        conflicts_with_all = ["listen", "keys", "site", "status_page", "public_name_only"]
+        conflicts_with_all = [
+            "listen", "keys", "site", "status_page", "public_name_only", "access_log", "metrics", "user"
+        ]
     )]
     pub(crate) config: Option<PathBuf>,
 
@@ -54,6 +57,30 @@ pub(crate) struct ServeArgs {
     /// Refuse clients without accepted ECH that ask for another site than the public name's
     #[arg(long)]
     pub(crate) public_name_only: bool,
+
+    /// Add a line for each request to FILE (- is standard output), without the names that ECH hid
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) access_log: Option<PathBuf>,
+
+    /// Write the access log as JSON, an object a line
+    #[arg(long, requires = "access_log")]
+    pub(crate) log_json: bool,
+
+    /// Have the access log show the names that ECH hid
+    #[arg(long, requires = "access_log")]
+    pub(crate) log_inner_names: bool,
+
+    /// Serve /metrics (for Prometheus) and /health here, over plain HTTP
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
+
+    /// Become this user once the ports are bound
+    #[arg(long, value_name = "USER", value_hint = ValueHint::Username)]
+    pub(crate) user: Option<String>,
+
+    /// With --user: the group, in place of the user's own
+    #[arg(long, value_name = "GROUP", requires = "user")]
+    pub(crate) group: Option<String>,
 
     /// Say all that is wrong with the configuration and its files, a line each, and exit: with 1
     /// when something is

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use echkit_server::serve::{
-    HttpServer, ProxyTarget, ServeConfig, ServeProblemKind, ServeProblems, ServedSite, SiteContent,
+    AccessLogConfig, AccessLogFormat, HttpServer, ProxyTarget, ServeConfig, ServeProblemKind,
+    ServeProblems, ServedSite, SiteContent,
 };
-use echkit_server::{ServiceSignal, ServiceSignals};
+use echkit_server::{ServiceSignal, ServiceSignals, ServiceState, passed_listeners};
 use serde_json::json;
 
 use crate::cli::serve::ServeArgs;
@@ -20,12 +21,21 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let mut signals = ServiceSignals::new()
         .map_err(|error| Failure::system(format!("signals cannot be received: {error}")))?;
     let config = configured(&args)?.map_err(told)?;
-    let server = HttpServer::bind(config, |event| note(&event))
+    let passed = passed_listeners()
+        .map_err(|error| Failure::system(format!("sockets of systemd: {error}")))?;
+    let server = HttpServer::bind_with(config, passed, |event| note(&event))
         .await
         .map_err(told)?;
+    server
+        .give_up_root()
+        .map_err(|problem| told(problem.into()))?;
     for address in server.addresses() {
         output::note(&format!("ech: serving on {address}"));
     }
+    if let Some(address) = server.metrics_address() {
+        output::note(&format!("ech: metrics on {address}"));
+    }
+    ServiceState::Ready.tell();
     let handle = server.handle();
     let running = server.run();
     tokio::pin!(running);
@@ -33,12 +43,19 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         tokio::select! {
             () = &mut running => return Ok(()),
             signal = signals.next() => match signal {
-                ServiceSignal::Reload => match configured(&args) {
-                    Ok(config) => handle.reload(config).await,
-                    Err(failure) => note(&failure.line().unwrap_or_default()),
-                },
-                ServiceSignal::ReopenLogs => {}
-                ServiceSignal::Stop => handle.stop(),
+                ServiceSignal::Reload => {
+                    ServiceState::Reloading.tell();
+                    match configured(&args) {
+                        Ok(config) => handle.reload(config).await,
+                        Err(failure) => note(&failure.line().unwrap_or_default()),
+                    }
+                    ServiceState::Ready.tell();
+                }
+                ServiceSignal::ReopenLogs => handle.reopen_logs().await,
+                ServiceSignal::Stop => {
+                    ServiceState::Stopping.tell();
+                    handle.stop();
+                }
             },
         }
     }
@@ -106,6 +123,17 @@ fn configured(args: &ServeArgs) -> Result<Result<ServeConfig, ServeProblems>, Fa
     }
     config.status_page = args.status_page;
     config.public_name_only = args.public_name_only;
+    config.access_log = args.access_log.clone().map(|file| {
+        let mut log = AccessLogConfig::new(file);
+        if args.log_json {
+            log.format = AccessLogFormat::Json;
+        }
+        log.inner_names = args.log_inner_names;
+        log
+    });
+    config.metrics = args.metrics;
+    config.user.clone_from(&args.user);
+    config.group.clone_from(&args.group);
     for text in &args.site {
         let site = site(text).map_err(|why| Failure::usage(format!("--site {text}: {why}")))?;
         config.sites.push(site);

@@ -23,6 +23,18 @@ pub struct ServeConfig {
     pub public_name_only: bool,
     /// Tell visitors what became of ECH, at [`STATUS_PATH`] of every site.
     pub status_page: bool,
+    /// Whether each request is logged, and where.
+    pub access_log: Option<AccessLogConfig>,
+    /// Where metrics (`/metrics`) and health (`/health`) are served over plain HTTP.
+    pub metrics: Option<SocketAddr>,
+    /// How often keys change: the `regeninterval` of `/.well-known/origin-svcb`
+    /// (draft-ietf-tls-wkech), which every site has then.
+    pub origin_svcb: Option<Duration>,
+    /// The user that the process becomes once it has bound its ports; see
+    /// [`HttpServer::give_up_root`](super::HttpServer::give_up_root).
+    pub user: Option<String>,
+    /// The group of that user, in place of the one that the system has for it.
+    pub group: Option<String>,
     /// Bounds on what clients may take.
     pub limits: ServeLimits,
 }
@@ -40,9 +52,48 @@ impl ServeConfig {
             sites: Vec::new(),
             public_name_only: false,
             status_page: false,
+            access_log: None,
+            metrics: None,
+            origin_svcb: None,
+            user: None,
+            group: None,
             limits: ServeLimits::default(),
         }
     }
+}
+
+/// An access log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccessLogConfig {
+    /// The file that lines are added to; `-` is standard output.
+    pub file: PathBuf,
+    /// How a line looks.
+    pub format: AccessLogFormat,
+    /// Whether lines have the names that ECH hid, in place of those that the network saw.
+    pub inner_names: bool,
+}
+
+impl AccessLogConfig {
+    /// A log of text lines without names that ECH hid.
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        Self {
+            file: file.into(),
+            format: AccessLogFormat::default(),
+            inner_names: false,
+        }
+    }
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AccessLogFormat {
+    /// Words with spaces between.
+    #[default]
+    Text,
+    /// A JSON object.
+    Json,
 }
 
 /// Names that have one certificate and one content.

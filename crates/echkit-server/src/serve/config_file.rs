@@ -9,7 +9,10 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::config::{ProxyTarget, ServeConfig, ServeLimits, ServedSite, SiteContent};
+use super::config::{
+    AccessLogConfig, AccessLogFormat, ProxyTarget, ServeConfig, ServeLimits, ServedSite,
+    SiteContent,
+};
 use super::problem::{ServeProblem, ServeProblemKind, ServeProblems};
 
 impl ServeConfig {
@@ -119,6 +122,11 @@ impl<'a> ConfigText<'a> {
         root.set("group_readable_keys", &mut config.group_readable_keys);
         root.set("public_name_only", &mut config.public_name_only);
         root.set("status_page", &mut config.status_page);
+        config.user = root.take("user");
+        config.group = root.take("group");
+        config.access_log = root.table("access_log").and_then(read_access_log);
+        config.metrics = root.table("metrics").and_then(read_metrics);
+        config.origin_svcb = root.table("origin_svcb").and_then(read_origin_svcb);
         if let Some(limits) = root.table("limits") {
             config.limits = read_limits(limits);
         }
@@ -178,6 +186,60 @@ fn read_site(mut section: Section<'_>) -> Option<ServedSite> {
     })
 }
 
+fn read_access_log(mut section: Section<'_>) -> Option<AccessLogConfig> {
+    let file: Option<String> = section.required("file", "where lines are added to");
+    let mut format = AccessLogFormat::Text;
+    section.parsed("format", &mut format, |text| match text {
+        "text" => Ok(AccessLogFormat::Text),
+        "json" => Ok(AccessLogFormat::Json),
+        _ => Err(format!(
+            "{text:?} is not a format; write \"text\" or \"json\""
+        )),
+    });
+    let mut inner_names = false;
+    section.set("inner_names", &mut inner_names);
+    let file = file.map(|file| match file.as_str() {
+        "-" => PathBuf::from("-"),
+        file => section.file.path(file),
+    });
+    section.end();
+    Some(AccessLogConfig {
+        format,
+        inner_names,
+        ..AccessLogConfig::new(file?)
+    })
+}
+
+fn read_metrics(mut section: Section<'_>) -> Option<SocketAddr> {
+    let has_listen = section.has("listen");
+    let addresses = section.addresses("listen").unwrap_or_default();
+    match addresses[..] {
+        [] if has_listen => {}
+        [_] => {}
+        _ => section.wrong_key(
+            "listen",
+            "give one address with a port, such as \"127.0.0.1:9100\"",
+        ),
+    }
+    section.end();
+    addresses.first().copied()
+}
+
+fn read_origin_svcb(mut section: Section<'_>) -> Option<Duration> {
+    let mut every = None;
+    section.parsed("regeninterval", &mut every, |text| {
+        parse_time(text).map(Some)
+    });
+    if every.is_none() && !section.has("regeninterval") {
+        section.wrong_key(
+            "regeninterval",
+            "is missing: how often keys change, as for `ech rotate`",
+        );
+    }
+    section.end();
+    every
+}
+
 fn read_limits(mut section: Section<'_>) -> ServeLimits {
     let mut limits = ServeLimits::default();
     section.count("handshakes", &mut limits.handshakes);
@@ -216,6 +278,10 @@ impl<'a> Section<'a> {
         self.file.wrong(line, format_args!("{name}{key}: {what}"));
     }
 
+    fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, ..)| name == key)
+    }
+
     fn value(&mut self, key: &'static str) -> Option<Spanned<DeValue<'a>>> {
         self.asked.borrow_mut().push(key);
         let entry = self.entries.iter_mut().find(|(name, ..)| name == key);
@@ -234,7 +300,7 @@ impl<'a> Section<'a> {
     }
 
     fn required<T: DeserializeOwned>(&mut self, key: &'static str, what: &str) -> Option<T> {
-        if !self.entries.iter().any(|(name, ..)| name == key) {
+        if !self.has(key) {
             self.asked.borrow_mut().push(key);
             let name = &self.name;
             self.file
@@ -374,6 +440,7 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
         "" | "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return Err(wrong()),
     };
     match number.checked_mul(unit) {

@@ -7,20 +7,24 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
-use echkit::server::Accepted;
+use echkit::server::{Accepted, TlsStream};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use time::OffsetDateTime;
 use tokio::net::TcpStream;
 
+use super::access_log::LoggedRequest;
 use super::activity::{Activity, Impatient, ObservedIo, Patience};
 use super::body::ObservedBody;
 use super::config::ServeLimits;
 use super::dispatch;
-use super::live::LiveHandle;
+use super::live::{Live, LiveHandle};
+use super::metrics::Metrics;
 use super::peer::Peer;
 use crate::{Admission, Drain};
 
@@ -33,7 +37,13 @@ pub(super) struct Admitted {
 }
 
 /// Serves a connection.
-pub(super) async fn serve(admitted: Admitted, live: LiveHandle, drain: Drain) {
+pub(super) async fn serve(
+    admitted: Admitted,
+    live: LiveHandle,
+    metrics: Arc<Metrics>,
+    drain: Drain,
+) {
+    let open = metrics.connected();
     let Admitted {
         tcp,
         address,
@@ -43,41 +53,40 @@ pub(super) async fn serve(admitted: Admitted, live: LiveHandle, drain: Drain) {
     // HTTP writes whole messages; waiting for more only delays them.
     let _ = tcp.set_nodelay(true);
     let acceptor = live.load().acceptor.clone();
-    let accepted = match acceptor.accept(tcp).await {
-        Ok(accepted) => accepted,
-        Err(_) => return,
-    };
-    drop(handshake);
-    serve_http(accepted, address, connection, live, drain).await;
-}
-
-async fn serve_http(
-    accepted: Accepted<TcpStream>,
-    address: SocketAddr,
-    admission: Admission,
-    live: LiveHandle,
-    drain: Drain,
-) {
+    let begun = Instant::now();
     let Accepted {
         stream, outcome, ..
-    } = accepted;
-    let (_, tls) = stream.get_ref();
-    let http2 = tls.alpn_protocol() == Some(b"h2");
-    let Some(name) = tls.server_name().map(str::to_ascii_lowercase) else {
+    } = match acceptor.accept(tcp).await {
+        Ok(accepted) => accepted,
+        Err(error) => return metrics.failed(&error),
+    };
+    drop(handshake);
+    metrics.accepted(&outcome, begun.elapsed());
+    let Some(name) = stream.get_ref().1.server_name() else {
         // The certificate resolver refuses hellos without a name.
         return;
     };
-    let limits = live.load().config.limits.clone();
-    let activity = Activity::new();
-    let peer = Arc::new(Peer {
+    let peer = Peer {
         address,
         outcome,
-        name,
-        activity: activity.clone(),
-        drain: drain.clone(),
-        _admission: admission,
+        name: name.to_ascii_lowercase(),
+        activity: Activity::new(),
+        drain,
+        metrics,
+        _open: open,
+        _admission: connection,
+    };
+    serve_http(stream, Arc::new(peer), live).await;
+}
+
+async fn serve_http(stream: TlsStream<TcpStream>, peer: Arc<Peer>, live: LiveHandle) {
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let limits = live.load().config.limits.clone();
+    let (activity, drain) = (peer.activity.clone(), peer.drain.clone());
+    let metrics = Arc::clone(&peer.metrics);
+    let io = ObservedIo::new(stream, activity.clone(), move |error: &io::Error| {
+        metrics.read_failed(error);
     });
-    let io = ObservedIo::new(stream, activity.clone(), |_: &io::Error| {});
     let service = service_fn(move |request| respond(request, live.load(), Arc::clone(&peer)));
     let patience = Patience {
         idle: limits.idle_time,
@@ -156,10 +165,42 @@ async fn run<C, E>(
 
 async fn respond(
     request: Request<Incoming>,
-    live: Arc<super::live::Live>,
+    live: Arc<Live>,
     peer: Arc<Peer>,
 ) -> Result<Response<ObservedBody<impl FnOnce(u64) + Unpin>>, Infallible> {
     let busy = peer.activity.begin();
+    let begun = Instant::now();
+    let version = request.version();
+    let log = live.log.clone().map(|log| {
+        let path = request.uri().path_and_query();
+        let line = LoggedRequest {
+            at: OffsetDateTime::now_utc(),
+            method: request.method().clone(),
+            path: path.map_or_else(|| "/".to_owned(), ToString::to_string),
+            version,
+            status: StatusCode::OK,
+            sent: 0,
+            seconds: 0.0,
+        };
+        (log, line)
+    });
     let response = dispatch::answer(&live, request, &peer).await;
-    Ok(response.map(|body| ObservedBody::new(body, busy, |_| {})))
+    let status = response.status();
+    peer.metrics.answered(version, status);
+    // The line is written when the last byte of the response was taken.
+    let over = move |sent| {
+        let Some((log, line)) = log else {
+            return;
+        };
+        let line = LoggedRequest {
+            status,
+            sent,
+            seconds: begun.elapsed().as_secs_f64(),
+            ..line
+        };
+        if !log.log(&peer, &line) {
+            peer.metrics.log_line_dropped();
+        }
+    };
+    Ok(response.map(|body| ObservedBody::new(body, busy, over)))
 }

@@ -9,6 +9,7 @@ use hyper::{Request, Response, StatusCode};
 use super::body::{ResponseBody, plain};
 use super::config::STATUS_PATH;
 use super::live::Live;
+use super::origin_svcb;
 use super::peer::Peer;
 use super::status_page;
 
@@ -32,6 +33,12 @@ pub(super) async fn answer(
     };
     if live.config.status_page && request.uri().path() == STATUS_PATH {
         return status_page::answer(&request, peer);
+    }
+    if let Some(every) = live.config.origin_svcb
+        && request.uri().path() == origin_svcb::PATH
+    {
+        let keys = live.acceptor.keys().load();
+        return origin_svcb::answer(&request, &peer.name, &keys, every);
     }
     match live.contents.get(site) {
         Some(content) => content.answer(&host, request, peer).await,

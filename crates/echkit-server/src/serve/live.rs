@@ -1,17 +1,17 @@
 //! What a configuration becomes once its files were read: what serves, until a reload replaces it.
 
-use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use echkit::rustls::ServerConfig;
 use echkit::rustls::server::ProducesTickets;
 use echkit::server::{Acceptor, EchKeyHandle, EchKeys, EchServer, MAX_RETRY_EXTENSION, provider};
 
+use super::access_log::AccessLog;
 use super::certificates::{SiteCertificates, SiteNames, read_certificate};
 use super::config::{ProxyTarget, ServeConfig, SiteContent};
 use super::content::Content;
+use super::key_source::{key_directory, uncovered_public_names};
 use super::problem::{ServeProblem, ServeProblemKind, ServeProblems};
-use crate::{KeyAccess, KeyDirectory};
 
 /// Everything that answers clients.
 pub(super) struct Live {
@@ -19,6 +19,7 @@ pub(super) struct Live {
     pub(super) acceptor: Acceptor,
     pub(super) names: SiteNames,
     pub(super) contents: Vec<Content>,
+    pub(super) log: Option<Arc<AccessLog>>,
 }
 
 /// What is serving now.
@@ -48,13 +49,19 @@ pub(super) struct Lasting {
 }
 
 impl Live {
-    /// Reads every file that `config` names.
+    /// Reads every file that `config` names. What `before` has open, and is the same, goes on.
     ///
     /// # Errors
     ///
     /// All that is wrong.
-    pub(super) fn read(config: ServeConfig, lasting: &Lasting) -> Result<Self, ServeProblems> {
+    pub(super) fn read(
+        config: ServeConfig,
+        lasting: &Lasting,
+        before: Option<&Self>,
+    ) -> Result<Self, ServeProblems> {
         let mut problems = Vec::new();
+        check_rest(&config, &mut problems);
+        let log = open_log(&config, before, &mut problems);
         let keys = read_keys(&config, &mut problems);
         let mut names = SiteNames::default();
         let mut certified = Vec::new();
@@ -105,12 +112,51 @@ impl Live {
             acceptor,
             names,
             contents,
+            log,
         });
         if let (Some(keys), Some(_)) = (keys, &live) {
             lasting.keys.store(keys);
         }
         ServeProblems::none_or(problems, live)
     }
+}
+
+/// The access log: the one that is open, if it is the same.
+fn open_log(
+    config: &ServeConfig,
+    before: Option<&Live>,
+    problems: &mut Vec<ServeProblem>,
+) -> Option<Arc<AccessLog>> {
+    let wanted = config.access_log.as_ref()?;
+    let open = before.and_then(|live| live.log.as_ref());
+    if let Some(same) = open.filter(|log| log.config == *wanted) {
+        return Some(Arc::clone(same));
+    }
+    let opened = AccessLog::open(wanted.clone()).map_err(|problem| problems.push(problem));
+    opened.ok().map(Arc::new)
+}
+
+fn check_rest(config: &ServeConfig, problems: &mut Vec<ServeProblem>) {
+    if let Some(address) = config.metrics.filter(|address| address.port() != 0)
+        && config.listen.contains(&address)
+    {
+        problems.push(wrong(format!(
+            "{address}: metrics have an address of their own; choose another port for them"
+        )));
+    }
+    #[cfg(unix)]
+    if let Some(Err(error)) = service_user(config) {
+        problems.push(wrong(error.to_string()));
+    }
+}
+
+/// The user to become, if there is one.
+#[cfg(unix)]
+pub(super) fn service_user(
+    config: &ServeConfig,
+) -> Option<Result<crate::ServiceUser, crate::ServiceUserError>> {
+    let user = config.user.as_deref()?;
+    Some(crate::ServiceUser::find(user, config.group.as_deref()))
 }
 
 fn wrong(message: impl Into<String>) -> ServeProblem {
@@ -131,44 +177,6 @@ fn read_keys(config: &ServeConfig, problems: &mut Vec<ServeProblem>) -> Option<E
         problems.push(ServeProblem::new(kind, error.to_string()));
     };
     loaded.map_err(failed).ok()
-}
-
-/// The directory that holds the keys.
-pub(super) fn key_directory(
-    config: &ServeConfig,
-) -> Result<KeyDirectory, crate::KeyDirectoryError> {
-    let access = match config.group_readable_keys {
-        true => KeyAccess::Group,
-        false => KeyAccess::Owner,
-    };
-    Ok(KeyDirectory::open(&config.keys)?.with_access(access))
-}
-
-/// Public names of keys that no site has: clients whose offer is rejected could not authenticate
-/// the server (RFC 9849 §6.1.7), and would not connect.
-pub(super) fn uncovered_public_names(
-    path: &Path,
-    keys: &EchKeys,
-    names: &SiteNames,
-) -> Vec<ServeProblem> {
-    let mut missing: Vec<String> = keys
-        .keys()
-        .iter()
-        .filter_map(|key| key.config().contents())
-        .filter_map(|contents| contents.public_name.as_str().map(str::to_ascii_lowercase))
-        .filter(|name| names.find(name).is_none())
-        .collect();
-    missing.sort();
-    missing.dedup();
-    let problem = |name: String| {
-        let message = format!(
-            "{}: no site has the public name {name} of these keys; add a site for it, with a \
-             certificate that covers it",
-            path.display()
-        );
-        ServeProblem::new(ServeProblemKind::Content, message)
-    };
-    missing.into_iter().map(problem).collect()
 }
 
 /// Names are compared as clients send them.

@@ -14,7 +14,12 @@ use super::config::ServeConfig;
 use super::connection::{self, Admitted};
 use super::event::ServeEvent;
 use super::file_changes::FileChanges;
-use super::live::{Lasting, Live, LiveHandle, key_directory, uncovered_public_names};
+use super::key_source::{key_directory, uncovered_public_names};
+#[cfg(unix)]
+use super::live::service_user;
+use super::live::{Lasting, Live, LiveHandle};
+use super::metrics::Metrics;
+use super::metrics_server::MetricsServer;
 use super::problem::{ServeProblem, ServeProblemKind, ServeProblems};
 use crate::{ConnectionLimits, Drain, KeyDirectoryError, KeyWatch};
 
@@ -47,6 +52,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// ```
 pub struct HttpServer {
     listeners: Vec<TcpListener>,
+    metrics: Option<TcpListener>,
     shared: Arc<SharedServer>,
 }
 
@@ -54,6 +60,7 @@ pub struct HttpServer {
 struct SharedServer {
     live: LiveHandle,
     lasting: Lasting,
+    metrics: Arc<Metrics>,
     drain: Drain,
     events: Events,
     /// One reload at a time; and what is watched for the configuration in use.
@@ -79,21 +86,54 @@ impl HttpServer {
         config: ServeConfig,
         events: impl Fn(ServeEvent) + Send + Sync + 'static,
     ) -> Result<Self, ServeProblems> {
+        Self::bind_with(config, Vec::new(), events).await
+    }
+
+    /// The same, on sockets that were bound before, such as by systemd, in place of those that the
+    /// configuration says; none there means none here.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong. Nothing listens then.
+    pub async fn bind_with(
+        config: ServeConfig,
+        passed: Vec<std::net::TcpListener>,
+        events: impl Fn(ServeEvent) + Send + Sync + 'static,
+    ) -> Result<Self, ServeProblems> {
         let (live, lasting) = read(config).await?;
         let mut listeners = Vec::new();
-        for address in &live.config.listen {
-            listeners.push(listen(*address).await?);
+        if passed.is_empty() {
+            for address in &live.config.listen {
+                listeners.push(listen(*address).await?);
+            }
         }
+        for listener in passed {
+            let taken = listener.set_nonblocking(true);
+            let taken = taken.and_then(|()| TcpListener::from_std(listener));
+            listeners.push(taken.map_err(|error| {
+                let message = format!("a socket that was passed cannot be used: {error}");
+                ServeProblem::new(ServeProblemKind::Address, message)
+            })?);
+        }
+        let metrics = match live.config.metrics {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
         let files = FileChanges::of(&live.config);
         let shared = Arc::new(SharedServer {
             live: LiveHandle::new(live),
             lasting,
+            metrics: Arc::new(Metrics::new()),
             drain: Drain::new(),
             events: Arc::new(events),
             watched: Mutex::new(Watched { keys: None, files }),
         });
         shared.watch_keys(&mut shared.watched())?;
-        Ok(Self { listeners, shared })
+        Ok(Self {
+            listeners,
+            metrics,
+            shared,
+        })
     }
 
     /// Says all that is wrong with a configuration, without listening.
@@ -111,6 +151,41 @@ impl HttpServer {
         addresses.filter_map(Result::ok).collect()
     }
 
+    /// The address of the metrics, if there is one.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref()?.local_addr().ok()
+    }
+
+    /// Becomes the user of the configuration, if it has one, for good and with the whole process:
+    /// the ports are bound. Files that this user cannot read again, so that renewed certificates
+    /// would not be taken, are told as warnings.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses. End the process then.
+    #[cfg(unix)]
+    pub fn give_up_root(&self) -> Result<(), ServeProblem> {
+        let config = self.shared.live.load().config.clone();
+        let wrong = |error: crate::ServiceUserError| {
+            ServeProblem::new(ServeProblemKind::System, error.to_string())
+        };
+        let Some(user) = service_user(&config) else {
+            return Ok(());
+        };
+        let user = user.map_err(wrong)?;
+        user.become_it().map_err(wrong)?;
+        for path in unreadable(&config) {
+            let message = format!(
+                "{}: user {} cannot read it again, so changes of it are not taken; let that user read it",
+                path.display(),
+                user.name()
+            );
+            let problem = ServeProblem::new(ServeProblemKind::Unreadable, message);
+            (self.shared.events)(ServeEvent::Warning(problem));
+        }
+        Ok(())
+    }
+
     /// Controls the server from elsewhere.
     pub fn handle(&self) -> HttpServerHandle {
         HttpServerHandle(Arc::clone(&self.shared))
@@ -119,7 +194,16 @@ impl HttpServer {
     /// Serves until [`HttpServerHandle::stop`], and then until what has begun is finished, or the
     /// time for that has passed.
     pub async fn run(self) {
-        let Self { listeners, shared } = self;
+        let Self {
+            listeners,
+            metrics,
+            shared,
+        } = self;
+        // It goes on while the server drains: health says so.
+        let mut metrics_server = tokio::task::JoinSet::new();
+        if let Some(listener) = metrics {
+            metrics_server.spawn(shared.metrics_server().run(listener));
+        }
         let limits = shared.live.load().config.limits.clone();
         let connections = ConnectionLimits::new(limits.connections, limits.connections_per_address);
         let handshakes = ConnectionLimits::new(limits.handshakes, limits.handshakes_per_address);
@@ -138,6 +222,9 @@ impl HttpServer {
         });
         let limit = shared.live.load().config.limits.drain_time;
         let cut = shared.drain.finish(limit).await;
+        let log = shared.live.load().log.clone();
+        // The last lines are on disk before the process ends.
+        let _ = tokio::task::spawn_blocking(move || log.map(|log| log.flush())).await;
         (shared.events)(ServeEvent::Stopped { cut });
     }
 }
@@ -164,11 +251,7 @@ impl HttpServerHandle {
         let shared = Arc::clone(&self.0);
         // It reads files.
         let reload = tokio::task::spawn_blocking(move || {
-            let done = config.and_then(|config| shared.reload(config));
-            (shared.events)(match done {
-                Ok(()) => ServeEvent::Reloaded,
-                Err(problems) => ServeEvent::ReloadFailed(problems),
-            });
+            shared.reload_and_tell(config);
         });
         // Should it panic, everything stays as it was.
         let _ = reload.await;
@@ -177,6 +260,25 @@ impl HttpServerHandle {
     /// The configuration in use.
     pub fn config(&self) -> ServeConfig {
         self.0.live.load().config.clone()
+    }
+
+    /// Opens the access log again, which was moved away.
+    pub async fn reopen_logs(&self) {
+        let shared = Arc::clone(&self.0);
+        let reopen = tokio::task::spawn_blocking(move || {
+            let Some(log) = shared.live.load().log.clone() else {
+                return;
+            };
+            if let Err(error) = log.reopen() {
+                let message = format!(
+                    "{}: the access log cannot be opened again: {error}; lines go to the file that was open",
+                    log.config.file.display()
+                );
+                let problem = ServeProblem::new(ServeProblemKind::Unreadable, message);
+                (shared.events)(ServeEvent::Warning(problem));
+            }
+        });
+        let _ = reopen.await;
     }
 
     /// Takes no more connections, and has [`HttpServer::run`] come to its end.
@@ -196,17 +298,44 @@ impl SharedServer {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn metrics_server(&self) -> MetricsServer {
+        MetricsServer {
+            metrics: Arc::clone(&self.metrics),
+            live: self.live.clone(),
+            keys: self.lasting.keys.clone(),
+            drain: self.drain.clone(),
+        }
+    }
+
+    fn reload_and_tell(self: &Arc<Self>, config: Result<ServeConfig, ServeProblems>) {
+        let done = config.and_then(|config| self.reload(config));
+        self.metrics.reloaded(done.is_ok());
+        (self.events)(match done {
+            Ok(()) => ServeEvent::Reloaded,
+            Err(problems) => ServeEvent::ReloadFailed(problems),
+        });
+    }
+
     fn reload(self: &Arc<Self>, config: ServeConfig) -> Result<(), ServeProblems> {
         let mut watched = self.watched();
         let before = self.live.load();
-        if config.listen != before.config.listen {
-            let message = "listen: where the server listens changes with a restart alone; undo the \
-                           change, or restart";
-            return Err(ServeProblem::new(ServeProblemKind::Config, message).into());
+        for (key, same) in [
+            ("listen", config.listen == before.config.listen),
+            ("metrics", config.metrics == before.config.metrics),
+            (
+                "user",
+                config.user == before.config.user && config.group == before.config.group,
+            ),
+        ] {
+            if !same {
+                let message =
+                    format!("{key}: changes with a restart alone; undo the change, or restart");
+                return Err(ServeProblem::new(ServeProblemKind::Config, message).into());
+            }
         }
         // Taken before the files are read: a change after it is seen next time.
         let files = FileChanges::of(&config);
-        let live = Live::read(config, &self.lasting)?;
+        let live = Live::read(config, &self.lasting, Some(&before))?;
         self.live.store(live);
         watched.files = files;
         if self.live.load().config.keys != before.config.keys {
@@ -222,15 +351,19 @@ impl SharedServer {
         let directory = key_directory(&config).map_err(|error| wrong(error.to_string()))?;
         let path = directory.path().to_owned();
         let (events, live) = (Arc::clone(&self.events), self.live.clone());
-        let told = move |loaded: Result<&EchKeys, &KeyDirectoryError>| match loaded {
-            Ok(keys) => {
-                let count = keys.keys().len();
-                events(ServeEvent::KeysLoaded { keys: count });
-                for problem in uncovered_public_names(&path, keys, &live.load().names) {
-                    events(ServeEvent::Warning(problem));
+        let metrics = Arc::clone(&self.metrics);
+        let told = move |loaded: Result<&EchKeys, &KeyDirectoryError>| {
+            metrics.reloaded(loaded.is_ok());
+            match loaded {
+                Ok(keys) => {
+                    let count = keys.keys().len();
+                    events(ServeEvent::KeysLoaded { keys: count });
+                    for problem in uncovered_public_names(&path, keys, &live.load().names) {
+                        events(ServeEvent::Warning(problem));
+                    }
                 }
+                Err(error) => events(ServeEvent::KeysUnchanged(error.to_string())),
             }
-            Err(error) => events(ServeEvent::KeysUnchanged(error.to_string())),
         };
         let watch = KeyWatch::start(directory, self.lasting.keys.clone(), told)
             .map_err(|error| wrong(error.to_string()))?;
@@ -250,11 +383,7 @@ impl SharedServer {
                 let changed = shared.watched().files.changed();
                 if changed {
                     let config = shared.live.load().config.clone();
-                    let done = shared.reload(config);
-                    (shared.events)(match done {
-                        Ok(()) => ServeEvent::Reloaded,
-                        Err(problems) => ServeEvent::ReloadFailed(problems),
-                    });
+                    shared.reload_and_tell(Ok(config));
                 }
             });
             let _ = look.await;
@@ -270,10 +399,24 @@ async fn read(config: ServeConfig) -> Result<(Live, Lasting), ServeProblems> {
         keys: EchKeyHandle::default(),
     };
     let read = tokio::task::spawn_blocking(move || {
-        Live::read(config, &lasting).map(|live| (live, lasting))
+        Live::read(config, &lasting, None).map(|live| (live, lasting))
     });
     read.await
         .map_err(|error| ServeProblems::from(system(error.to_string())))?
+}
+
+/// What cannot be opened of the files that are read again when they change.
+#[cfg(unix)]
+fn unreadable(config: &ServeConfig) -> Vec<std::path::PathBuf> {
+    let files = config.sites.iter();
+    let files = files.flat_map(|site| [site.certificate.clone(), site.key.clone()]);
+    let mut files: Vec<_> = files
+        .filter(|path| std::fs::File::open(path).is_err())
+        .collect();
+    if key_directory(config).and_then(|keys| keys.load()).is_err() {
+        files.push(config.keys.clone());
+    }
+    files
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeProblem> {
@@ -323,10 +466,13 @@ async fn accept(
                     continue;
                 }
             };
-            let connection = connections.admit(room, address.ip());
-            let handshake = handshakes.admit(handshake_room, address.ip());
-            let (Some(connection), Some(handshake)) = (connection, handshake) else {
-                // Closed: it has as many as it may.
+            // Beyond a limit it is closed.
+            let Some(connection) = connections.admit(room, address.ip()) else {
+                shared.metrics.refused("connections_per_address");
+                continue;
+            };
+            let Some(handshake) = handshakes.admit(handshake_room, address.ip()) else {
+                shared.metrics.refused("handshakes_per_address");
                 continue;
             };
             let admitted = Admitted {
@@ -336,7 +482,8 @@ async fn accept(
                 handshake,
             };
             let (live, drain) = (shared.live.clone(), shared.drain.clone());
-            let serve = connection::serve(admitted, live, drain);
+            let metrics = Arc::clone(&shared.metrics);
+            let serve = connection::serve(admitted, live, metrics, drain);
             shared.drain.spawn(serve);
         }
     };
