@@ -181,7 +181,7 @@ fn start(name: &str, folder: &Path) -> (Running, u16, EchConfigList) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_accept_ech_as_they_say() {
-    for name in ["serve", "axum_server"] {
+    for name in ["server_tokio", "server_axum"] {
         let folder = tempfile::tempdir().unwrap();
         let (server, port, list) = start(name, folder.path());
         let said = page_over_ech(port, &folder.path().join("serve.pem"), list).await;

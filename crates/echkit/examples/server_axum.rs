@@ -1,7 +1,7 @@
 //! An axum site over ECH: makes a certificate and a key, tells how to reach it, and shows each
 //! visitor what became of ECH.
 //!
-//! `cargo run -p echkit --example axum_server -- 8443`
+//! `cargo run -p echkit --example server_axum -- 8443`
 
 use std::sync::Arc;
 

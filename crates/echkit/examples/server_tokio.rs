@@ -1,7 +1,7 @@
 //! An ECH server on stock rustls: makes a certificate and a key, serves one line, and tells how to
 //! reach it.
 //!
-//! `cargo run -p echkit --example serve -- 8443`
+//! `cargo run -p echkit --example server_tokio -- 8443`
 
 use std::sync::Arc;
 
