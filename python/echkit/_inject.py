@@ -12,7 +12,7 @@ import sys
 import types
 import typing
 
-from . import _injected_loops, _injected_proxies, _reconnect
+from . import _injected_loops, _injected_proxies, _injected_streams, _reconnect
 from ._answers import Answers, Retries, key_of
 from ._context import (
     DiscoveringSSLContext,
@@ -90,8 +90,26 @@ class _Instances(type):
 class InjectedSSLContext(DiscoveringSSLContext, metaclass=_Instances):
     """``ssl.SSLContext``, for as long as ``inject_into_ssl`` holds."""
 
-    sslsocket_class = _Socket
-    sslobject_class = _Object
+    # truststore gives each context classes of its own, derived from the standard ones.
+    @property
+    def sslsocket_class(self) -> type[_Socket]:
+        """The class of sockets; of one that is set another is derived, which connects once more."""
+        set_one: type[_Socket] | None = self.__dict__.get("_socket_class")
+        return set_one or _Socket
+
+    @sslsocket_class.setter
+    def sslsocket_class(self, given: type) -> None:
+        self.__dict__["_socket_class"] = _derived(given, _Socket)
+
+    @property
+    def sslobject_class(self) -> type[_Object]:
+        """The class of connections over memory."""
+        set_one: type[_Object] | None = self.__dict__.get("_object_class")
+        return set_one or _Object
+
+    @sslobject_class.setter
+    def sslobject_class(self, given: type) -> None:
+        self.__dict__["_object_class"] = _derived(given, _Object)
 
     def __new__(cls, *args: typing.Any, **kwargs: typing.Any) -> typing.Self:
         self = super().__new__(cls, *args, **kwargs)
@@ -113,6 +131,10 @@ class InjectedSSLContext(DiscoveringSSLContext, metaclass=_Instances):
     @property
     def _has_config(self) -> bool:
         return getattr(self, "_ech_config", None) is not None
+
+
+def _derived(given: type, ours: type) -> type:
+    return given if issubclass(given, ours) else type(given.__name__, (given, ours), {})
 
 
 # Names.
@@ -245,6 +267,12 @@ def _replace_everywhere(old: object, new: object) -> None:
                 _put(module, name, new)
 
 
+def _patch_streams(module: types.ModuleType) -> None:
+    replaced = _injected_streams.patch(_put, module)
+    if replaced is not None:
+        _replace_everywhere(*replaced)
+
+
 def inject_into_ssl() -> None:
     """Take the place of the standard ``ssl`` and of ``socket.getaddrinfo`` in this process.
 
@@ -270,6 +298,9 @@ def inject_into_ssl() -> None:
         # The tunnels of urllib3's connections are guarded above.
         if name in sys.modules and name != "urllib3.connection":
             _injected_proxies.guard(_put, sys.modules[name], hides)
+    for name in _injected_streams.MODULES:
+        if name in sys.modules:
+            _patch_streams(sys.modules[name])
     _injected_loops.patch(_put, getaddrinfo)
     sys.meta_path.insert(0, _finder)
 
@@ -299,7 +330,7 @@ def _log_to_stderr() -> None:
 class _Finder(importlib.abc.MetaPathFinder):
     """Patches modules that are imported later."""
 
-    _LATER = {"uvloop", *_injected_proxies.MODULES}
+    _LATER = {"uvloop", *_injected_proxies.MODULES, *_injected_streams.MODULES}
 
     def find_spec(self, name: str, path: typing.Any, target: typing.Any = None) -> typing.Any:
         if name not in self._LATER:
@@ -323,6 +354,8 @@ def _patch_after(loader: typing.Any) -> None:
             return
         if module.__name__ == "uvloop":
             _injected_loops.patch_uvloop(_put, module, getaddrinfo)
+        elif module.__name__ in _injected_streams.MODULES:
+            _patch_streams(module)
         else:
             _injected_proxies.guard(_put, module, hides)
 
