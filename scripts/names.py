@@ -15,7 +15,7 @@ from collections import defaultdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from circles import ROOT, Crate  # noqa: E402
+from circles import ROOT, Crate
 
 PASSED_OVER = {"echkit-python", "echkit-python-tools", "echkit-test"}
 

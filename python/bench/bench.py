@@ -20,7 +20,7 @@ import time
 import echkit.ssl
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests"))
-from peer import HIDDEN, Peer, client_context, ech_config  # noqa: E402
+from peer import HIDDEN, Peer, client_context, ech_config
 
 MODULES = {"ssl": standard, "echkit.ssl": echkit.ssl}
 BLOCK = 65536

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import typing
 
     from ._async_client import AsyncClient
+    from ._check import CheckReport, Finding, Place, Skipped, check, check_many
     from ._client import (
         Client,
         delete,
@@ -36,7 +37,15 @@ if TYPE_CHECKING:
         request,
         stream,
     )
+    from ._connection_report import ConnectionReport, report_of
+    from ._context import (
+        DiscoveringSSLContext,
+        ECHDiscoveryError,
+        ECHWarning,
+        create_default_context,
+    )
     from ._cookies import Cookie, Cookies
+    from ._discovery import Config, Discovery, Endpoint, Record, lookup
     from ._exceptions import (
         CertificateError,
         ConnectError,
@@ -59,23 +68,15 @@ if TYPE_CHECKING:
         StreamClosed,
         StreamConsumed,
         StreamError,
-        TLSError,
         TimeoutException,
+        TLSError,
         TransportError,
     )
     from ._headers import Headers
+    from ._inject import extract_from_ssl, inject_into_ssl
     from ._options import Timeout
     from ._report import Report
     from ._response import Request, Response
-    from ._context import (
-        DiscoveringSSLContext,
-        ECHDiscoveryError,
-        ECHWarning,
-        create_default_context,
-    )
-    from ._connection_report import ConnectionReport, report_of
-    from ._inject import extract_from_ssl, inject_into_ssl
-    from ._check import CheckReport, Finding, Place, Skipped, check, check_many
     from ._trace import (
         ConnectionTrace,
         HelloField,
@@ -86,7 +87,6 @@ if TYPE_CHECKING:
         Trace,
         trace,
     )
-    from ._discovery import Config, Discovery, Endpoint, Record, lookup
 
 __all__ = [
     "AsyncClient",

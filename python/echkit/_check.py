@@ -8,8 +8,7 @@ import json
 import os
 import typing
 
-from . import _echkit
-from . import _fork as _fork
+from . import _echkit, _fork as _fork
 from ._discovery import origin_of
 from ._options import proxy_variables
 

@@ -13,8 +13,7 @@ import threading
 import typing
 import urllib.parse
 
-from . import _echkit
-from . import _fork as _fork
+from . import _echkit, _fork as _fork
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 

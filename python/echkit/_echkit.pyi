@@ -1,7 +1,6 @@
 """The extension: TLS with Encrypted Client Hello behind Python's ``ssl``, look-ups, checks, HTTP."""
 
 import ipaddress
-import os
 import typing
 
 from . import _settings

@@ -251,7 +251,7 @@ class ProxyManager(_Managed, urllib3.poolmanager.ProxyManager):
         self.pool_classes_by_scheme = _POOLS
 
 
-def SOCKSProxyManager(  # noqa: N802 - a class of urllib3.contrib.socks, imported when it is needed
+def SOCKSProxyManager(
     proxy_url: str,
     *args: typing.Any,
     ech: typing.Literal["prefer", "require"] = "prefer",

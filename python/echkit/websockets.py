@@ -30,7 +30,7 @@ __all__ = ["connect"]
 _Path = str | os.PathLike[str]
 
 
-class connect(websockets.asyncio.client.connect):  # noqa: N801 - the library's name
+class connect(websockets.asyncio.client.connect):
     """``websockets.connect`` with ECH for ``wss`` URIs. Other arguments are the library's."""
 
     def __init__(

@@ -18,10 +18,10 @@ import streams
 if __name__ == "__main__":
     streams.patch(sys.argv[1])
 
-import ssl as standard  # noqa: E402
+import ssl as standard
 
-import echkit.ssl  # noqa: E402
-from peer import client_context, server_context  # noqa: E402
+import echkit.ssl
+from peer import client_context, server_context
 
 SIDES = {"client": (echkit.ssl, standard), "server": (standard, echkit.ssl)}
 MEGABYTE = 1 << 20

@@ -131,9 +131,10 @@ async def uvicorn_server(context):
 
 @contextlib.asynccontextmanager
 async def hypercorn_server(context):
+    import socket
+
     import hypercorn.asyncio
     import hypercorn.config
-    import socket
 
     class Config(hypercorn.config.Config):
         ssl_enabled = True

@@ -275,7 +275,7 @@ def test_what_a_proxy_refuses_is_not_connected_to_past_it(library, bed, scheme):
     with Proxy() as proxy:
         proxy.refuses = True
         with library(bed, proxy=proxy.url(scheme)) as session:
-            with pytest.raises(Exception):
+            with pytest.raises(Exception):  # noqa: B017 - each library has its own
                 session.get(url(bed, "nominal"))
         assert proxy.asked and not proxy.shows(bed.case("nominal").host)
     assert sent(bed, "nominal") == []

@@ -268,7 +268,7 @@ def test_a_file_of_fifty_megabytes_is_uploaded_with_its_length(client, site, tmp
 def test_a_stream_is_read_once_and_within_its_block(client, site):
     with client.stream("GET", f"{site.url}/lines") as response:
         with pytest.raises(echkit.ResponseNotRead):
-            response.content
+            _ = response.content
         assert b"".join(response.iter_bytes()) == b"one\r\ntwo\n\nthree\rfour"
         with pytest.raises(echkit.StreamConsumed):
             next(response.iter_bytes())

@@ -17,7 +17,7 @@ pytest.importorskip("aiohttp.web")
 pytest.importorskip("anyio.streams.tls")
 uvloop = pytest.importorskip("uvloop")
 
-from loads_web import Loopback  # imports aiohttp
+from loads_web import Loopback  # noqa: E402 - imports aiohttp
 
 BLOCK = bytes(range(256)) * 256
 WAIT = 120

@@ -11,8 +11,7 @@ import pytest
 
 import echkit.ssl as ssl
 from peer import CERTS, HIDDEN, PUBLIC, client_context, ech_config, server_context
-from pki import ech_config as config_of
-from pki import needs_openssl, openssl
+from pki import ech_config as config_of, needs_openssl, openssl
 
 LIMIT = 60
 # As a ticket looks from outside.

@@ -363,6 +363,7 @@ def test_a_proxy_is_not_told_a_name_that_ech_hides(bed, library, scheme):
 
 def test_what_was_replaced_is_put_back():
     import socket
+
     import urllib3.util.ssl_
 
     before = standard.SSLContext, socket.getaddrinfo, vars(standard.SSLContext)["options"]

@@ -152,7 +152,7 @@ def test_records_that_come_in_pieces(cut):
             wire[i : i + cut] for i in range(0, len(wire), cut)
         ):
             down.write(bytes(piece))
-            got += [data for data in (attempt(lambda: ours.read(10)) for _ in range(2))]
+            got += [attempt(lambda: ours.read(10)) for _ in range(2)]
         assert [data for data in got if data != standard.SSLWantReadError] == [b"one", b"two"]
 
 
