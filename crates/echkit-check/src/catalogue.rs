@@ -235,6 +235,11 @@ findings! {
         "an AliasMode record says that the service is not available",
         "The target `.` of an alias means that there is no service here.",
         "Let the alias name a host, or publish a ServiceMode record (priority above 0) in its place.";
+    AliasMode = "ECH-ALIAS-MODE", Advice, Records, "RFC 9460 §2.4.2",
+        "the records are reached through AliasMode",
+        "Some clients do not follow it: Chromium and curl connect without ECH, or not at all where the host has no \
+         addresses of its own.",
+        "Publish a ServiceMode record at the host's own name, with the target and the `ech` of the alias's end.";
     DotAtPort = "ECH-DOT-AT-PORT", Error, Records, "RFC 9460 §2.5.2",
         "the target `.` at a port's own name leads nowhere",
         "At `_PORT._https.HOST` the target `.` means that very name, which has no address.",
@@ -256,6 +261,11 @@ findings! {
         "Whoever watches a plain DNS query learns the name that ECH hides. This is about the resolver of this check, \
          not about the deployment.",
         "Give an encrypted resolver with `--dns` (tls://, https://, quic:// or h3://).";
+    DnssecMissing = "ECH-DNSSEC-MISSING", Note, Records, "RFC 9460 §12",
+        "the resolver does not say that the HTTPS records were validated by DNSSEC",
+        "Without DNSSEC an attacker between resolver and zone can remove or replace the records, and with them ECH. A \
+         resolver that says so is only as good as the way to it: over plain DNS anyone can set that bit (AD).",
+        "Sign the zone, where its operator can. If it is signed, ask a resolver that validates, over an encrypted transport.";
     ListUnusable = "ECH-LIST-UNUSABLE", Error, Configs, "RFC 9849 §4",
         "no config of an ECHConfigList is usable",
         "Clients send GREASE in place of ECH, and the host's name in the clear.",
@@ -293,6 +303,11 @@ findings! {
         "ECH works all the same, but a name that does not exist stands out in a ClientHello, and clients that \
          reach the server by it find nothing.",
         "Give the public_name the addresses of the server.";
+    PublicNameElsewhere = "ECH-PUBLIC-NAME-ELSEWHERE", Note, PublicName, "RFC 9849 §8.1.1",
+        "the public_name has other addresses than the host",
+        "ECH works all the same. A name in the clear that belongs to other addresses stands out, where an observer looks \
+         it up. Names with many addresses show a few at a time.",
+        "Nothing, if both are addresses of the same servers. Otherwise give the public_name the addresses of the host.";
     PublicNameCertificate = "ECH-PUBLIC-NAME-CERTIFICATE", Error, PublicName, "RFC 9849 §6.1.7",
         "the server has no valid certificate for the public_name",
         "A rejection is trusted only under that certificate. Without it clients that hold an old key fail.",
@@ -323,6 +338,11 @@ findings! {
         "a connection with ECH fails",
         "The server, or something before it, does not survive a ClientHello with ECH.",
         "Look into the server's log, and bypass load balancers and firewalls to find the one that fails.";
+    LargeHello = "ECH-LARGE-HELLO", Error, Key, "RFC 9849 §8.1.2",
+        "a large ClientHello with ECH fails, and a small one works",
+        "Browsers send a post-quantum key share, so that the ClientHello takes more than one packet. The server, or \
+         something before it, does not read on.",
+        "Update the server. Look for a load balancer or firewall that expects the whole ClientHello in one packet.";
     HostCertificate = "ECH-HOST-CERTIFICATE", Error, Key, "RFC 9849 §6.1.5",
         "the certificate under ECH is not valid for the host",
         "The server accepts ECH, and clients refuse its certificate.",

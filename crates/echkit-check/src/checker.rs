@@ -11,6 +11,7 @@ use echkit::dns::Resolver;
 use echkit::origin::{Host, Origin};
 use echkit::proxy::ProxyEnvironment;
 use echkit::rustls;
+use echkit::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use echkit::svcb::Scheme;
 use echkit::tls::{ClientTls, ClientTlsBuilder};
 use echkit::wire::WireRecorder;
@@ -180,6 +181,13 @@ impl Checker {
     }
 }
 
+/// A provider whose key share is that of an elliptic curve: hellos then fit into one packet.
+fn small_hellos() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.kx_groups = vec![aws_lc_rs::kx_group::X25519, aws_lc_rs::kx_group::SECP256R1];
+    provider
+}
+
 /// What is known of a host before it is probed.
 #[derive(Default)]
 struct HostFacts {
@@ -311,10 +319,12 @@ impl CheckerBuilder {
             None => self.tls,
         };
         let retrying = tls.clone().provider(retry_group::provider().into());
+        let small = tls.clone().provider(small_hellos().into());
         let tls12 = tls.clone().versions(&[&rustls::version::TLS12]);
         Ok(Checker {
             parts: CheckerParts {
                 tls: ProbeTls {
+                    small: made(small)?,
                     retrying: made(retrying)?,
                     tls12: made(tls12)?,
                     usual: made(tls)?,

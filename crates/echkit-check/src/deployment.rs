@@ -34,6 +34,8 @@ pub(crate) const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 #[derive(Debug)]
 pub(crate) struct ProbeTls {
     pub(crate) usual: ClientTls,
+    /// Without post-quantum groups, so that hellos are small.
+    pub(crate) small: ClientTls,
     /// Its first key share fits no server.
     pub(crate) retrying: ClientTls,
     /// TLS 1.2 alone.

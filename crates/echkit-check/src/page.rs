@@ -26,7 +26,8 @@ pub fn findings_page() -> String {
     let mut page = String::from(
         "# Findings of `ech check`\n\n\
          Made from the table in `crates/echkit-check` by `ech explain --markdown`; a test holds it to that. Ids are\n\
-         stable. [check.md](check.md) says how the command is used.\n\n\
+         stable. [check.md](check.md) says how the command is used, and [findings-tests.md](findings-tests.md) which test\n\
+         shows each.\n\n\
          | finding | severity | section | what |\n|---|---|---|---|\n",
     );
     for id in FindingId::ALL {

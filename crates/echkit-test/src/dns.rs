@@ -49,6 +49,8 @@ pub enum Reply {
     Late(u64, Box<Self>),
     /// Silence this many times, then this.
     AfterSilence(usize, Box<Self>),
+    /// This, validated by DNSSEC (AD).
+    Authentic(Box<Self>),
 }
 
 /// A question as it arrived.
@@ -214,6 +216,13 @@ impl Script {
             Reply::Late(_, then) => self.play(then, asked, before),
             Reply::AfterSilence(times, _) if before < *times => vec![],
             Reply::AfterSilence(_, then) => self.play(then, asked, before),
+            Reply::Authentic(then) => {
+                let mut messages = self.play(then, asked, before);
+                for message in &mut messages {
+                    message[3] |= 0x20;
+                }
+                messages
+            }
         }
     }
 }

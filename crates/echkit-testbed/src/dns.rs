@@ -40,6 +40,8 @@ const TCP_RESPONSES: usize = 32;
 pub(crate) enum Fault {
     /// Answers SERVFAIL.
     ServFail,
+    /// Does not say that the answer was validated by DNSSEC, as it says of all others.
+    Unauthenticated,
 }
 
 /// Names whose HTTPS questions are not answered as they should be.
@@ -140,7 +142,13 @@ impl RequestHandler for Authority {
             _ => None,
         };
         match fault {
-            None => self.catalog.handle_request::<R, T>(request, response).await,
+            None if request.metadata.authentic_data => {
+                let response = Authentic(response);
+                self.catalog.handle_request::<_, T>(request, response).await
+            }
+            None | Some(Fault::Unauthenticated) => {
+                self.catalog.handle_request::<R, T>(request, response).await
+            }
             Some(Fault::ServFail) => {
                 let answer = MessageResponseBuilder::new(&request.queries, None)
                     .error_msg(&request.metadata, ResponseCode::ServFail);
@@ -160,6 +168,28 @@ fn nothing_sent(request: &Request) -> ResponseInfo {
         counts: HeaderCounts::default(),
     }
     .into()
+}
+
+/// Says of every answer what a validating resolver says of a signed zone (AD, RFC 4035 §3.2.3).
+#[derive(Clone)]
+struct Authentic<R>(R);
+
+#[async_trait::async_trait]
+impl<R: ResponseHandler> ResponseHandler for Authentic<R> {
+    async fn send_response<'a>(
+        &mut self,
+        mut response: MessageResponse<
+            '_,
+            'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+        >,
+    ) -> Result<ResponseInfo, NetError> {
+        response.metadata_mut().authentic_data = true;
+        self.0.send_response(response).await
+    }
 }
 
 /// Hands encoded answers to the transport that frames them.

@@ -277,5 +277,12 @@ fn addresses() -> Vec<Spec> {
         .record(Owner::Origin, DataSpec::A(Ipv4Addr::LOCALHOST))
         .record(Owner::Origin, DataSpec::Aaaa(Ipv6Addr::LOCALHOST))
         .service(1, [BOTH, CURRENT]),
+        Spec::new(
+            "unauthenticated",
+            "The resolver does not say that it has validated the HTTPS records by DNSSEC.",
+        )
+        .key(current())
+        .service(1, [BOTH, CURRENT])
+        .fault(Fault::Unauthenticated),
     ]
 }

@@ -50,6 +50,13 @@ impl Probe for PublishedKey {
 
 async fn at(deployment: &Deployment<'_>, place: &Place, log: &CheckLog) {
     let attempt = deployment.published(place).await;
+    if fails(attempt) {
+        let tls = &deployment.tls.small;
+        let small = deployment.offer(tls, place, place.offer.clone()).await;
+        if small.is_accepted() {
+            return log.find_at(FindingId::LargeHello, &place.at, attempt.why());
+        }
+    }
     judge(&place.offer.chosen, attempt, place, log);
     if !attempt.connected() {
         return;
@@ -60,6 +67,11 @@ async fn at(deployment: &Deployment<'_>, place: &Place, log: &CheckLog) {
         let attempt = deployment.offer(&deployment.tls.usual, place, offer).await;
         judge(other, &attempt, place, log);
     }
+}
+
+/// Whether a connection ended before anything was said of ECH or of a certificate.
+fn fails(attempt: &Attempt) -> bool {
+    attempt.offer == OfferOutcome::Undecided && matches!(attempt.end, AttemptEnd::Failed(_))
 }
 
 fn judge(config: &Chosen, attempt: &Attempt, place: &Place, log: &CheckLog) {

@@ -69,7 +69,19 @@ async fn look_up(deployment: &Deployment<'_>, name: &str, log: &CheckLog) {
         .flatten()
         .any(|answer| answer.addresses().next().is_some());
     match (has_address, v6, v4) {
-        (true, ..) => log.pass(format!("the public_name {name} has an address")),
+        (true, v6, v4) => {
+            let own = deployment.places.iter().map(|place| place.at.address.ip());
+            let own: Vec<_> = own.collect();
+            let mut public = [v6, v4].into_iter().flatten();
+            let shared = public.any(|answer| answer.addresses().any(|ip| own.contains(&ip)));
+            match shared || own.is_empty() {
+                true => log.pass(format!("the public_name {name} has an address")),
+                false => {
+                    let seen = format!("{name} has none of the addresses of {}", deployment.host);
+                    log.find(FindingId::PublicNameElsewhere, seen);
+                }
+            }
+        }
         (false, Ok(_), Ok(_)) => {
             log.find(
                 FindingId::PublicNameUnresolved,

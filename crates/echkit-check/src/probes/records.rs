@@ -5,6 +5,7 @@ use std::time::Duration;
 use echkit::discover::{
     AliasProblem, DiscoverError, Discovery, HttpsAnswer, RecordUnused, Warning,
 };
+use echkit::dns::RecordType;
 use echkit::svcb::RecordUnusable;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -27,7 +28,11 @@ impl Probe for Records {
     }
 
     fn run<'a>(&'a self, deployment: &'a Deployment<'_>, log: &'a CheckLog) -> BoxFuture<'a, ()> {
-        async move { look(deployment.discovery, log) }.boxed()
+        async move {
+            look(deployment.discovery, log);
+            authentic(deployment, log).await;
+        }
+        .boxed()
     }
 }
 
@@ -53,6 +58,31 @@ fn look(discovery: &Discovery, log: &CheckLog) {
     }
 }
 
+/// Whether the resolver says of the HTTPS records that it has validated them by DNSSEC. It was asked
+/// before, and its answers are kept.
+async fn authentic(deployment: &Deployment<'_>, log: &CheckLog) {
+    let discovery = deployment.discovery;
+    if !matches!(discovery.https, HttpsAnswer::Found) {
+        return;
+    }
+    let names = discovery.query_name.iter().chain(&discovery.aliases);
+    for name in names {
+        match deployment.resolver.query(name, RecordType::HTTPS).await {
+            Ok(answer) if answer.authentic_data => {}
+            Ok(_) => {
+                let seen = format!("{name}: {} does not say so (AD)", discovery.resolver);
+                return log.find(FindingId::DnssecMissing, seen);
+            }
+            // What became of the query is in the findings about the records.
+            Err(_) => return,
+        }
+    }
+    let resolver = &discovery.resolver;
+    log.pass(format!(
+        "{resolver} says that the HTTPS records are validated by DNSSEC"
+    ));
+}
+
 fn found(name: &str, discovery: &Discovery, log: &CheckLog) {
     if let Some(ttl) = discovery.https_ttl {
         let seen = format!("{name}: {} seconds", ttl.as_secs());
@@ -70,6 +100,9 @@ fn found(name: &str, discovery: &Discovery, log: &CheckLog) {
             _ => FindingId::RecordUnusable,
         };
         return log.find(id, format!("{name}: {problem}"));
+    }
+    if let Some(end) = discovery.aliases.last() {
+        log.find(FindingId::AliasMode, format!("{name} leads to {end}"));
     }
     let hint = hint(discovery);
     if let Some(hint) = &hint {

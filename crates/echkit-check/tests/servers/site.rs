@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use echkit::dns::{RecordType, Resolver, ResolverOptions};
@@ -23,7 +25,7 @@ use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello as Asked, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) const HOST: &str = "site.test";
@@ -58,6 +60,46 @@ impl Page {
 
     pub(crate) fn to(status: u16, location: impl Into<String>) -> Self {
         Self::new(status).with("location", location)
+    }
+}
+
+/// Bytes without end, until the client has enough.
+#[derive(Clone)]
+pub(crate) struct Raw {
+    first: Vec<u8>,
+    then: Vec<u8>,
+    /// Between one piece and the next.
+    pub(crate) pause: Option<Duration>,
+    /// How many bytes were sent, over all connections.
+    pub(crate) sent: Arc<AtomicUsize>,
+}
+
+impl Raw {
+    /// Sends `first` once and then `then` again and again.
+    pub(crate) fn new(first: impl Into<Vec<u8>>, then: impl Into<Vec<u8>>) -> Self {
+        Self {
+            first: first.into(),
+            then: then.into(),
+            pause: None,
+            sent: Arc::default(),
+        }
+    }
+
+    pub(crate) async fn send<IO>(self, mut io: IO)
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        // The client's first words; a request that is not waited for may be reset.
+        let mut buffer = [0; 4096];
+        let mut piece = &self.first;
+        let _ = io.read(&mut buffer).await;
+        while io.write_all(piece).await.is_ok() && io.flush().await.is_ok() {
+            self.sent.fetch_add(piece.len(), Ordering::SeqCst);
+            piece = &self.then;
+            if let Some(pause) = self.pause {
+                tokio::time::sleep(pause).await;
+            }
+        }
     }
 }
 
@@ -100,6 +142,8 @@ pub(crate) struct Site {
     pub(crate) tls: Box<dyn FnOnce(&mut ServerConfig) + Send>,
     /// The step to which the first flight is padded; 0 for none.
     pub(crate) padding: usize,
+    /// What is sent in place of HTTP.
+    pub(crate) raw: Option<Raw>,
 }
 
 impl Site {
@@ -112,6 +156,7 @@ impl Site {
             answer: Arc::new(only_home),
             tls: Box::new(|_| ()),
             padding: 0,
+            raw: None,
         }
     }
 
@@ -139,11 +184,15 @@ impl Site {
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 let (acceptor, answer) = (acceptor.clone(), self.answer.clone());
+                let raw = self.raw.clone();
                 tokio::spawn(async move {
                     if lets(&peeked(&tcp).await)
                         && let Ok(accepted) = acceptor.accept(tcp).await
                     {
-                        serve(accepted.stream, answer).await;
+                        match raw {
+                            Some(raw) => raw.send(accepted.stream).await,
+                            None => serve(accepted.stream, answer).await,
+                        }
                     }
                 });
             }
@@ -219,12 +268,18 @@ pub(crate) async fn check_with(
         .tls(ClientTls::builder().trust(trust))
         .resolver(resolver)
         .http_port(closed.local_addr().unwrap().port())
-        .selection(selection.with_skip("ECH-DNS-IN-THE-CLEAR").unwrap());
+        .selection(without_notes_about_dns(selection));
     change(checker)
         .build()
         .unwrap()
         .check(&format!("https://{HOST}").parse().unwrap())
         .await
+}
+
+/// The DNS of these tests is asked in the clear, and validates nothing.
+pub(crate) fn without_notes_about_dns(selection: ProbeSelection) -> ProbeSelection {
+    let selection = selection.with_skip("ECH-DNS-IN-THE-CLEAR").unwrap();
+    selection.with_skip("ECH-DNSSEC-MISSING").unwrap()
 }
 
 pub(crate) fn record(ech: &str, port: u16, more: &str) -> (&'static str, RecordType, Reply) {

@@ -15,6 +15,8 @@ use crate::site::{
 
 /// A TLS 1.3 version number in `supported_versions`.
 const TLS13: u16 = 0x0304;
+/// X25519MLKEM768, whose key shares make hellos large.
+const POST_QUANTUM: u16 = 0x11ec;
 /// The group of the probe for HelloRetryRequest.
 const NO_GROUP: u16 = 0xfe00;
 
@@ -67,6 +69,12 @@ async fn a_middlebox_that_drops_some_hellos_is_found() {
     for (lets, expected) in cases {
         findings_of(|site, _| site.lets = lets, &[expected]).await;
     }
+    // One that reads a single packet, in the way of those to the public_name.
+    let lets: Lets = |hello| {
+        let groups = hello.key_share_groups().unwrap_or_default();
+        hello.server_name() != Some(PUBLIC) || !groups.contains(&POST_QUANTUM)
+    };
+    findings_of(|site, _| site.lets = lets, &["ECH-LARGE-HELLO"]).await;
     // The made-up key is the only one with another id.
     let lets: Lets = |hello| config_id(hello) != Some(255);
     findings_of(|site, _| site.lets = lets, &["ECH-REJECTION-FAILS"]).await;

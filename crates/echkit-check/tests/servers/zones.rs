@@ -5,13 +5,13 @@ use std::net::Ipv4Addr;
 use echkit::dns::{RecordType, Resolver, ResolverOptions};
 use echkit::server::EchKeys;
 use echkit::tls::{ClientTls, Trust};
-use echkit_check::{CheckLimits, Checker};
+use echkit_check::{CheckLimits, Checker, CheckerBuilder, ProbeSelection};
 use echkit_proto::config::EchConfig;
 use echkit_test::dns::{Reply, Script, Server, https};
 use echkit_test::pki::Authority;
 use tokio::net::TcpListener;
 
-use crate::site::{HOST, PUBLIC, Site, assert_findings, check, ech, key, record};
+use crate::site::{HOST, PUBLIC, Site, assert_findings, check, check_with, ech, key, list, record};
 
 #[tokio::test]
 async fn zones_that_lead_nowhere_are_found() {
@@ -47,6 +47,68 @@ async fn zones_that_lead_nowhere_are_found() {
         &check(&ca, aliases.collect()).await,
         &["ECH-ALIAS-TOO-LONG"],
     );
+}
+
+#[tokio::test]
+async fn whether_the_resolver_says_that_records_are_validated_is_told() {
+    let ca = Authority::new();
+    let key = key(PUBLIC, 7);
+    let site = Site::new(EchKeys::new(vec![key.clone()]).unwrap());
+    let port = site.start(&ca).await.port();
+    let only = |checker: CheckerBuilder| {
+        let selection = ProbeSelection::default();
+        checker.selection(selection.with_only("ECH-DNSSEC-MISSING").unwrap())
+    };
+    let (host, kind, records) = record(&list(&key).to_base64(), port, "alpn=h2");
+    let signed = Reply::Authentic(Box::new(records.clone()));
+    let report = check_with(&ca, vec![(host, kind, signed.clone())], only).await;
+    assert_findings(&report, &[]);
+    assert!(report.passed.iter().any(|line| line.contains("DNSSEC")));
+    let report = check_with(&ca, vec![(host, kind, records.clone())], only).await;
+    assert_findings(&report, &["ECH-DNSSEC-MISSING"]);
+    // Every answer on the way to the record counts.
+    for (alias, record, expected) in [
+        (true, true, &[][..]),
+        (true, false, &["ECH-DNSSEC-MISSING"]),
+        (false, true, &["ECH-DNSSEC-MISSING"]),
+    ] {
+        let reply = |is_signed: bool, reply: Reply| match is_signed {
+            true => Reply::Authentic(Box::new(reply)),
+            false => reply,
+        };
+        let to = Reply::Records(vec![https("0 end.test.")]);
+        let loopback = Reply::Records(vec![Ipv4Addr::LOCALHOST.octets().to_vec()]);
+        let zone = vec![
+            (HOST, kind, reply(alias, to)),
+            ("end.test", kind, reply(record, records.clone())),
+            ("end.test", RecordType::A, loopback),
+        ];
+        assert_findings(&check_with(&ca, zone, only).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_public_name_elsewhere_and_an_alias_are_told() {
+    let ca = Authority::new();
+    let key = key(PUBLIC, 7);
+    let site = Site::new(EchKeys::new(vec![key.clone()]).unwrap());
+    let port = site.start(&ca).await.port();
+    let published = list(&key).to_base64();
+    let a = |address: [u8; 4]| Reply::Records(vec![address.to_vec()]);
+    let zone = vec![
+        record(&published, port, "alpn=h2"),
+        (HOST, RecordType::A, a([127, 0, 0, 1])),
+        (PUBLIC, RecordType::A, a([192, 0, 2, 1])),
+    ];
+    assert_findings(&check(&ca, zone).await, &["ECH-PUBLIC-NAME-ELSEWHERE"]);
+    let (_, kind, records) = record(&published, port, "alpn=h2");
+    let to = Reply::Records(vec![https("0 end.test.")]);
+    let zone = vec![
+        (HOST, kind, to),
+        ("end.test", kind, records),
+        ("end.test", RecordType::A, a([127, 0, 0, 1])),
+    ];
+    assert_findings(&check(&ca, zone).await, &["ECH-ALIAS-MODE"]);
 }
 
 #[tokio::test]
@@ -105,5 +167,10 @@ async fn a_server_that_never_answers_ends_within_the_time_of_a_host() {
     assert!(error.message.starts_with("https://site.test: "), "{error}");
     // What was found before is there.
     let ids: Vec<_> = report.findings.iter().map(|f| f.id.as_str()).collect();
-    assert_eq!(ids, ["ECH-PUBLIC-NAME-UNRESOLVED", "ECH-DNS-IN-THE-CLEAR"]);
+    let expected = [
+        "ECH-PUBLIC-NAME-UNRESOLVED",
+        "ECH-DNS-IN-THE-CLEAR",
+        "ECH-DNSSEC-MISSING",
+    ];
+    assert_eq!(ids, expected);
 }

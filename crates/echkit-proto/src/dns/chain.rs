@@ -160,6 +160,7 @@ mod tests {
             rcode,
             truncated: false,
             authoritative: false,
+            authentic_data: false,
             answers,
             negative_ttl,
             referral: false,

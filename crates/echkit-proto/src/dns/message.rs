@@ -51,6 +51,8 @@ const OPTION_PADDING: u16 = 12;
 pub(super) const CLASS_IN: u16 = 1;
 /// The flag RD (RFC 1035 §4.1.1).
 const RECURSION_DESIRED: u16 = 0x0100;
+/// The flag AD (RFC 4035 §3.2.3). In a query it asks for that flag in the response (RFC 6840 §5.7).
+const AUTHENTIC_DATA: u16 = 0x0020;
 
 /// Compression pointers that one name may have. A pointer is worth its two octets only behind a
 /// label, and a name has at most 127; what has more is made to cost time.
@@ -61,7 +63,8 @@ impl Question {
     pub fn encode(&self, id: u16, edns: EdnsUse) -> Vec<u8> {
         let additionals = u16::from(edns != EdnsUse::Off);
         let mut out = Vec::with_capacity(2 * PADDING_BLOCK);
-        for field in [id, RECURSION_DESIRED, 1, 0, 0, additionals] {
+        let flags = RECURSION_DESIRED | AUTHENTIC_DATA;
+        for field in [id, flags, 1, 0, 0, additionals] {
             out.extend(field.to_be_bytes());
         }
         out.extend(self.name.wire());
@@ -111,6 +114,9 @@ pub struct DnsResponse {
     pub truncated: bool,
     /// The server has the zone itself (AA, RFC 1035 §4.1.1).
     pub authoritative: bool,
+    /// The server says that it has validated the records by DNSSEC (AD, RFC 4035 §3.2.3). Over a
+    /// connection that is not protected anyone may have said it.
+    pub authentic_data: bool,
     /// The answer section.
     pub answers: Vec<RawRecord>,
     /// Lifetime of "there is nothing", from the SOA record (RFC 2308 §5).
@@ -197,6 +203,7 @@ impl DnsResponse {
             rcode,
             truncated: flags & 0x0200 != 0,
             authoritative: flags & 0x0400 != 0,
+            authentic_data: flags & AUTHENTIC_DATA != 0,
             answers: Vec::new(),
             negative_ttl: None,
             referral: false,

@@ -245,6 +245,7 @@ mod tests {
             rdata: rdata.collect(),
             ttl: Duration::from_secs(60),
             protected: false,
+            authentic_data: false,
         }
     }
 

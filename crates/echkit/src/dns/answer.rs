@@ -32,10 +32,13 @@ pub struct Answer {
     pub ttl: Duration,
     /// Whether the network could neither read nor change question and answer.
     pub protected: bool,
+    /// Whether the resolver said of every response on the way that it has validated it by DNSSEC
+    /// (AD, RFC 4035 §3.2.3). Where the answer is not `protected`, the network may have said so.
+    pub authentic_data: bool,
 }
 
 impl Answer {
-    pub(super) fn new(outcome: QuestionOutcome, protected: bool) -> Self {
+    pub(super) fn new(outcome: QuestionOutcome, protected: bool, authentic_data: bool) -> Self {
         let QuestionOutcome {
             status,
             owner,
@@ -50,6 +53,7 @@ impl Answer {
             rdata,
             ttl,
             protected,
+            authentic_data,
         }
     }
 

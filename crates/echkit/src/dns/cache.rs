@@ -201,6 +201,7 @@ mod tests {
             rdata: vec![vec![7; octets]],
             ttl: Duration::from_secs(seconds),
             protected: false,
+            authentic_data: false,
         }
     }
 

@@ -208,6 +208,7 @@ impl Direct {
     /// Asks along CNAMEs to their end.
     async fn resolve(&self, question: &Question) -> Result<Answer, QueryError> {
         let mut chain = CnameChain::new(&question.name);
+        let mut authentic_data = true;
         loop {
             let next = Question {
                 name: chain.owner().clone(),
@@ -217,6 +218,7 @@ impl Direct {
                 .exchange(&next)
                 .await
                 .map_err(|error| self.error(error))?;
+            authentic_data &= response.authentic_data;
             if response.referral {
                 let error = ExchangeError::Malformed("a referral, not an answer");
                 return Err(self.error(error));
@@ -226,7 +228,7 @@ impl Direct {
                 .advance(&response, question.kind)
                 .map_err(|EndlessCnames(links)| QueryError::CnameChain(links))?;
             if let Some(outcome) = outcome {
-                return Ok(Answer::new(outcome, self.is_protected()));
+                return Ok(Answer::new(outcome, self.is_protected(), authentic_data));
             }
         }
     }
@@ -293,6 +295,7 @@ fn local_answer(name: &DomainName, kind: RecordType, addresses: &[IpAddr]) -> An
         rdata,
         ttl: Duration::ZERO,
         protected: true,
+        authentic_data: false,
     }
 }
 
