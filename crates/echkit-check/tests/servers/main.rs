@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod hostile;
 mod origin_svcb;
 mod pages;
 mod sessions;
