@@ -310,6 +310,33 @@ async fn a_head_that_drips_is_ended_by_time_and_an_idle_connection_too() {
         assert!(lived >= Duration::from_millis(2000), "{lived:?}");
         println!("an idle connection: ended after {lived:?}");
     }
+    // Over HTTP/2 frames alone keep no connection.
+    let begun = Instant::now();
+    let mut drip = bed.stream(server.address, SECRET, b"h2").await;
+    drip.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    drip.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+    drip.write_all(&frame(1, 0, 1, &[0; 10_000])[..12])
+        .await
+        .unwrap();
+    let (mut read, mut write) = tokio::io::split(drip);
+    let send = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if write.write_all(&[0]).await.is_err() || write.flush().await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = send => {}
+        _ = closed(&mut read) => {}
+    }
+    println!(
+        "a head that drips over HTTP/2: ended after {:?}",
+        begun.elapsed()
+    );
     served(&bed, server.address).await;
 }
 

@@ -27,17 +27,24 @@ pub(super) struct Activity(Arc<Mutex<State>>);
 struct State {
     /// Requests and responses for which the server, or a backend, has something to do.
     busy: usize,
-    /// The last time when something went on.
+    /// Requests whose response is not over.
+    open: usize,
+    /// The last time when something went on that keeps the connection.
     last: Instant,
+    /// The last time when bytes came or went.
+    bytes: Instant,
     /// When the first byte of a head came.
     head_since: Option<Instant>,
 }
 
 impl Activity {
     pub(super) fn new() -> Self {
+        let now = Instant::now();
         Self(Arc::new(Mutex::new(State {
             busy: 0,
-            last: Instant::now(),
+            open: 0,
+            last: now,
+            bytes: now,
             head_since: None,
         })))
     }
@@ -50,6 +57,7 @@ impl Activity {
     pub(super) fn begin(&self) -> Busy {
         let mut state = self.state();
         state.busy += 1;
+        state.open += 1;
         state.head_since = None;
         Busy {
             activity: self.clone(),
@@ -60,14 +68,20 @@ impl Activity {
     fn received(&self) {
         let mut state = self.state();
         let now = Instant::now();
-        state.last = now;
-        if state.busy == 0 {
-            state.head_since.get_or_insert(now);
+        state.bytes = now;
+        match state.open {
+            // Bytes alone keep no connection: a head that drips, or control frames, are no request.
+            0 => {
+                state.head_since.get_or_insert(now);
+            }
+            _ => state.last = now,
         }
     }
 
     fn sent(&self) {
-        self.state().last = Instant::now();
+        let mut state = self.state();
+        state.bytes = Instant::now();
+        state.last = state.bytes;
     }
 
     /// When the connection has been without anything for too long. `None` while there is something
@@ -85,7 +99,7 @@ impl Activity {
     /// Ends when nothing was read or written for `limit`.
     pub(super) async fn silent_for(&self, limit: Duration) {
         loop {
-            let until = self.state().last + limit;
+            let until = self.state().bytes + limit;
             if until <= Instant::now() {
                 return;
             }
@@ -120,6 +134,7 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.set(false);
+        self.activity.state().open -= 1;
     }
 }
 
