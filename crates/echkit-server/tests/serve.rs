@@ -214,6 +214,7 @@ async fn files_have_ranges_dates_and_types_and_nothing_outside_the_root_is_serve
         "/a%20dir/../../outside.txt",
         "/a%20dir/..%2f..%2foutside.txt",
         "//..//outside.txt",
+        "//a%20dir",
         "/%2e%2e%2foutside.txt",
         "/..%5coutside.txt",
         "/outside.txt%00.html",
