@@ -40,17 +40,19 @@
 mod acceptor;
 #[cfg(feature = "axum")]
 mod axum;
+mod closing;
 mod key_files;
 mod listener;
 
 #[cfg(feature = "axum")]
 pub use self::axum::ConnectionInfo;
 pub use acceptor::{AcceptError, Accepted, Acceptor};
+pub use closing::close_after_alert;
 pub use echkit_tls::server::{
     EchKeyFiles, EchKeyFilesError, EchKeyHandle, EchKeys, EchKeysError, EchOutcome, EchServer,
     Handshake, HandshakeError, KeyFileText, MAX_RETRY_EXTENSION, MAX_SAME_ID, Misbehaviour,
     PaddedTickets, RejectReason, SetupError, UnknownRustls, provider,
 };
 pub use key_files::{LoadKeysError, load_ech_keys, read_ech_key_files, read_secret_file};
-pub use listener::Listener;
+pub use listener::{Listener, accept_tcp};
 pub use tokio_rustls::server::TlsStream;

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::closing::close_after_alert;
 use super::{EchKeyHandle, EchOutcome, EchServer, HandshakeError, SetupError};
 use crate::deadline::Deadline;
 
@@ -19,11 +20,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How much is read at a time: a hello with a post-quantum key share, and some early data.
 const READ_SIZE: usize = 4096;
-
-/// How long, and how many bytes, a client whose handshake failed is listened to before the stream
-/// is closed: round trips enough for the alert to arrive, and a first flight with early data.
-const PARTING_TIME: Duration = Duration::from_secs(1);
-const PARTING_BYTES: usize = 256 * 1024;
 
 /// Accepts TLS connections, with and without ECH. Cheap to clone.
 ///
@@ -109,7 +105,7 @@ impl Acceptor {
             Ok(done) => done,
             Err(error) => {
                 if matches!(error, AcceptError::Handshake(_)) {
-                    part(io).await;
+                    close_after_alert(io).await;
                 }
                 return Err(error);
             }
@@ -120,7 +116,7 @@ impl Acceptor {
         match deadline.run(finish).await {
             Some(Ok(stream)) => Ok(Accepted { stream, outcome }),
             Some(Err((source, io))) => {
-                part(io).await;
+                close_after_alert(io).await;
                 let outcome = Box::new(outcome);
                 Err(AcceptError::Finishing { outcome, source })
             }
@@ -159,26 +155,6 @@ impl Acceptor {
 async fn send<IO: AsyncWrite + Unpin>(io: &mut IO, bytes: &[u8]) -> io::Result<()> {
     io.write_all(bytes).await?;
     io.flush().await
-}
-
-/// Closes a stream so that the alert arrives: TCP answers a close that leaves bytes unread with a
-/// reset, and a reset can overtake what was sent before. So the client is told that nothing more
-/// comes, and is listened to until it closes its side, for a bounded time and length.
-async fn part<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) {
-    let listen = async {
-        io.shutdown().await?;
-        let mut buffer = vec![0; READ_SIZE];
-        let mut left = PARTING_BYTES;
-        while left > 0 {
-            match io.read(&mut buffer).await? {
-                0 => break,
-                len => left = left.saturating_sub(len),
-            }
-        }
-        io::Result::Ok(())
-    };
-    // Whether it worked or not, the handshake has failed already.
-    let _ = tokio::time::timeout(PARTING_TIME, listen).await;
 }
 
 impl From<EchServer> for Acceptor {

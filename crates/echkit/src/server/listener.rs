@@ -109,7 +109,7 @@ impl Listener {
                     // A handshake that panicked is one that failed.
                     Err(_) => {}
                 },
-                (tcp, address) = connection(&self.tcp), if room => {
+                (tcp, address) = accept_tcp(&self.tcp), if room => {
                     let acceptor = self.acceptor.clone();
                     self.handshakes.spawn(async move {
                         // HTTP writes whole messages; waiting for more only delays them.
@@ -133,8 +133,11 @@ impl fmt::Debug for Listener {
     }
 }
 
-/// The next TCP connection.
-async fn connection(tcp: &TcpListener) -> (TcpStream, SocketAddr) {
+/// The next TCP connection of a listener, whatever becomes of those before it. Where the system has
+/// no room for one, such as no file descriptor, tries again every second.
+///
+/// May be dropped at any time.
+pub async fn accept_tcp(tcp: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match tcp.accept().await {
             Ok(accepted) => return accepted,
