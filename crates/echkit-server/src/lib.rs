@@ -13,8 +13,8 @@
 //!   speak with systemd.
 //! - [`read_caddy_key`] and [`write_caddy_key`] take keys from Caddy's storage and put them there.
 //!
-//! With the feature `serve` there is an HTTPS server too: `serve::HttpServer`. The TLS server alone is
-//! `echkit::server`.
+//! With the feature `serve` there is an HTTPS server too, `serve::HttpServer`; with `route` the
+//! client-facing server of split mode, `route::Router`. The TLS server alone is `echkit::server`.
 
 mod caddy;
 mod connection_limits;
@@ -24,6 +24,8 @@ mod key_watch;
 #[cfg(all(unix, feature = "service"))]
 mod privileges;
 mod publish;
+#[cfg(feature = "route")]
+pub mod route;
 #[cfg(feature = "serve")]
 pub mod serve;
 #[cfg(all(unix, feature = "service"))]
@@ -31,6 +33,8 @@ mod service_manager;
 #[cfg(unix)]
 mod service_signals;
 mod site_record;
+#[cfg(feature = "route")]
+mod time_text;
 
 pub use caddy::{CaddyKeyError, read_caddy_key, write_caddy_key};
 pub use connection_limits::{Admission, ConnectionLimits, ConnectionSlot};
