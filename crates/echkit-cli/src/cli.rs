@@ -13,6 +13,7 @@ pub(crate) mod proxy_args;
 pub(crate) mod publish;
 pub(crate) mod record;
 pub(crate) mod rotate;
+pub(crate) mod route;
 mod seconds;
 pub(crate) mod serve;
 pub(crate) mod trace;
@@ -35,6 +36,7 @@ use proxy_args::ProxyArgs;
 use publish::PublishArgs;
 use record::RecordArgs;
 use rotate::RotateArgs;
+use route::RouteArgs;
 use seconds::seconds;
 use serve::ServeArgs;
 use trace::TraceArgs;
@@ -79,6 +81,7 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     Rotate(Box<RotateArgs>),
     Publish(Box<PublishArgs>),
+    Route(Box<RouteArgs>),
     Serve(Box<ServeArgs>),
     Testbed(TestbedArgs),
     Demo(DemoArgs),
@@ -104,6 +107,7 @@ impl Command {
             Self::Convert(args) => args.json,
             Self::Rotate(args) => args.json,
             Self::Publish(args) => args.json,
+            Self::Route(args) => args.json,
             Self::Serve(args) => args.json,
             Self::Testbed(args) => args.json,
             Self::Demo(args) => args.json,

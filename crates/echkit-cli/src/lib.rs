@@ -106,6 +106,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Convert(args) => commands::convert::run(args),
         Command::Rotate(args) => commands::rotate::run(*args).await,
         Command::Publish(args) => commands::publish::run(*args).await,
+        Command::Route(args) => commands::route::run(*args).await,
         Command::Serve(args) => commands::serve::run(*args).await,
         Command::Testbed(args) => commands::testbed::run(args).await,
         Command::Demo(args) => commands::demo::run(args).await,

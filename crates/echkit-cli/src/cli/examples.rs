@@ -194,6 +194,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "route",
+        &[
+            (
+                "ech route --keys keys --public 192.0.2.1:443 --inner-name secret.example=192.0.2.2:443",
+                "Forward a hidden name to its server, and all else to the public name's",
+            ),
+            (
+                "ech route --config /etc/ech/route.toml --check",
+                "Say all that is wrong with a configuration file",
+            ),
+        ],
+    ),
+    (
         "serve",
         &[
             (
