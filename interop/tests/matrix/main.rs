@@ -10,6 +10,7 @@ mod keys;
 mod our_client;
 mod our_server;
 mod peers_alone;
+mod split_mode;
 mod testbed;
 mod web_servers;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         cells.extend(our_client::cells());
         cells.extend(grease::cells());
         cells.extend(our_server::cells());
+        cells.extend(split_mode::cells());
         cells.extend(testbed::cells());
         cells.extend(checks::cells());
         cells.extend(web_servers::cells());

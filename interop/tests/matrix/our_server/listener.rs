@@ -102,7 +102,11 @@ fn lock(log: &Log) -> std::sync::MutexGuard<'_, Vec<Seen>> {
     log.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn server_config(pki: &Pki, hello_retry: bool) -> Result<Arc<ServerConfig>, rustls::Error> {
+/// A site for each name.
+pub(crate) fn server_config(
+    pki: &Pki,
+    hello_retry: bool,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut provider = CryptoProvider::clone(&provider());
     if hello_retry {
         // No peer offers a share for this group unasked.
