@@ -6,6 +6,7 @@ mod bed;
 mod bytes;
 mod ends;
 mod example;
+mod health;
 mod hellos;
 mod limits;
 mod proxy_protocol;
