@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -225,6 +226,56 @@ fn a_kill_at_any_moment_leaves_a_directory_that_loads_and_goes_on() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(!name.ends_with("ech-tmp"), "{name}");
     }
+}
+
+#[test]
+fn without_once_keys_change_until_sigterm_and_a_failure_is_told_once() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let (parent, path) = new();
+    let hook = parent.path().join("publish");
+    // It fails while the file is there, and says so each time.
+    let failing = parent.path().join("failing");
+    let publish = format!(
+        "test ! -e '{0}' || {{ echo x >> '{0}'; exit 1; }}",
+        failing.display()
+    );
+    let mut child = command(
+        &path,
+        &[&FAST[..], &["--json", "--publish-command", &publish]].concat(),
+    )
+    .stdout(Stdio::piped())
+    .stderr(fs::File::create(&hook).unwrap())
+    .spawn()
+    .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut published = 0;
+    let mut read = |count: usize| {
+        let until = published + count;
+        while published < until {
+            let line = lines.next().expect("it goes on").unwrap();
+            let step: Value = serde_json::from_str(&line).unwrap();
+            published += usize::from(step["step"] == "publish");
+        }
+    };
+    read(3);
+    fs::write(&failing, "").unwrap();
+    let tries = || fs::read_to_string(&failing).unwrap().lines().count();
+    while tries() < 3 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    fs::remove_file(&failing).unwrap();
+    read(2);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let status = child.wait().unwrap();
+    assert!(status.success(), "{status:?}");
+    let said = fs::read_to_string(&hook).unwrap();
+    assert_eq!(
+        said.matches("--publish-command failed").count(),
+        1,
+        "{said}"
+    );
+    let directory = KeyDirectory::open(&path).unwrap();
+    assert!(directory.load().unwrap().retry_configs().is_some());
 }
 
 #[test]

@@ -238,7 +238,7 @@ pub(crate) struct Web {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) keys: KeyDirectory,
     pub(crate) handle: EchKeyHandle,
-    root: rustls::pki_types::CertificateDer<'static>,
+    pub(crate) authority: Authority,
 }
 
 impl Web {
@@ -282,7 +282,7 @@ impl Web {
             folder,
             keys,
             handle,
-            root: authority.root(),
+            authority,
         }
     }
 
@@ -314,7 +314,7 @@ impl Web {
         Connector::builder()
             .ech(EchMode::Require)
             .resolver(resolver.unwrap())
-            .tls(ClientTls::builder().trust(Trust::certificates([self.root.clone()]).unwrap()))
+            .tls(ClientTls::builder().trust(Trust::certificates([self.authority.root()]).unwrap()))
             .build()
             .unwrap()
     }
