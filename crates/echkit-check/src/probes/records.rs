@@ -77,9 +77,13 @@ async fn authentic(deployment: &Deployment<'_>, log: &CheckLog) {
             Err(_) => return,
         }
     }
-    let resolver = &discovery.resolver;
+    let worth = match discovery.protected {
+        true => "",
+        false => ", in the clear, which proves nothing",
+    };
     log.pass(format!(
-        "{resolver} says that the HTTPS records are validated by DNSSEC"
+        "{} says that the HTTPS records are validated by DNSSEC{worth}",
+        discovery.resolver
     ));
 }
 
