@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: grade help demo test lint features rustls-range outside bench bench-latency bench-limits fuzz interop bogo bogo-forced peers prepare prepare-peers wheel sdist test-sdist test-python test-pythons bench-python soak-serve soak-python soak-python-client soak-python-loads
+.PHONY: grade help demo test lint features rustls-range outside bench bench-latency bench-limits fuzz interop bogo bogo-forced peers prepare prepare-peers wheel sdist test-sdist test-python test-pythons test-python-year-old try-python bench-python soak-serve soak-python soak-python-client soak-python-loads
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -83,6 +83,13 @@ test-python: wheel peers ## install the wheels into a fresh environment and test
 test-pythons: wheel peers ## the same under every CPython from 3.11 on that is here
 	@for python in $$(scripts/pythons); do \
 	  echo "== $$python"; PYTHON=$$python scripts/test-python; done
+
+test-python-year-old: wheel ## the adapters with the libraries of a year ago (python/year-old.txt)
+	@env=$$(scripts/python-env year-old); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
+	cd python/tests && "$$env/bin/python" -m pytest -q test_adapters.py test_connecting.py test_inject.py
+
+try-python: wheel ## each way into the Python packages as a newcomer takes it, in fresh environments, timed
+	@python3 scripts/try-python.py
 
 bench-python: wheel ## echkit.ssl beside the standard module (BENCH: more arguments), HTTP clients side by side (BENCH_CLIENTS)
 	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \

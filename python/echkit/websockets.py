@@ -13,11 +13,11 @@ import typing
 
 import websockets.asyncio.client
 
-if not hasattr(websockets.asyncio.client.connect, "open_tcp_connection"):
-    # It would not call the method below, and show the names.
-    raise ImportError("echkit.websockets needs websockets 17 or later")
-
-from websockets.proxy import get_proxy, parse_proxy
+try:
+    from websockets.proxy import get_proxy, parse_proxy
+except ImportError:  # websockets 15
+    from websockets.uri import get_proxy, parse_proxy  # type: ignore[attr-defined,no-redef]
+from websockets.uri import WebSocketURI, parse_uri
 
 from . import asyncio as _streams
 from ._asyncio import connect as connect_streams
@@ -26,6 +26,11 @@ from ._dialing import Dialer, checked
 from ._proxy_dialogue import Through, refuse_lookups
 
 __all__ = ["connect"]
+
+_client: typing.Any = websockets.asyncio.client.connect
+if not any(hasattr(_client, name) for name in ("open_tcp_connection", "create_connection")):
+    # Neither of the methods below would be called, and the names would show.
+    raise ImportError("echkit.websockets needs websockets 15 or later")
 
 _Path = str | os.PathLike[str]
 
@@ -49,27 +54,46 @@ class connect(websockets.asyncio.client.connect):
 
     async def open_tcp_connection(self) -> websockets.asyncio.client.ClientConnection:
         """Connect to an endpoint of the host, and make TLS with ECH."""
-        if not self.ws_uri.secure or self.create_connection_kwargs.get("unix", False):
+        if not _encrypts(self.ws_uri, self.create_connection_kwargs):
             return await super().open_tcp_connection()
-        kwargs = {"ssl": None, **self.create_connection_kwargs}
+        return await self._opened(self.ws_uri, self.create_connection_kwargs, self.factory)
+
+    if not hasattr(_client, "open_tcp_connection"):
+        # The same in websockets 15 and 16.
+        async def create_connection(self) -> websockets.asyncio.client.ClientConnection:
+            """Connect to an endpoint of the host, and make TLS with ECH."""
+            older: typing.Any = self
+            uri, kwargs = parse_uri(older.uri), older.connection_kwargs
+            if _encrypts(uri, kwargs):
+                return await self._opened(uri, kwargs, older.protocol_factory)
+            made: websockets.asyncio.client.ClientConnection = await _client.create_connection(self)
+            return made
+
+    async def _opened(
+        self,
+        uri: WebSocketURI,
+        given: dict[str, typing.Any],
+        factory: typing.Callable[[WebSocketURI], websockets.asyncio.client.ClientConnection],
+    ) -> websockets.asyncio.client.ClientConnection:
+        kwargs = {"ssl": None, **given}
         context = kwargs.pop("ssl")
         context = checked(None if context is True else context) or create_default_context()
         dialer = _streams.dialer_of(context, **self._ech)
         _, connection, _ = await connect_streams(
             dialer,
-            lambda: self.factory(self.ws_uri),
-            kwargs.pop("host", None) or self.ws_uri.host,
-            kwargs.pop("port", None) or self.ws_uri.port,
+            lambda: factory(uri),
+            kwargs.pop("host", None) or uri.host,
+            kwargs.pop("port", None) or uri.port,
             context,
             server_name=kwargs.pop("server_hostname", None),
-            through=self._through(dialer),
+            through=self._through(dialer, uri),
             source_address=kwargs.pop("local_addr", None),
             **kwargs,
         )
         return connection
 
-    def _through(self, dialer: Dialer) -> Through | None:
-        proxy = get_proxy(self.ws_uri) if self.proxy is True else self.proxy
+    def _through(self, dialer: Dialer, uri: WebSocketURI) -> Through | None:
+        proxy = get_proxy(uri) if self.proxy is True else self.proxy
         if proxy is None:
             return None
         found = parse_proxy(proxy)
@@ -78,3 +102,7 @@ class connect(websockets.asyncio.client.connect):
         if found.username is not None:
             auth = found.username.encode(), (found.password or "").encode()
         return Through(found.scheme, found.host, found.port, auth, (), None)
+
+
+def _encrypts(uri: WebSocketURI, kwargs: dict[str, typing.Any]) -> bool:
+    return uri.secure and not kwargs.get("unix", False)
