@@ -134,6 +134,7 @@ def test_the_documents_lines_install_it_and_run_the_command(tmp_path):
         environment = {"PATH": path, "PIP_NO_INDEX": "1", "PIP_NO_CACHE_DIR": "1"}
         printed = snippets.paste(block, "sh", environment, tmp_path)
         assert "All of it is as it should be." in printed
+        assert "env/bin/ech testbed " in printed  # what to try next
 
 
 def test_the_readmes_lines_fetch_a_page_over_ech(run):

@@ -1,6 +1,8 @@
 //! `ech demo`: the same page without and with ECH, side by side with what an eavesdropper read;
 //! then a stale key and its retry. Ends with an error if any of it is not as it should be.
 
+use std::path::Path;
+
 use echkit::dns::{Resolver, ResolverOptions};
 use echkit::policy::EchMode;
 use echkit::report::{EchSource, EchStatus};
@@ -239,9 +241,17 @@ fn key_source(source: EchSource) -> &'static str {
     }
 }
 
-/// What to try once the demo has been seen. `ech` may not be in the path.
+/// What to try once the demo has been seen. `ech` may not be in the path, and may be a script that an
+/// interpreter runs.
 fn next_steps() -> String {
-    let program = std::env::args().next().unwrap_or_else(|| "ech".to_owned());
+    let program = std::env::args()
+        .take(2)
+        .find(|started| {
+            Path::new(started)
+                .file_name()
+                .is_some_and(|name| name == "ech")
+        })
+        .unwrap_or_else(|| "ech".to_owned());
     format!(
         "\nTry next:\n\
          \x20 {program} testbed                    serve this and some sixty other cases, to fetch from\n\
