@@ -25,9 +25,9 @@
 //! # What the network sees
 //!
 //! Probes with ECH show the config's public_name alone. Those of the families
-//! [`ProbeFamily::Grease`], [`ProbeFamily::Plain`] and [`ProbeFamily::Tls12`] show the host's name, as every client
-//! without ECH does, and [`ProbeFamily::Authoritative`] asks the zone's servers for it in the clear;
-//! [`CheckerBuilder::private`] turns them off. DNS queries show the name to the
+//! [`ProbeFamily::Grease`], [`ProbeFamily::Plain`], [`ProbeFamily::Tls12`] and [`ProbeFamily::Http`] show the host's
+//! name, as every client without ECH does, and [`ProbeFamily::Authoritative`] asks the zone's servers for it in the
+//! clear; [`CheckerBuilder::private`] turns them off. DNS queries show the name to the
 //! network unless the resolver is an encrypted one.
 
 // An enum or struct grows without a break, or says why it never will.
