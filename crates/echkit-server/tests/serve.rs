@@ -504,6 +504,39 @@ async fn all_that_is_wrong_is_said_a_line_each() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_has_ended_is_told_and_served() {
+    let bed = Bed::new();
+    let mut params = rcgen::CertificateParams::new(vec![OTHER.to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2020, 4, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let text = params.self_signed(&key).unwrap().pem() + &key.serialize_pem();
+    let file = bed.write("ended.pem", text.as_bytes());
+    let mut config = bed.config();
+    config.sites[1].certificate.clone_from(&file);
+    config.sites[1].key = file;
+    let wrong = HttpServer::check(config.clone())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        wrong.contains("ended.pem: the certificate ended on Apr  1 "),
+        "{wrong}"
+    );
+    assert_eq!(wrong.lines().count(), 1, "{wrong}");
+    let server = start(config).await;
+    let warned = server
+        .events
+        .wait(|event| matches!(event, ServeEvent::Warning(_)))
+        .await;
+    assert_eq!(warned.to_string(), wrong);
+    let client = bed.client(server.address).build().unwrap();
+    let url = format!("https://{SECRET}/");
+    let response = client.get(&url).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_port_in_use_and_an_unreadable_key_are_refused_by_name() {
     let bed = Bed::new();
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -12,6 +12,8 @@ use echkit::rustls::sign::CertifiedKey;
 use echkit::rustls::{Error, InconsistentKeys};
 use echkit::server::{provider, read_secret_file};
 
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
+
 use super::config::ServedSite;
 use super::problem::{ServeProblem, ServeProblemKind};
 
@@ -100,6 +102,18 @@ fn covers(certificate: &CertificateDer<'_>, name: &str) -> bool {
         return false;
     };
     parsed.verify_is_valid_for_subject_name(&name).is_ok()
+}
+
+/// Says so when the certificate of a site has ended. The server serves it all the same: others of its
+/// sites are well, and a renewal is taken without a restart.
+pub(super) fn ended(site: &ServedSite, certified: &CertifiedKey) -> Option<ServeProblem> {
+    let (_, parsed) = X509Certificate::from_der(certified.cert.first()?).ok()?;
+    let end = parsed.validity().not_after;
+    let message = || {
+        let path = site.certificate.display();
+        format!("{path}: the certificate ended on {end}, and clients refuse it; have it renewed")
+    };
+    (end < ASN1Time::now()).then(|| ServeProblem::new(ServeProblemKind::Content, message()))
 }
 
 /// Which site a name belongs to.

@@ -7,7 +7,7 @@ use echkit::rustls::server::ProducesTickets;
 use echkit::server::{Acceptor, EchKeyHandle, EchKeys, EchServer, MAX_RETRY_EXTENSION, provider};
 
 use super::access_log::AccessLog;
-use super::certificates::{SiteCertificates, SiteNames, read_certificate};
+use super::certificates::{SiteCertificates, SiteNames, ended, read_certificate};
 use super::config::{ProxyTarget, ServeConfig, SiteContent};
 use super::content::Content;
 use super::key_source::{key_directory, uncovered_public_names};
@@ -20,6 +20,8 @@ pub(super) struct Live {
     pub(super) names: SiteNames,
     pub(super) contents: Vec<Content>,
     pub(super) log: Option<Arc<AccessLog>>,
+    /// What should be mended, and prevents nothing.
+    pub(super) warnings: Vec<ServeProblem>,
 }
 
 /// What is serving now.
@@ -66,6 +68,7 @@ impl Live {
         let mut names = SiteNames::default();
         let mut certified = Vec::new();
         let mut contents = Vec::new();
+        let mut warnings = Vec::new();
         if config.sites.is_empty() {
             problems.push(wrong(
                 "there is no site to serve; name one with its certificate",
@@ -87,7 +90,9 @@ impl Live {
                     Err(why) => problems.push(wrong(why)),
                 }
             }
-            certified.extend(read_certificate(site, &mut problems));
+            let read = read_certificate(site, &mut problems);
+            warnings.extend(read.as_ref().and_then(|read| ended(site, read)));
+            certified.extend(read);
             check_content(&site.content, &mut problems);
             contents.push(Content::new(&site.content, &config.limits));
         }
@@ -113,6 +118,7 @@ impl Live {
             names,
             contents,
             log,
+            warnings,
         });
         if let (Some(keys), Some(_)) = (keys, &live) {
             lasting.keys.store(keys);

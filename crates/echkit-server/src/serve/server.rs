@@ -129,6 +129,7 @@ impl HttpServer {
             watched: Mutex::new(Watched { keys: None, files }),
         });
         shared.watch_keys(&mut shared.watched())?;
+        shared.warn();
         Ok(Self {
             listeners,
             metrics,
@@ -142,7 +143,8 @@ impl HttpServer {
     ///
     /// All that is wrong.
     pub async fn check(config: ServeConfig) -> Result<(), ServeProblems> {
-        read(config).await.map(|_| ())
+        let (live, _) = read(config).await?;
+        ServeProblems::none_or(live.warnings, Some(()))
     }
 
     /// The addresses that clients connect to.
@@ -307,6 +309,13 @@ impl SharedServer {
         }
     }
 
+    /// Tells what should be mended.
+    fn warn(&self) {
+        for problem in &self.live.load().warnings {
+            (self.events)(ServeEvent::Warning(problem.clone()));
+        }
+    }
+
     fn reload_and_tell(self: &Arc<Self>, config: Result<ServeConfig, ServeProblems>) {
         let done = config.and_then(|config| self.reload(config));
         self.metrics.reloaded(done.is_ok());
@@ -337,6 +346,7 @@ impl SharedServer {
         let files = FileChanges::of(&config);
         let live = Live::read(config, &self.lasting, Some(&before))?;
         self.live.store(live);
+        self.warn();
         watched.files = files;
         if self.live.load().config.keys != before.config.keys {
             self.watch_keys(&mut watched)?;
