@@ -58,17 +58,6 @@ class connect(websockets.asyncio.client.connect):
             return await super().open_tcp_connection()
         return await self._opened(self.ws_uri, self.create_connection_kwargs, self.factory)
 
-    if not hasattr(_client, "open_tcp_connection"):
-        # The same in websockets 15 and 16.
-        async def create_connection(self) -> websockets.asyncio.client.ClientConnection:
-            """Connect to an endpoint of the host, and make TLS with ECH."""
-            older: typing.Any = self
-            uri, kwargs = parse_uri(older.uri), older.connection_kwargs
-            if _encrypts(uri, kwargs):
-                return await self._opened(uri, kwargs, older.protocol_factory)
-            made: websockets.asyncio.client.ClientConnection = await _client.create_connection(self)
-            return made
-
     async def _opened(
         self,
         uri: WebSocketURI,
@@ -106,3 +95,18 @@ class connect(websockets.asyncio.client.connect):
 
 def _encrypts(uri: WebSocketURI, kwargs: dict[str, typing.Any]) -> bool:
     return uri.secure and not kwargs.get("unix", False)
+
+
+async def _create_connection(self: typing.Any) -> websockets.asyncio.client.ClientConnection:
+    """What ``open_tcp_connection`` does, as websockets 15 and 16 call it."""
+    uri, kwargs = parse_uri(self.uri), self.connection_kwargs
+    made: websockets.asyncio.client.ClientConnection
+    if _encrypts(uri, kwargs):
+        made = await self._opened(uri, kwargs, self.protocol_factory)
+    else:
+        made = await _client.create_connection(self)
+    return made
+
+
+if not hasattr(_client, "open_tcp_connection"):
+    connect.create_connection = _create_connection  # type: ignore[attr-defined]
