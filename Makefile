@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: grade help demo test lint features rustls-range outside bench bench-latency bench-limits fuzz interop bogo bogo-forced peers prepare prepare-peers wheel sdist test-sdist test-python test-pythons test-python-year-old try-python bench-python soak-serve soak-python soak-python-client soak-python-loads
+.PHONY: grade help demo test lint features rustls-range outside bench bench-latency bench-limits bench-route fuzz interop bogo bogo-forced peers prepare prepare-peers wheel sdist test-sdist test-python test-pythons test-python-year-old try-python bench-python soak-serve soak-python soak-python-client soak-python-loads
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -57,6 +57,11 @@ bench-latency: prepare ## a page over a slow network, beside its round trips (ro
 bench-limits: prepare ## what the largest answers of a hostile resolver cost `ech get -m 3`
 	cargo build --locked --release --workspace --bin ech
 	python3 scripts/bench-limits.py --check --ech "$${CARGO_TARGET_DIR:-target}/release/ech"
+
+bench-route: prepare ## ech route beside HAProxy and nginx as TCP routers; SECONDS (3), ROUNDS (3), CLIENTS (32)
+	@scripts/prepare bench-route
+	cargo build --locked --release --workspace --bin ech
+	ECHKIT_BENCH_ECH="$${CARGO_TARGET_DIR:-target}/release/ech" cargo bench --locked --workspace --profile dev --bench route
 
 fuzz: prepare ## feed every parser MUTATIONS (1000000) mutated inputs
 	ECHKIT_MUTATIONS=$(MUTATIONS) cargo test --locked --release --workspace --test 'mutations*' -- --nocapture
