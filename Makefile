@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: grade help demo test lint features rustls-range outside bench bench-latency bench-limits bench-route fuzz interop bogo bogo-forced peers prepare prepare-peers wheel sdist test-sdist test-python test-pythons test-python-year-old try-python bench-python soak-serve soak-python soak-python-client soak-python-loads
+.PHONY: check-thousand grade help demo test lint features rustls-range outside bench bench-latency bench-limits bench-route fuzz interop bogo bogo-forced peers prepare prepare-peers wheel sdist test-sdist test-python test-pythons test-python-year-old try-python bench-python soak-serve soak-python soak-python-client soak-python-loads
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -67,8 +67,13 @@ fuzz: prepare ## feed every parser MUTATIONS (1000000) mutated inputs
 	ECHKIT_MUTATIONS=$(MUTATIONS) cargo test --locked --release --workspace --test 'mutations*' -- --nocapture
 
 grade: peers ## what clients that can be run here do at the testbed's cases: writes docs/grades.md
+	@scripts/prepare grade
 	cargo build --locked --package echkit-cli --bin ech
 	python3 scripts/grade.py "$${CARGO_TARGET_DIR:-target}/debug/ech"
+
+check-thousand: prepare ## check 1,000 hosts of the testbed in one run: rate, memory and sockets, held to limits (HOSTS, JOBS)
+	cargo build --locked --package echkit-cli --bin ech
+	python3 scripts/check-thousand.py "$${CARGO_TARGET_DIR:-target}/debug/ech" --hosts $(or $(HOSTS),1000) --jobs $(or $(JOBS),32)
 
 wheel: ## build the Python wheels into dist/ (WHEEL_PROFILE=dev compiles faster)
 	@scripts/prepare python

@@ -437,6 +437,11 @@ pub(crate) struct TestbedArgs {
     )]
     pub(crate) only: Vec<String>,
 
+    /// Serve N further hosts in each case, h1.CASE.ech.test to hN.CASE.ech.test, as the case's own host
+    /// is served: for tests with many names. --json lists their URLs
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) more_hosts: u16,
+
     /// Use the same ports every time, from this one on: DNS at PORT, DNS over HTTPS at PORT + 1,
     /// captures over HTTP at PORT + 9, the cases' servers from PORT + 10, the proxies from PORT + 200
     #[arg(long, value_name = "PORT")]

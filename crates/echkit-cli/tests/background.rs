@@ -38,7 +38,8 @@ impl Detached {
     /// The streams of the command are read to their end, which comes while the testbed serves.
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let flags = "testbed --only nominal --detach --json --ca-file ca.pem --pid-file pid";
+        let flags =
+            "testbed --only nominal --more-hosts 2 --detach --json --ca-file ca.pem --pid-file pid";
         let started = ech(folder.path(), &flags.split(' ').collect::<Vec<_>>());
         assert!(started.status.success(), "{}", text(&started.stderr));
         assert_eq!(text(&started.stderr), "");
@@ -65,6 +66,9 @@ impl Drop for Detached {
 #[test]
 fn it_serves_after_the_command_has_ended_and_until_it_is_killed() {
     let bed = Detached::start();
+    let further = bed.document["cases"][0]["more_urls"].as_array().unwrap();
+    let last = further[1].as_str().unwrap();
+    assert!(last.starts_with("https://h2.nominal.ech.test:"), "{last}");
     let written = std::fs::read_to_string(bed.pid_file()).unwrap();
     assert_eq!(written.trim(), bed.pid.to_string());
     assert_eq!(

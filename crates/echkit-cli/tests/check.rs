@@ -193,56 +193,6 @@ async fn a_proxy_variable_is_refused_and_not_passed_by_in_silence() {
     assert!(bed.testbed.captures().is_empty());
 }
 
-#[cfg(unix)]
-#[tokio::test(flavor = "multi_thread")]
-async fn after_ctrl_c_the_hosts_that_were_done_are_printed() {
-    use std::io::{Read, Write};
-    use std::process::Stdio;
-
-    let bed = Bed::start(&["nominal"]).await;
-    // A host whose server accepts and never answers.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let bait = bed.testbed.case("nominal").unwrap();
-    let to = silent.local_addr().unwrap();
-    let first = bed.ech(&["check", &bait.url, "--json"]).await;
-    assert_eq!(first.code, 0);
-    bed.testbed.hand_over("nominal", to).unwrap();
-    let mut command = bed::command();
-    command
-        .args(["check", "--batch", "-", "--jobs", "1", "--json"])
-        .args(["--dns", &bed.testbed.dns_uri()])
-        .env("no_proxy", "*")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let hosts = format!("absent.ech.test\n{}\n", bait.url);
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(hosts.as_bytes())
-        .unwrap();
-    // The connection to the silent server says that the first host is done.
-    let accepted = tokio::task::spawn_blocking(move || silent.accept());
-    let _connection = accepted.await.unwrap().unwrap();
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let ended = tokio::task::spawn_blocking(move || {
-        let mut text = String::new();
-        let mut stdout = child.stdout.take().unwrap();
-        stdout.read_to_string(&mut text).unwrap();
-        (child.wait().unwrap().code(), text)
-    });
-    let (code, text) = ended.await.unwrap();
-    assert_eq!(code, Some(130));
-    let document: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(document["interrupted"], true);
-    let hosts = document["hosts"].as_array().unwrap();
-    assert_eq!(hosts.len(), 1);
-    assert_eq!(hosts[0]["origin"], "https://absent.ech.test");
-    assert_eq!(hosts[0]["error"]["kind"], "name");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_prints_one_finding_or_lists_all() {
     let one = run(&["explain", "ech-key-rejected"]).await;

@@ -2,17 +2,16 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
-
 mod bed;
+mod pty;
+
+use pty::{Terminal, end};
 
 const BINARY: &[u8] = b"\x7fELF\0\x01\x1b[31m";
 
@@ -37,38 +36,6 @@ fn serve(length: usize, body: impl FnOnce(&mut TcpStream) + Send + 'static) -> S
     url
 }
 
-/// A pseudo-terminal: the side that a person sees, and the side of the command.
-struct Terminal {
-    shown: File,
-    device: File,
-}
-
-impl Terminal {
-    fn open() -> Self {
-        let shown = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&shown).unwrap();
-        unlockpt(&shown).unwrap();
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: 100,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&shown, size).unwrap();
-        let name = ptsname(&shown, Vec::new()).unwrap();
-        let name = name.to_str().unwrap();
-        let device = File::options().read(true).write(true).open(name).unwrap();
-        Self {
-            shown: shown.into(),
-            device,
-        }
-    }
-
-    fn stdio(&self) -> Stdio {
-        self.device.try_clone().unwrap().into()
-    }
-}
-
 fn get(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = bed::command();
     command
@@ -79,19 +46,6 @@ fn get(folder: &Path, arguments: &[&str]) -> Command {
         .env("no_proxy", "*")
         .env("NO_COLOR", "1");
     command
-}
-
-/// The exit code, and what the terminal still shows: it ends when the command holds it no more.
-fn end(mut child: Child, terminal: Terminal, mut seen: Vec<u8>) -> (i32, String) {
-    let Terminal { mut shown, device } = terminal;
-    let code = child.wait().unwrap().code().unwrap();
-    drop(device);
-    let mut bytes = [0; 4096];
-    // The end of a terminal is an error to read (EIO).
-    while let Ok(read @ 1..) = shown.read(&mut bytes) {
-        seen.extend(&bytes[..read]);
-    }
-    (code, String::from_utf8_lossy(&seen).into_owned())
 }
 
 #[test]
@@ -105,19 +59,17 @@ fn a_download_to_a_file_shows_how_far_it_is() {
             wait.recv().unwrap();
             tcp.write_all(&vec![b'a'; length / 2]).unwrap();
         });
-        let mut terminal = Terminal::open();
+        let mut terminal = Terminal::open(100);
         let child = get(folder.path(), &[flags, &[&*url]].concat())
             .stdout(Stdio::null())
             .stderr(terminal.stdio())
             .spawn()
             .unwrap();
-        let mut seen = Vec::new();
         // The rest is sent once the bar is there: it is shown while the body arrives.
-        while bar && !String::from_utf8_lossy(&seen).contains("/39.06 KiB") {
-            let mut bytes = [0; 4096];
-            let read = terminal.shown.read(&mut bytes).unwrap();
-            seen.extend(&bytes[..read]);
-        }
+        let seen = match bar {
+            true => terminal.until("/39.06 KiB"),
+            false => Vec::new(),
+        };
         go_on.send(()).unwrap();
         let (code, seen) = end(child, terminal, seen);
         assert_eq!(code, 0, "{seen}");
@@ -137,7 +89,7 @@ fn a_binary_body_is_not_shown_on_a_terminal_unless_it_was_told_to() {
         (text, &[], 0, true),
     ] {
         let url = serve(body.len(), move |tcp| tcp.write_all(body).unwrap());
-        let terminal = Terminal::open();
+        let terminal = Terminal::open(100);
         let mut errors = tempfile::tempfile().unwrap();
         let child = get(folder.path(), &[flags, &[&*url]].concat())
             .stdout(terminal.stdio())

@@ -21,6 +21,10 @@ pub struct Case {
     pub host: String,
     /// The URL to fetch.
     pub url: String,
+    /// The same at further hosts of the case: `h1.CASE.ech.test` and so on. None, unless
+    /// [`Builder::more_hosts`](crate::Builder::more_hosts) asks for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more_urls: Vec<String>,
     /// The port of the case's server on loopback.
     pub port: u16,
     /// The name that the case's ECHConfigs show to the network.

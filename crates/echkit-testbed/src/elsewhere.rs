@@ -72,7 +72,7 @@ impl Blueprint {
     ) -> Result<Self, TestbedError> {
         let host = in_zone(spec.name);
         Ok(Self {
-            site: authorities.site(&host)?.into(),
+            site: authorities.site(std::slice::from_ref(&host))?.into(),
             public: authorities.public(spec.server.public_certificate)?.into(),
             host,
             public_name: in_zone(PUBLIC),
@@ -86,9 +86,10 @@ impl Blueprint {
 }
 
 impl Authorities {
-    /// The certificate of a case's host.
-    pub(crate) fn site(&self, host: &str) -> Result<Leaf, TestbedError> {
-        self.trusted.leaf(&[host], crate::ca::Validity::Current)
+    /// The certificate of a case's hosts.
+    pub(crate) fn site(&self, hosts: &[String]) -> Result<Leaf, TestbedError> {
+        let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        self.trusted.leaf(&names, crate::ca::Validity::Current)
     }
 
     /// The certificate under which a server rejects.

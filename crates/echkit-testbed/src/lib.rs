@@ -31,6 +31,7 @@ mod doq;
 mod dot;
 mod elsewhere;
 mod error;
+mod hosts;
 mod in_order;
 mod inspect;
 mod judgement;

@@ -23,6 +23,7 @@ use crate::case::{Ech, Groups, ServerWord, Spec, Versions};
 use crate::configs::{self, KeySpec, Keys};
 use crate::elsewhere::{Blueprint, relay};
 use crate::error::TestbedError;
+use crate::hosts::Hosts;
 use crate::names::{PUBLIC, in_zone};
 use crate::page::{self, Directory, PageEch, PageTls, Visit};
 use crate::sessions::Tickets;
@@ -52,6 +53,7 @@ enum Front {
 impl CaseServer {
     pub(crate) fn new(
         spec: &Spec,
+        hosts: &Hosts,
         keys: &Keys,
         authorities: &Authorities,
         recorder: Recorder,
@@ -59,7 +61,7 @@ impl CaseServer {
         directory: Directory,
     ) -> Result<Self, TestbedError> {
         let provider = provider(spec.server.ech, spec.server.groups);
-        let certificates = Arc::new(certificates(spec, authorities, &provider)?);
+        let certificates = Arc::new(certificates(spec, hosts, authorities, &provider)?);
         let sessions = tickets.store();
         let config = tls_config(spec, provider, certificates.clone(), sessions.clone())?;
         let held = keys.held(&spec.keys).map_err(key_error(spec.name))?;
@@ -302,14 +304,16 @@ fn provider(ech: Ech, groups: Groups) -> CryptoProvider {
 
 fn certificates(
     spec: &Spec,
+    hosts: &Hosts,
     authorities: &Authorities,
     provider: &CryptoProvider,
 ) -> Result<ByName, TestbedError> {
-    let host = in_zone(spec.name);
-    let site = authorities.site(&host)?.certified(provider)?;
+    let site = authorities.site(&hosts.certified())?;
+    let site = site.certified(provider)?;
     let public = authorities.public(spec.server.public_certificate)?;
     let public = public.certified(provider)?;
-    Ok(ByName([(host, site), (in_zone(PUBLIC), public)].into()))
+    let sites = hosts.names().map(|host| (host, site.clone()));
+    Ok(ByName(sites.chain([(in_zone(PUBLIC), public)]).collect()))
 }
 
 fn key_error<E: std::fmt::Display>(case: &str) -> impl Fn(E) -> TestbedError + '_ {

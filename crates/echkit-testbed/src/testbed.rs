@@ -12,13 +12,14 @@ use tokio::task::JoinSet;
 
 use crate::ca::{Authorities, Validity};
 use crate::capture::{Capture, Recorder};
-use crate::case::{Case, Expectations, Ipv6, Spec, UrlPort};
+use crate::case::{Case, Expectations, Ipv6, Spec};
 use crate::cases::table;
 use crate::configs::Keys;
 use crate::designated;
 use crate::dns::{Authority, Faults};
 use crate::elsewhere::Blueprint;
 use crate::error::TestbedError;
+use crate::hosts::{Hosts, published, wrong_zone};
 use crate::names::{DOH_PATH, PUBLIC, in_zone};
 use crate::page::Directory;
 use crate::ports;
@@ -27,7 +28,7 @@ use crate::proxy::{ProxyRecorder, TestProxy};
 use crate::proxy_cases::{ProxyCase, proxy_list};
 use crate::server::CaseServer;
 use crate::sessions::Tickets;
-use crate::zone::{self, Resolve};
+use crate::zone;
 use crate::{doh, doh3, doq, dot};
 
 /// With stable ports: DNS, DoH, the port where nothing listens, DoT, DoQ and DoH over HTTP/3 come
@@ -55,6 +56,7 @@ pub struct Builder {
     ports: Ports,
     only: Option<Vec<String>>,
     designated: Option<Vec<String>>,
+    more_hosts: u16,
 }
 
 impl Builder {
@@ -67,6 +69,13 @@ impl Builder {
     /// Serves the named cases only.
     pub fn only<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.only = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Has each case serve so many hosts besides its own, for tests with many names:
+    /// [`Case::more_urls`].
+    pub fn more_hosts(mut self, count: u16) -> Self {
+        self.more_hosts = count;
         self
     }
 
@@ -101,7 +110,8 @@ impl Builder {
             let what = format!("the server of case {}", spec.name);
             let (mut listeners, port) = ports::tcp_dual(port, spec.server.ipv6, &what).await?;
             let keys = Keys::generate(spec.name, &spec.keys)?;
-            let case = resolve(&spec, &keys, port, closed_port, listeners.len() > 1)?;
+            let hosts = Hosts::of(spec.name, self.more_hosts);
+            let case = published(&spec, &hosts, &keys, port, closed_port, listeners.len() > 1)?;
             if spec.server.ipv6 == Ipv6::BlackHole {
                 for listener in listeners.drain(1..) {
                     black_holes.push(ports::fill(listener).await?);
@@ -109,6 +119,7 @@ impl Builder {
             }
             let server = CaseServer::new(
                 &spec,
+                &hosts,
                 &keys,
                 &authorities,
                 recorder.clone(),
@@ -120,10 +131,7 @@ impl Builder {
             }
             servers.push(server);
             if let Some(fault) = spec.fault {
-                for name in [
-                    case.host.clone(),
-                    format!("_{}._https.{}", case.port, case.host),
-                ] {
+                for name in hosts.query_names(case.port) {
                     let name = zone::name(&name).map_err(wrong_zone(spec.name))?;
                     faults.insert(name.into(), fault);
                 }
@@ -487,42 +495,6 @@ pub fn list() -> Vec<Listed> {
     table().into_iter().map(listed).collect()
 }
 
-fn resolve(
-    spec: &Spec,
-    keys: &Keys,
-    port: u16,
-    closed_port: u16,
-    ipv6: bool,
-) -> Result<Case, TestbedError> {
-    let list = |list: &_| keys.list(list);
-    let cx = Resolve {
-        case: spec.name,
-        port,
-        closed_port,
-        ipv6,
-        list: &list,
-    };
-    let mut zone = Vec::new();
-    for record in &spec.records {
-        zone.extend(record.resolve(&cx).map_err(wrong_zone(spec.name))?);
-    }
-    let host = in_zone(spec.name);
-    let url = match spec.url_port {
-        UrlPort::Server => format!("https://{host}:{port}/"),
-        UrlPort::Default => format!("https://{host}/"),
-    };
-    Ok(Case {
-        name: spec.name.to_owned(),
-        about: spec.about.to_owned(),
-        host,
-        url,
-        port,
-        public_name: in_zone(PUBLIC),
-        zone,
-        expect: spec.expect.clone(),
-    })
-}
-
 fn resolver_tls(
     authorities: &Authorities,
     alpn: &[&[u8]],
@@ -543,13 +515,6 @@ fn resolver_tls(
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
     config.alpn_protocols = alpn.iter().map(|id| id.to_vec()).collect();
     Ok(Arc::new(config))
-}
-
-fn wrong_zone(case: &str) -> impl Fn(String) -> TestbedError + '_ {
-    move |reason| TestbedError::Zone {
-        case: case.to_owned(),
-        reason,
-    }
 }
 
 impl std::fmt::Debug for Testbed {

@@ -93,7 +93,8 @@ pub(crate) enum Param {
 
 /// What is known once the servers are bound and the keys made.
 pub(crate) struct Resolve<'a> {
-    pub(crate) case: &'a str,
+    /// The labels of the host before the zone's name.
+    pub(crate) labels: &'a str,
     pub(crate) port: u16,
     pub(crate) closed_port: u16,
     pub(crate) ipv6: bool,
@@ -161,7 +162,7 @@ impl RecordSpec {
     /// The records that this one expands to.
     pub(crate) fn resolve(&self, cx: &Resolve<'_>) -> Result<Vec<ZoneRecord>, String> {
         let owner = match self.owner {
-            Owner::Origin => in_zone(cx.case),
+            Owner::Origin => in_zone(cx.labels),
             Owner::Named(labels) => in_zone(labels),
         };
         let a = |ip: Ipv4Addr| ZoneRecord::new(&owner, RData::A(A(ip)), ip.to_string());
@@ -373,7 +374,7 @@ mod tests {
     fn resolve(owner: Owner, data: DataSpec) -> Vec<ZoneRecord> {
         let list = |_: &ListSpec| Ok(vec![0, 1, 2]);
         let cx = Resolve {
-            case: "nominal",
+            labels: "nominal",
             port: 18443,
             closed_port: 9,
             ipv6: true,

@@ -4,6 +4,7 @@ mod hosts;
 mod text;
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use echkit::Origin;
 use echkit::discover::DiscoverOptions;
@@ -23,6 +24,9 @@ use crate::failure::Failure;
 use crate::output::{self, Style};
 
 pub(super) use text::wrapped;
+
+/// How often progress is drawn.
+const TICK: Duration = Duration::from_millis(250);
 
 pub(crate) async fn run(args: CheckArgs) -> Result<(), Failure> {
     let origins = hosts::origins(&args)?;
@@ -142,6 +146,8 @@ fn progress(hosts: usize) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template("{pos}/{len} hosts {wide_bar} {eta}") {
         bar.set_style(style);
     }
+    // Shown at once, and whatever the limit to how often it is drawn has left out.
+    bar.enable_steady_tick(TICK);
     bar
 }
 

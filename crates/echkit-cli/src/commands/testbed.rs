@@ -25,7 +25,7 @@ pub(crate) async fn run(args: TestbedArgs) -> Result<(), Failure> {
     if args.detached {
         background::leave_terminal()?;
     }
-    let mut builder = Testbed::builder();
+    let mut builder = Testbed::builder().more_hosts(args.more_hosts);
     if let Some(port) = args.port {
         builder = builder.ports(Ports::From(port));
     }
@@ -164,6 +164,7 @@ fn case_json(case: &Case) -> Value {
         "name": case.name,
         "about": case.about,
         "url": case.url,
+        "more_urls": case.more_urls,
         "public_name": case.public_name,
         "expect": case.expect,
     })
