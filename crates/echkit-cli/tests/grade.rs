@@ -137,6 +137,28 @@ async fn a_client_that_does_not_end_is_ended_with_what_it_started() {
     assert!(!mark.exists());
 }
 
+fn port(address: &Value) -> u16 {
+    let port = address.as_str().unwrap().rsplit(':').next();
+    port.unwrap().parse().unwrap()
+}
+
+/// The port that the first packet of a capture file comes from.
+fn first_port(file: &std::path::Path) -> u16 {
+    let bytes = std::fs::read(file).unwrap();
+    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let mut at = 0;
+    // An Enhanced Packet Block, whose link type is raw IP.
+    while number(at) != 6 {
+        at += number(at + 4) as usize;
+    }
+    let packet = &bytes[at + 28..];
+    let header = match packet[0] >> 4 {
+        4 => 20,
+        _ => 40,
+    };
+    u16::from_be_bytes([packet[header], packet[header + 1]])
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_pages_and_captures_are_written_and_bad_input_is_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -158,7 +180,11 @@ async fn tables_pages_and_captures_are_written_and_bad_input_is_named() {
     );
     let capture = captures.join("nominal.pcapng");
     let ended = run(&["decode", "--json", "--pcap", capture.to_str().unwrap()]).await;
-    assert_eq!(ended.json()["hellos"][0]["server_name"], "public.ech.test");
+    let document = ended.json();
+    let hello = &document["hellos"][0];
+    assert_eq!(hello["server_name"], "public.ech.test");
+    // The client opened the connection.
+    assert_eq!(first_port(&capture), port(&hello["client"]), "{hello}");
 
     let ended = run(&[
         "grade",

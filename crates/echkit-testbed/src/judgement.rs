@@ -110,7 +110,7 @@ impl Testbed {
         // What a connection that stays open has shown counts all the same.
         let _ = tokio::time::timeout(SETTLE, settled).await;
         let mut served = self.served();
-        served.retain(|served| served.case == case.name && served.requests > 0);
+        served.retain(|served| served.case == case.name);
         Ok(judge(case, &of_case(), &served, exit_code))
     }
 }
@@ -121,7 +121,10 @@ struct Observed<'a> {
     captures: &'a [Capture],
     /// The first ClientHello of each connection that had one.
     hellos: Vec<ClientHello>,
+    /// What the server says of the connections on which it served a request.
     served: Vec<ServerWord>,
+    /// How many connections it accepted ECH on.
+    accepted: usize,
     exit_code: Option<i32>,
     name_shown: bool,
 }
@@ -132,11 +135,14 @@ pub(crate) fn judge(
     served: &[Served],
     exit_code: Option<i32>,
 ) -> Judgement {
+    let accepted = |served: &&Served| served.ech.status == ServerWord::Accepted;
+    let with_request = served.iter().filter(|served| served.requests > 0);
     let observed = Observed {
         case,
         captures,
         hellos: captures.iter().filter_map(first_hello).collect(),
-        served: served.iter().map(|served| served.ech.status).collect(),
+        served: with_request.map(|served| served.ech.status).collect(),
+        accepted: served.iter().filter(accepted).count(),
         exit_code,
         name_shown: captures.iter().any(|capture| capture.contains(&case.host)),
     };
@@ -180,10 +186,17 @@ impl Observed<'_> {
         self.served.contains(&ServerWord::Accepted)
     }
 
-    /// Connections that a client makes at most: each try at each address.
+    /// Whether the client tried more often than it may. Connections on which its ECH was accepted do
+    /// not count: browsers open several for one page.
     fn too_many(&self, expected: &Expected) -> bool {
-        const ADDRESSES: usize = 2;
-        self.offers() > (expected.retries as usize + 1) * ADDRESSES
+        /// Each try at both addresses, and a spare connection to each.
+        const AT_ONCE: usize = 4;
+        self.refused() > (expected.retries as usize + 1) * AT_ONCE
+    }
+
+    /// Offers that the server did not accept.
+    fn refused(&self) -> usize {
+        self.offers().saturating_sub(self.accepted)
     }
 
     /// Whether this is what `expected` says.
@@ -241,7 +254,7 @@ impl Observed<'_> {
             };
         }
         if self.too_many(expected) {
-            let why = format!("{} connections with an offer", self.offers());
+            let why = format!("{} offers were not accepted", self.refused());
             return (ClientVerdict::WrongRetry, why);
         }
         if expected.http_status.is_none() && !self.served.is_empty() {

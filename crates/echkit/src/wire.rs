@@ -9,6 +9,7 @@
 use std::fmt;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -77,6 +78,7 @@ pub struct WireRecorder(Arc<Recorded>);
 struct Recorded {
     limits: RecorderLimits,
     connections: Mutex<Vec<ConnectionTap>>,
+    forgotten: AtomicUsize,
     key_log: Mutex<Vec<Zeroizing<String>>>,
 }
 
@@ -113,6 +115,7 @@ impl WireRecorder {
         let mut connections = lock(&self.0.connections);
         if connections.len() >= self.0.limits.connections {
             connections.remove(0);
+            self.0.forgotten.fetch_add(1, Ordering::Relaxed);
         }
         connections.push(tap.clone());
         tap
@@ -122,6 +125,11 @@ impl WireRecorder {
     pub fn connections(&self) -> Vec<RecordedConnection> {
         let connections = lock(&self.0.connections);
         connections.iter().map(ConnectionTap::recorded).collect()
+    }
+
+    /// How many connections were forgotten, for want of room.
+    pub fn forgotten(&self) -> usize {
+        self.0.forgotten.load(Ordering::Relaxed)
     }
 
     /// The secrets of the connections, as the text of a key log (RFC 9850).
@@ -135,6 +143,7 @@ impl WireRecorder {
     /// Forgets what was recorded. Connections that are still open are not recorded any more.
     pub fn clear(&self) {
         lock(&self.0.connections).clear();
+        self.0.forgotten.store(0, Ordering::Relaxed);
         lock(&self.0.key_log).clear();
     }
 }
@@ -265,6 +274,25 @@ impl RecordedConnection {
         last.is_some_and(|chunk| chunk.bytes.is_empty())
     }
 
+    /// The connection as its peer has it: what a server recorded, from the client's side. As it is
+    /// where our address is not known.
+    #[must_use]
+    pub fn as_peer(mut self) -> Self {
+        let Some(local) = self.local else {
+            return self;
+        };
+        self.local = Some(self.peer);
+        self.peer = local;
+        std::mem::swap(&mut self.sent_lost, &mut self.received_lost);
+        for chunk in &mut self.chunks {
+            chunk.direction = match chunk.direction {
+                WireDirection::Sent => WireDirection::Received,
+                WireDirection::Received => WireDirection::Sent,
+            };
+        }
+        self
+    }
+
     fn joined(&self, direction: WireDirection) -> Vec<u8> {
         let chunks = self.chunks.iter().filter(|c| c.direction == direction);
         chunks.flat_map(|chunk| &chunk.bytes).copied().collect()
@@ -354,6 +382,23 @@ mod tests {
     }
 
     #[test]
+    fn the_peer_has_sent_what_we_received() {
+        let limits = RecorderLimits::default().with_bytes(3);
+        let recorder = WireRecorder::with_limits(limits);
+        let local: SocketAddr = ([127, 0, 0, 2], 50000).into();
+        let tap = recorder.begin("site", Some(local), peer());
+        tap.received(b"one");
+        tap.sent(b"four");
+        let theirs = recorder.connections().pop().unwrap().as_peer();
+        assert_eq!((theirs.peer, theirs.local), (local, Some(peer())));
+        assert_eq!(
+            (theirs.sent(), theirs.received()),
+            (b"one".to_vec(), b"fou".to_vec())
+        );
+        assert_eq!((theirs.sent_lost, theirs.received_lost), (0, 1));
+    }
+
+    #[test]
     fn is_bounded_in_bytes_connections_and_lines() {
         let limits = RecorderLimits::default().with_bytes(4).with_connections(2);
         let recorder = WireRecorder::with_limits(limits);
@@ -365,7 +410,7 @@ mod tests {
             tap.received(b"1234");
         }
         let recorded = recorder.connections();
-        assert_eq!(recorded.len(), 2);
+        assert_eq!((recorded.len(), recorder.forgotten()), (2, 1));
         assert_eq!(recorded[0].label, "second");
         assert_eq!(recorded[1].sent(), b"1234");
         assert_eq!(recorded[1].chunks.len(), 3);
@@ -380,5 +425,6 @@ mod tests {
         assert!(!format!("{recorder:?} {:?}", recorder.connections()).contains("ab"));
         recorder.clear();
         assert!(recorder.connections().is_empty() && recorder.key_log().is_empty());
+        assert_eq!(recorder.forgotten(), 0);
     }
 }

@@ -38,9 +38,9 @@ pub(crate) struct GradeArgs {
     )]
     pub(crate) only: Vec<String>,
 
-    /// End the command after this many seconds: it then gave up
-    #[arg(short, long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
-    pub(crate) max_time: Duration,
+    /// End the command after this many seconds: it then gave up. 20, and 100 for Firefox
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) max_time: Option<Duration>,
 
     /// Keep what passed in each case in DIR/CASE.pcapng. The client's secrets are not in it
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -74,12 +74,20 @@ pub(crate) enum Recipe {
     Ech,
     /// curl, over the testbed's DNS over HTTPS; with --ech where it has that
     Curl,
+    /// libcurl over BoringSSL, of the Python package curl_cffi, told the records' ECHConfigList
+    CurlCffi,
     /// openssl s_client of OpenSSL 4, told the records' ECHConfigList
     Openssl,
     /// The Go program of interop/peers, told the records' ECHConfigList
     Go,
+    /// NSS's tstclnt, told the records' ECHConfigList; needs certutil
+    Nss,
     /// Chromium, headless, over the testbed's DNS over HTTPS; needs certutil
     Chromium,
+    /// Firefox, headless, over the testbed's DNS over HTTPS; needs certutil and Python
+    Firefox,
+    /// The Python package niquests with rtls
+    Niquests,
     /// Python's urllib
     Python,
 }

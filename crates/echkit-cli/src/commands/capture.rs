@@ -62,5 +62,13 @@ pub(crate) fn write(path: &Path, recorder: &WireRecorder) -> Result<(), Failure>
             path.display()
         ));
     }
+    if recorder.forgotten() > 0 {
+        output::note(&format!(
+            "ech: warning: {}: the file has the last {} connections; {} before them are not kept",
+            path.display(),
+            connections.len(),
+            recorder.forgotten()
+        ));
+    }
     Ok(())
 }

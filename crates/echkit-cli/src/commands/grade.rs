@@ -41,12 +41,13 @@ pub(crate) async fn run(args: GradeArgs) -> Result<(), Failure> {
     }
     let resolver = Resolver::from_uri(&testbed.dns_uri(), &ResolverOptions::default())
         .map_err(|error| Failure::system(format!("the testbed's resolver: {error}")))?;
+    let limit = args.max_time.unwrap_or(recipe::limit(args.recipe));
     let bar = progress(testbed.cases().len());
     let mut judgements = Vec::new();
     for case in testbed.cases() {
         let substitutions = substitutions(&testbed, &resolver, case, ca.path()).await?;
         testbed.clear_captures();
-        let exit_code = client.run(&substitutions, args.max_time).await?;
+        let exit_code = client.run(&substitutions, limit).await?;
         let judgement = testbed
             .judge(&case.name, exit_code)
             .await
@@ -128,6 +129,8 @@ fn keep_capture(testbed: &Testbed, case: &Case, directory: &Path) -> Result<(), 
     let path = directory.join(format!("{}.pcapng", case.name));
     let mut connections = testbed.connections();
     connections.retain(|connection| connection.label == case.name);
+    // The servers recorded them; a capture file begins with what a client sends.
+    let connections: Vec<_> = connections.into_iter().map(|one| one.as_peer()).collect();
     let bytes = pcapng(&connections, "").map_err(|error| Failure::unwritten(&path, error))?;
     private_file::replace(&path, bytes).map_err(|error| Failure::unwritten(&path, error))
 }

@@ -1,148 +1,191 @@
 //! The command lines of known clients.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::run::{Client, version};
 use crate::cli::grade::Recipe;
 use crate::failure::Failure;
 
-/// `openssl s_client` sends a request, and has to show the answer. `-ech_config_list` is left out
-/// where the records have none. With it `-tls1_3` is needed: s_client offers TLS 1.2 inside ECH
-/// otherwise, which RFC 9849 §7.1 has servers refuse.
-const OPENSSL: &str = r#"
-set -e
-list="{ech}"
-printf 'GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n' |
-  "$0" s_client -quiet -ign_eof -verify_return_error -CAfile '{ca}' -servername '{host}' \
-    -verify_hostname '{host}' -alpn http/1.1 ${list:+-tls1_3 -ech_config_list "$list"} \
-    -connect '{address}:{endpoint_port}' | grep -q '^HTTP/1.1 200'
-"#;
+const OPENSSL: &str = include_str!("recipes/openssl.sh");
+const GO: &str = include_str!("recipes/go.sh");
+const NSS: &str = include_str!("recipes/nss.sh");
+const CHROMIUM: &str = include_str!("recipes/chromium.sh");
+const FIREFOX: &str = include_str!("recipes/firefox.py");
+const URLLIB: &str = include_str!("recipes/urllib.py");
+const NIQUESTS: &str = include_str!("recipes/niquests.py");
+const CURL_CFFI: &str = include_str!("recipes/curl_cffi.py");
 
-/// The program prints a line for each connection; the last one has the page.
-const GO: &str = r#"
-set -e
-list="{ech}"
-"$0" connect -address '{address}:{endpoint_port}' -name '{host}' -ca '{ca}' ${list:+-ech "$list"} \
-  -retry -get | tail -n 1 | grep -v '"error":"[^"]' | grep -q '"body":"[^"]'
-"#;
+/// How long a client may take, unless the caller says how long.
+const USUAL: Duration = Duration::from_secs(20);
+/// Firefox starts anew for each case.
+const BROWSER: Duration = Duration::from_secs(100);
 
-/// Names of the testbed are at its addresses; the program looks nothing else up.
-const PYTHON: &str = r#"
-import socket, ssl, sys, urllib.request
-url, ca, address = sys.argv[1:]
-look_up = socket.getaddrinfo
-socket.getaddrinfo = lambda host, *rest, **more: look_up(address, *rest, **more)
-context = ssl.create_default_context(cafile=ca)
-with urllib.request.urlopen(url, timeout=15, context=context) as response:
-    response.read()
-"#;
+/// How long a client may take where the caller does not say.
+pub(super) fn limit(recipe: Option<Recipe>) -> Duration {
+    match recipe {
+        Some(Recipe::Firefox) => BROWSER,
+        _ => USUAL,
+    }
+}
 
-/// Chromium with a profile made for the occasion, which asks the testbed's DNS over HTTPS alone and
-/// trusts its CA. It exits with 0 in any case: the page has to be the server's.
-const CHROMIUM: &str = r#"
-set -e
-home=$(mktemp -d)
-trap 'rm -rf "$home"' EXIT
-mkdir -p "$home/profile" "$home/.pki/nssdb"
-certutil -d "sql:$home/.pki/nssdb" -N --empty-password
-certutil -d "sql:$home/.pki/nssdb" -A -t C,, -n testbed -i '{ca}'
-printf '{"dns_over_https":{"mode":"secure","templates":"%s"}}' '{doh}' > "$home/profile/Local State"
-sandbox=
-[ "$(id -u)" != 0 ] || sandbox=--no-sandbox
-HOME=$home timeout -k 1 15 "$0" --headless $sandbox --disable-gpu --user-data-dir="$home/profile" \
-  --host-resolver-rules='MAP dns.ech.test 127.0.0.1' --dump-dom '{url}?format=json' |
-  grep -q '"case"'
-"#;
+/// A client before it was started.
+struct Known {
+    name: &'static str,
+    program: String,
+    /// What has it print its version, where anything has.
+    asked: &'static [&'static str],
+    /// What has to be there, for the error that says that it is not.
+    needs: &'static str,
+    command: Vec<String>,
+}
 
 /// The client of a recipe; `program` takes the place of the one in PATH.
 pub(super) fn client(recipe: Recipe, program: Option<&Path>) -> Result<Client, Failure> {
+    let known = known(recipe, program);
+    let Known { program, asked, .. } = &known;
+    let said = version(program, asked);
+    let runs = match asked.is_empty() {
+        true => runs(program),
+        false => said.is_some(),
+    };
+    let needs_database = [Recipe::Chromium, Recipe::Firefox, Recipe::Nss].contains(&recipe);
+    let why = match (runs, needs_database && !self::runs("certutil")) {
+        (true, false) => {
+            return Ok(Client {
+                name: known.name.to_owned(),
+                version: said,
+                command: known.command,
+            });
+        }
+        (false, _) => format!(
+            "cannot run {program}{}; install it, or name another with --program",
+            known.needs
+        ),
+        (true, true) => {
+            "cannot run certutil, which makes a database with the testbed's CA; install it \
+                         (libnss3-tools)"
+                .to_owned()
+        }
+    };
+    Err(Failure::usage(format!("--recipe: {why}")))
+}
+
+fn known(recipe: Recipe, program: Option<&Path>) -> Known {
     let given = program.map(|program| program.display().to_string());
-    let program = |usual: &str| given.clone().unwrap_or_else(|| usual.to_owned());
-    let (name, program, asked, command): (&str, String, &str, Vec<String>) = match recipe {
+    let usual = |usual: &str| given.clone().unwrap_or_else(|| usual.to_owned());
+    match recipe {
         Recipe::Ech => {
-            let own = std::env::current_exe().map_or_else(
-                |_| "ech".to_owned(),
-                |program| program.display().to_string(),
-            );
-            let program = given.unwrap_or(own);
+            let own = std::env::current_exe().map(|program| program.display().to_string());
+            let program = usual(own.as_deref().unwrap_or("ech"));
             let words = ["get", "-s", "-f", "-o", "/dev/null", "--dns", "{dns}"];
-            let command = words_of(
-                &program,
-                &[&words[..], &["--cacert", "{ca}", "{url}"]].concat(),
-            );
-            ("ech get", program, "--version", command)
+            let words = [&words[..], &["--cacert", "{ca}", "{url}"]].concat();
+            Known {
+                name: "ech get",
+                asked: &["--version"],
+                needs: "",
+                command: words_of(&program, &words),
+                program,
+            }
         }
         Recipe::Curl => {
-            let program = program("curl");
-            let has_ech = has_ech(&program);
-            let ech: &[&str] = match has_ech {
+            let program = usual("curl");
+            let resolve = "dns.ech.test:{doh_port}:127.0.0.1";
+            let words = ["-q", "-s", "-f", "-o", "/dev/null", "--cacert", "{ca}"];
+            let doh = ["--doh-url", "{doh}", "--resolve", resolve];
+            let ech: &[&str] = match has_ech(&program) {
                 true => &["--ech", "true"],
                 false => &[],
             };
-            let words = [
-                "-q",
-                "-s",
-                "-f",
-                "-o",
-                "/dev/null",
-                "--cacert",
-                "{ca}",
-                "--doh-url",
-                "{doh}",
-                "--resolve",
-                "dns.ech.test:{doh_port}:127.0.0.1",
-            ];
-            let command = words_of(&program, &[&words[..], ech, &["{url}"]].concat());
-            ("curl", program, "--version", command)
-        }
-        Recipe::Openssl => {
-            let program = program("openssl");
-            let command = shell(OPENSSL, &program);
-            ("openssl s_client", program, "version", command)
-        }
-        Recipe::Go => {
-            let program = program("goecho");
-            let command = shell(GO, &program);
-            ("Go crypto/tls", program, "version", command)
-        }
-        Recipe::Chromium => {
-            if !runs("certutil") {
-                return Err(Failure::usage(
-                    "--recipe chromium: cannot run certutil, which adds the testbed's CA to the \
-                     profile; install it (libnss3-tools)",
-                ));
+            let words = [&words[..], &doh, ech, &["{url}"]].concat();
+            Known {
+                name: "curl",
+                asked: &["--version"],
+                needs: "",
+                command: words_of(&program, &words),
+                program,
             }
-            let program = program("chromium");
-            let command = shell(CHROMIUM, &program);
-            ("Chromium", program, "--version", command)
+        }
+        Recipe::CurlCffi => {
+            let words = ["{host}", "{ca}", "{address}", "{endpoint_port}", "{ech}"];
+            let program = usual("python3");
+            Known {
+                name: "curl_cffi",
+                asked: &[
+                    "-c",
+                    "import curl_cffi; print('curl_cffi', curl_cffi.__version__, \
+                     curl_cffi.Curl().version().decode().split(' zlib')[0])",
+                ],
+                needs: " with the package curl_cffi",
+                command: python(&program, CURL_CFFI, &words),
+                program,
+            }
+        }
+        Recipe::Openssl => shell("openssl s_client", usual("openssl"), &["version"], OPENSSL),
+        Recipe::Go => shell("Go crypto/tls", usual("goecho"), &[], GO),
+        Recipe::Nss => shell("NSS tstclnt", usual("tstclnt"), &[], NSS),
+        Recipe::Chromium => shell("Chromium", usual("chromium"), &["--version"], CHROMIUM),
+        Recipe::Firefox => {
+            let program = usual("firefox-esr");
+            let words = [&program, "{url}", "{ca}", "{doh}"];
+            Known {
+                name: "Firefox",
+                asked: &["--version"],
+                needs: "",
+                command: python("python3", FIREFOX, &words),
+                program,
+            }
+        }
+        Recipe::Niquests => {
+            let program = usual("python3");
+            Known {
+                name: "niquests",
+                asked: &[
+                    "-c",
+                    "import niquests, importlib.metadata as m; \
+                     print('niquests', m.version('niquests'), 'rtls', m.version('rtls'))",
+                ],
+                needs: " with the packages niquests and rtls",
+                command: python(&program, NIQUESTS, &["{url}", "{ca}", "{dns}"]),
+                program,
+            }
         }
         Recipe::Python => {
-            let program = program("python3");
-            let command = words_of(&program, &["-c", PYTHON, "{url}", "{ca}", "{address}"]);
-            ("Python urllib", program, "--version", command)
+            let program = usual("python3");
+            Known {
+                name: "Python urllib",
+                asked: &["--version"],
+                needs: "",
+                command: python(&program, URLLIB, &["{url}", "{ca}", "{address}"]),
+                program,
+            }
         }
-    };
-    let said = version(&program, asked);
-    if said.is_none() && recipe != Recipe::Go {
-        return Err(Failure::usage(format!(
-            "--recipe: cannot run {program}; install it, or name another with --program"
-        )));
     }
-    Ok(Client {
-        name: name.to_owned(),
-        version: said,
-        command,
-    })
+}
+
+/// A client behind a script, which finds the program as `$0`.
+fn shell(
+    name: &'static str,
+    program: String,
+    asked: &'static [&'static str],
+    script: &str,
+) -> Known {
+    Known {
+        name,
+        asked,
+        needs: "",
+        command: words_of("sh", &["-c", script, &program]),
+        program,
+    }
+}
+
+fn python(interpreter: &str, script: &str, words: &[&str]) -> Vec<String> {
+    words_of(interpreter, &[&["-c", script], words].concat())
 }
 
 fn words_of(program: &str, words: &[&str]) -> Vec<String> {
     let words = words.iter().map(|word| (*word).to_owned());
     std::iter::once(program.to_owned()).chain(words).collect()
-}
-
-/// A script, which finds the program as `$0`.
-fn shell(script: &str, program: &str) -> Vec<String> {
-    words_of("sh", &["-c", script, program])
 }
 
 /// Whether a program can be started.

@@ -110,6 +110,8 @@ fn run(words: &[String], limit: Duration) -> Result<Option<i32>, Failure> {
     let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
+            // What it leaves running would be taken for what it does in the next case.
+            end(&mut child);
             return Ok(status.code());
         }
         if begun.elapsed() >= limit {
@@ -133,10 +135,13 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// The first line that a program prints about its version.
-pub(super) fn version(program: &str, argument: &str) -> Option<String> {
+/// The first line that a program prints about its version when it is given these arguments.
+pub(super) fn version(program: &str, arguments: &[&str]) -> Option<String> {
+    if arguments.is_empty() {
+        return None;
+    }
     let mut child = Command::new(program)
-        .arg(argument)
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
