@@ -147,7 +147,14 @@ async fn further_hosts_of_a_case_have_the_findings_of_its_own() {
     let list = bed.path("hosts");
     std::fs::write(&list, urls.join("\n")).unwrap();
     let ended = bed
-        .ech(&["check", "--json", "--skip", "batch", "--batch", list.to_str().unwrap()])
+        .ech(&[
+            "check",
+            "--json",
+            "--skip",
+            "batch",
+            "--batch",
+            list.to_str().unwrap(),
+        ])
         .await;
     let document = ended.json();
     let hosts = document["hosts"].as_array().unwrap();
