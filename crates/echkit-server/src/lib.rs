@@ -33,7 +33,7 @@ mod service_manager;
 #[cfg(unix)]
 mod service_signals;
 mod site_record;
-#[cfg(feature = "route")]
+#[cfg(any(feature = "route", feature = "serve"))]
 mod time_text;
 
 pub use caddy::{CaddyKeyError, read_caddy_key, write_caddy_key};
