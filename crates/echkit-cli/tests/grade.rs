@@ -10,12 +10,14 @@ use bed::{Ended, run};
 
 const ECH: &str = env!("CARGO_BIN_EXE_ech");
 
-/// Grades `sh -c SCRIPT`, in which `get` stands for `ech get` with the testbed's resolver and CA.
+/// Grades `sh -c SCRIPT`, in which `get` stands for `ech get` with the testbed's resolver and CA, and
+/// `list` prints the ECHConfigList of a URL's record, usable or not.
 async fn grade(only: &str, script: &str) -> Ended {
-    let get = format!(
-        "get() {{ '{ECH}' get -s -f -o /dev/null --dns {{dns}} --cacert '{{ca}}' \"$@\"; }}\n"
+    let functions = format!(
+        "get() {{ '{ECH}' get -s -f -o /dev/null --dns {{dns}} --cacert '{{ca}}' \"$@\"; }}
+         list() {{ '{ECH}' lookup --json --dns {{dns}} \"$1\" | grep -o '\"ech\":\"[^\"]*' | cut -d '\"' -f 4; }}\n"
     );
-    let script = format!("{get}{script}");
+    let script = format!("{functions}{script}");
     run(&["grade", "--json", "--only", only, "--", "sh", "-c", &script]).await
 }
 
@@ -101,6 +103,12 @@ async fn each_fault_has_its_verdict() {
         ("nominal", "true", "gave_up", false),
         ("nominal", "get '{url}'; exit 7", "gave_up", false),
         ("stale-wrong-name", "get '{url}'; true", "fell_back", false),
+        (
+            "alpn-bogus-only",
+            "get '{url}' --ech-config \"$(list '{url}')\" --connect-to '{host}:{port}:{address}:{endpoint_port}'",
+            "fell_back",
+            false,
+        ),
     ] {
         let ended = grade(case, script).await;
         assert_eq!(

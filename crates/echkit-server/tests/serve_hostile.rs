@@ -70,7 +70,7 @@ async fn an_address_that_opens_connections_and_says_little_holds_its_share_alone
 }
 
 #[tokio::test]
-async fn a_flood_of_many_addresses_delays_others_by_no_more_than_a_handshake_may_take() {
+async fn a_flood_of_many_addresses_delays_others_by_no_more_than_its_handshakes_may_take() {
     let bed = Bed::new();
     let mut config = bed.config();
     config.limits.handshakes = 20;

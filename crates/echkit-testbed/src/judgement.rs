@@ -258,12 +258,16 @@ impl Observed<'_> {
             return (ClientVerdict::WrongRetry, why);
         }
         if expected.http_status.is_none() && !self.served.is_empty() {
-            return match self.accepted() {
-                true => (
+            return match (self.accepted(), self.offers() > 1) {
+                (true, true) => (
                     ClientVerdict::WrongRetry,
                     "used retry_configs that nothing authenticated".to_owned(),
                 ),
-                false => (
+                (true, false) => (
+                    ClientVerdict::FellBack,
+                    "used a record that it has to pass over".to_owned(),
+                ),
+                (false, _) => (
                     ClientVerdict::FellBack,
                     "asked for a page where the handshake has to fail".to_owned(),
                 ),

@@ -44,6 +44,7 @@ const MAX_FRAMING: usize = 2;
 ///         ForwardedHello::Rejected { outer_name, .. } | ForwardedHello::NotOffered { outer_name } => {
 ///             /* the backend of this name, or that of the public_name */
 ///         }
+///         _ => { /* that of the public_name */ }
 ///     }
 ///     Ok(Some(forwarding))
 /// }

@@ -75,6 +75,7 @@ fn a_dns_library_writes_the_same_queries() {
             let ours = question.encode(0xbeef, edns);
             let mut theirs = Message::new(0xbeef, MessageType::Query, OpCode::Query);
             theirs.metadata.recursion_desired = true;
+            theirs.metadata.authentic_data = true;
             let labels = Name::from_labels(name.labels()).unwrap();
             theirs.add_query(Query::query(labels, HickoryType::from(kind.0)));
             if edns != EdnsUse::Off {
