@@ -221,10 +221,8 @@ impl<'a> Deployment<'a> {
     /// nothing is sent.
     pub(crate) async fn visit(&self, place: &Place, path: &'static str) -> PageVisit {
         let tickets = Arc::new(Tickets::default());
-        let target = TlsTarget::new(self.origin.host.server_name())
-            .with_offer(EchOffer::Real(Box::new(place.offer.clone())))
-            .with_alpn(PROTOCOLS.iter().map(|id| id.to_vec()))
-            .with_sessions(SessionUse::Store(tickets.clone()));
+        let name = self.origin.host.server_name();
+        let target = published_target(place, name, &tickets);
         let authority = self.origin.authority();
         let (attempt, response) = self.ask(place, target, authority, path).await;
         PageVisit {
@@ -232,6 +230,17 @@ impl<'a> Deployment<'a> {
             response,
             tickets,
         }
+    }
+
+    /// Offers tickets once more, for `name` and under the published key.
+    pub(crate) async fn resume(
+        &self,
+        place: &Place,
+        name: ServerName<'static>,
+        tickets: &Arc<Tickets>,
+    ) -> Attempt {
+        let target = published_target(place, name, tickets);
+        self.dialer.dial(&self.tls.usual, &target, &place.at).await
     }
 
     /// Asks the server of a place, without ECH, for the page of its public_name. The network sees
@@ -280,6 +289,14 @@ impl<'a> Deployment<'a> {
     pub(crate) fn retry_offer(&self, list: &EchConfigList) -> Option<RealOffer> {
         RealOffer::from_selection(list.select(), ConfigSource::Retry)?.hiding(&self.host)
     }
+}
+
+/// `name` under the key that is published for a place, with tickets from there and to there.
+fn published_target(place: &Place, name: ServerName<'static>, tickets: &Arc<Tickets>) -> TlsTarget {
+    TlsTarget::new(name)
+        .with_offer(EchOffer::Real(Box::new(place.offer.clone())))
+        .with_alpn(PROTOCOLS.iter().map(|id| id.to_vec()))
+        .with_sessions(SessionUse::Store(tickets.clone()))
 }
 
 fn places(host: &str, discovery: &Discovery) -> Vec<Place> {

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
 
@@ -70,6 +70,24 @@ pub(crate) fn json_text(document: &Value) -> String {
     };
     text.push('\n');
     text
+}
+
+/// Prints what is wrong with a configuration, a line each, or as a document with `problems`. Where
+/// something is, that is the failure.
+pub(crate) fn problems(lines: &[String], as_json: bool) -> Result<(), Failure> {
+    let failure = match lines.len() {
+        0 if as_json => return json(&json!({ "problems": [] })),
+        0 => return stdout(b"nothing is wrong\n"),
+        1 => Failure::check("1 thing is wrong"),
+        count => Failure::check(format!("{count} things are wrong")),
+    };
+    if as_json {
+        return Err(failure.with_document(json!({ "problems": lines })));
+    }
+    for line in lines {
+        stdout(format!("{line}\n").as_bytes())?;
+    }
+    Err(failure)
 }
 
 /// Writes to stdout.

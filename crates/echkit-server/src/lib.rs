@@ -21,6 +21,7 @@ mod connection_limits;
 mod drain;
 mod key_directory;
 mod key_watch;
+mod log_file;
 #[cfg(all(unix, feature = "service"))]
 mod privileges;
 mod publish;
@@ -44,6 +45,7 @@ pub use key_directory::{
     Rotation, RotationError, RotationStep,
 };
 pub use key_watch::{KeyWatch, KeyWatchError};
+pub use log_file::open_log_file;
 #[cfg(all(unix, feature = "service"))]
 pub use privileges::{ServiceUser, ServiceUserError};
 pub use publish::{

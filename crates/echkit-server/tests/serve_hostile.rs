@@ -39,6 +39,20 @@ async fn served(bed: &Bed, address: SocketAddr) {
     assert_eq!(got.status(), StatusCode::OK);
 }
 
+/// Tries until a connection has made room.
+async fn served_again(bed: &Bed, address: SocketAddr) {
+    let wait = async {
+        loop {
+            let client = bed.client(address).build().unwrap();
+            let got = client.get(&format!("https://{SECRET}/")).send().await;
+            if got.is_ok() {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+}
+
 #[tokio::test]
 async fn an_address_that_opens_connections_and_says_little_holds_its_share_alone() {
     let bed = Bed::new();
@@ -112,20 +126,7 @@ async fn connections_of_one_address_have_a_bound() {
     other.write_all(b"not TLS at all\r\n").await.unwrap();
     assert!(closed(&mut other).await > 0, "an alert");
     drop(held.pop());
-    let wait = async {
-        loop {
-            let client = bed.client(server.address).build().unwrap();
-            if client
-                .get(&format!("https://{SECRET}/"))
-                .send()
-                .await
-                .is_ok()
-            {
-                break;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    served_again(&bed, server.address).await;
 }
 
 #[tokio::test]
@@ -353,20 +354,7 @@ async fn a_client_that_takes_nothing_of_its_response_is_ended() {
     stuck.write_all(request.as_bytes()).await.unwrap();
     stuck.read_exact(&mut [0; 100]).await.unwrap();
     // It holds the only connection of this address until it is ended.
-    let wait = async {
-        loop {
-            let client = bed.client(server.address).build().unwrap();
-            if client
-                .get(&format!("https://{SECRET}/"))
-                .send()
-                .await
-                .is_ok()
-            {
-                break;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    served_again(&bed, server.address).await;
 }
 
 /// A frame of HTTP/2.

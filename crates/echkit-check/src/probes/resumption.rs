@@ -1,19 +1,14 @@
 //! Sessions: a ticket from a connection with ECH is offered again with ECH, to the same host and to
 //! a name that the server cannot have (RFC 8446 §2.2, §4.6.1).
 
-use std::sync::Arc;
-
 use echkit::rustls::pki_types::ServerName;
-use echkit::tls::{EchOffer, SessionUse, TlsTarget};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::catalogue::{FindingId, ProbeFamily};
-use crate::deployment::{Deployment, PROTOCOLS, Place};
-use crate::dial::Attempt;
+use crate::deployment::{Deployment, Place};
 use crate::log::CheckLog;
 use crate::probe::Probe;
-use crate::tickets::Tickets;
 
 /// No host has it (RFC 6761 §6.4). It goes out under ECH.
 const OTHER_NAME: &str = "resumption.invalid";
@@ -53,7 +48,7 @@ async fn at(deployment: &Deployment<'_>, place: &Place, log: &CheckLog) {
     }
     let tickets = &visit.tickets;
     let own = deployment.origin.host.server_name();
-    let again = offer(deployment, place, own, tickets).await;
+    let again = deployment.resume(place, own, tickets).await;
     match &again.session {
         Some(session) if again.is_accepted() && session.resumed => {
             log.pass(format!("a session is resumed with ECH at {}", place.at));
@@ -74,24 +69,10 @@ async fn at(deployment: &Deployment<'_>, place: &Place, log: &CheckLog) {
     if tickets.count() > 0
         && let Ok(other) = ServerName::try_from(OTHER_NAME)
     {
-        let attempt = offer(deployment, place, other, tickets).await;
+        let attempt = deployment.resume(place, other, tickets).await;
         if attempt.session.is_some_and(|session| session.resumed) {
             let seen = format!("the session is resumed for {OTHER_NAME}");
             log.find_at(FindingId::ResumedAcrossNames, &place.at, seen);
         }
     }
-}
-
-async fn offer(
-    deployment: &Deployment<'_>,
-    place: &Place,
-    name: ServerName<'static>,
-    tickets: &Arc<Tickets>,
-) -> Attempt {
-    let target = TlsTarget::new(name)
-        .with_offer(EchOffer::Real(Box::new(place.offer.clone())))
-        .with_alpn(PROTOCOLS.iter().map(|id| id.to_vec()))
-        .with_sessions(SessionUse::Store(tickets.clone()));
-    let tls = &deployment.tls.usual;
-    deployment.dialer.dial(tls, &target, &place.at).await
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use echkit::server::EchKeyHandle;
 use echkit_server::route::{HealthChange, HealthChecks, RouteConfig, Router};
 use echkit_server::{Drain, KeyDirectory, KeyWatch, ServiceSignal, ServiceSignals};
-use serde_json::json;
 use tokio::net::TcpListener;
 
 use self::access_log::AccessLog;
@@ -193,19 +192,7 @@ fn check(args: &RouteArgs) -> Result<(), Failure> {
         }
         Err(problems) => lines.extend(problems.lines().iter().cloned()),
     }
-    let failure = match lines.len() {
-        0 if args.json => return output::json(&json!({ "problems": [] })),
-        0 => return output::stdout(b"nothing is wrong\n"),
-        1 => Failure::check("1 thing is wrong"),
-        count => Failure::check(format!("{count} things are wrong")),
-    };
-    if args.json {
-        return Err(failure.with_document(json!({ "problems": lines })));
-    }
-    for line in lines {
-        output::stdout(format!("{line}\n").as_bytes())?;
-    }
-    Err(failure)
+    output::problems(&lines, args.json)
 }
 
 fn note(what: std::fmt::Arguments<'_>) {

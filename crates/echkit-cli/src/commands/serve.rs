@@ -7,7 +7,6 @@ use echkit_server::serve::{
     ServeProblems, ServedSite, SiteContent,
 };
 use echkit_server::{ServiceSignal, ServiceSignals, ServiceState, passed_listeners};
-use serde_json::json;
 
 use crate::cli::serve::ServeArgs;
 use crate::failure::Failure;
@@ -66,27 +65,13 @@ async fn check(args: &ServeArgs) -> Result<(), Failure> {
         Ok(config) => HttpServer::check(config).await,
         Err(problems) => Err(problems),
     };
-    let problems = match checked {
-        Ok(()) if args.json => return output::json(&json!({ "problems": [] })),
-        Ok(()) => return output::stdout(b"nothing is wrong\n"),
-        Err(problems) => problems,
-    };
+    let problems = checked.as_ref().err().map(ServeProblems::as_slice);
     let lines: Vec<String> = problems
-        .as_slice()
+        .unwrap_or_default()
         .iter()
         .map(ToString::to_string)
         .collect();
-    let failure = Failure::check(match lines.len() {
-        1 => "1 thing is wrong".to_owned(),
-        count => format!("{count} things are wrong"),
-    });
-    if args.json {
-        return Err(failure.with_document(json!({ "problems": lines })));
-    }
-    for line in lines {
-        output::stdout(format!("{line}\n").as_bytes())?;
-    }
-    Err(failure)
+    output::problems(&lines, args.json)
 }
 
 /// A line for each line of what happened.

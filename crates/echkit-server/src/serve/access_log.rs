@@ -1,6 +1,5 @@
 //! The access log: a line for each request.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{
@@ -18,6 +17,7 @@ use super::config::{AccessLogConfig, AccessLogFormat};
 use super::outcome::{outcome_word, reason_word};
 use super::peer::Peer;
 use super::problem::{ServeProblem, ServeProblemKind};
+use crate::open_log_file;
 
 /// Lines that wait for the disk. A disk that does not keep up delays no request: further lines are
 /// dropped, and counted.
@@ -132,18 +132,9 @@ impl Target {
     fn open(&self) -> io::Result<Box<dyn Write + Send>> {
         Ok(match self {
             Self::Stdout => Box::new(io::stdout()),
-            Self::File(path) => Box::new(append(path)?),
+            Self::File(path) => Box::new(open_log_file(path)?),
         })
     }
-}
-
-/// What visitors asked for is for the operator.
-fn append(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
-    options.open(path)
 }
 
 fn write(target: &Target, sink: Box<dyn Write + Send>, commands: &Receiver<Command>) {

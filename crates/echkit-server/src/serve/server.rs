@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use echkit::rustls::crypto::aws_lc_rs::Ticketer;
-use echkit::server::{EchKeyHandle, EchKeys};
+use echkit::server::{EchKeyHandle, EchKeys, accept_tcp};
 use tokio::net::TcpListener;
 
 use super::config::ServeConfig;
@@ -25,10 +25,6 @@ use crate::{ConnectionLimits, Drain, KeyDirectoryError, KeyWatch};
 
 /// How often certificates are looked at for changes.
 const LOOK: Duration = Duration::from_secs(10);
-
-/// How long to wait where the system has no room for another connection, such as no file
-/// descriptor.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// An HTTPS server with ECH in shared mode: sites by the name in the inner hello, each with its
 /// certificate and its content; HTTP/1.1 and HTTP/2.
@@ -460,22 +456,7 @@ async fn accept(
         loop {
             let room = connections.slot().await;
             let handshake_room = handshakes.slot().await;
-            let (tcp, address) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                // This one is gone; the next may be there.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-                    ) =>
-                {
-                    continue;
-                }
-                Err(_) => {
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            };
+            let (tcp, address) = accept_tcp(&listener).await;
             // Beyond a limit it is closed.
             let Some(connection) = connections.admit(room, address.ip()) else {
                 shared.metrics.refused("connections_per_address");

@@ -1,11 +1,12 @@
 //! One line of JSON for each connection that has ended.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use echkit_server::open_log_file;
 use echkit_server::route::{ForwardedHello, RoutedConnection, hello_word};
 use serde_json::{Map, Value, json};
 
@@ -60,14 +61,7 @@ impl AccessLog {
 }
 
 fn append(path: &Path) -> Result<File, Failure> {
-    let mut options = OpenOptions::new();
-    options.create(true).append(true);
-    // It tells who visited.
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
-    options
-        .open(path)
-        .map_err(|error| Failure::unwritten(path, error))
+    open_log_file(path).map_err(|error| Failure::unwritten(path, error))
 }
 
 fn entry(connection: &RoutedConnection, inner_names: bool) -> Value {
