@@ -2,7 +2,7 @@
 
 use crate::catalogue::Severity;
 use crate::finding::Finding;
-use crate::html::{document, escaped};
+use crate::html::{document, escaped, prose};
 use crate::report::HostReport;
 
 /// One page that needs nothing else: the verdict of each host first, then what to do, then what is
@@ -79,14 +79,15 @@ fn host(index: usize, report: &HostReport) -> String {
 
 fn finding(finding: &Finding) -> String {
     let class = match finding.severity {
-        Severity::Error | Severity::Warning => "bad",
+        Severity::Error => "bad",
+        Severity::Warning => "warning",
         Severity::Advice | Severity::Note => "faint",
     };
     let mut out = format!(
         "<h3><span class=\"{class}\">{}</span> {}</h3>\n<p>{}.</p>\n<ul>\n<li>Seen: {}</li>\n",
         finding.severity,
         finding.id.as_str(),
-        capital(&escaped(finding.title)),
+        capital(&prose(finding.title)),
         escaped(&finding.seen)
     );
     for place in &finding.places {
@@ -94,7 +95,7 @@ fn finding(finding: &Finding) -> String {
     }
     out.push_str(&format!(
         "<li>Do: {}</li>\n</ul>\n<p class=\"faint\">{}</p>\n",
-        escaped(finding.mend),
+        prose(finding.mend),
         escaped(finding.rfc)
     ));
     out

@@ -223,9 +223,9 @@ impl Observed<'_> {
     fn as_expected(&self) -> String {
         match (self.served.last(), self.captures.is_empty()) {
             (Some(ServerWord::Accepted), _) => "a page, with ECH accepted",
-            (Some(_), _) => "a page without ECH, as a correct client gets it",
-            (None, true) => "nothing was sent, and the command failed",
-            (None, false) => "no page, and the command failed, as it has to",
+            (Some(_), _) => "a page without ECH, rightly",
+            (None, true) => "nothing sent: the command failed",
+            (None, false) => "no page: the command failed",
         }
         .to_owned()
     }

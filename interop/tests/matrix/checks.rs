@@ -72,7 +72,7 @@ fn run(lab: &Lab, peer: Peer, case: &str, retry: bool, expected: &[&str]) -> Out
     if peer == Peer::OpenSsl {
         // The peer is told to speak TLS 1.3 alone. That is a note.
         expected.insert("ECH-TLS12-CUT-OFF");
-        // It chooses no protocol, and these records list HTTP/2.
+        // It speaks HTTP/1.1 alone, so that records which list HTTP/2 are wrong for it.
         if ["nominal", "hrr"].contains(&case) {
             expected.insert("ECH-ALPN-NOT-SPOKEN");
         }

@@ -2,7 +2,7 @@
 
 use super::parts::{ConnectionTrace, HelloTrace, Trace};
 use super::story;
-use crate::html::{document, escaped};
+use crate::html::{cell, document, escaped};
 
 pub(super) fn html(trace: &Trace) -> String {
     let (verdict, hidden) = story::verdict(trace);
@@ -82,14 +82,14 @@ fn hello_html(hello: &HelloTrace) -> String {
     let mut out =
         format!("<div class=\"wide\"><table class=\"hello\">\n<tr><th>field</th>{heads}</tr>\n");
     for row in story::rows(hello) {
-        let cell = |value: &Option<String>| match value {
-            Some(value) => format!("<td>{}</td>", escaped(value)),
+        let td = |value: &Option<String>| match value {
+            Some(value) => format!("<td>{}</td>", cell(value)),
             None => "<td class=\"faint\">-</td>".to_owned(),
         };
         let inner = match (both, row.same) {
             (false, _) => String::new(),
             (true, true) => "<td class=\"faint\">same</td>".to_owned(),
-            (true, false) => cell(&row.inner),
+            (true, false) => td(&row.inner),
         };
         let class = match row.matters {
             true => " class=\"matters\"",
@@ -97,8 +97,8 @@ fn hello_html(hello: &HelloTrace) -> String {
         };
         out.push_str(&format!(
             "<tr{class}><th>{}</th>{}{inner}</tr>\n",
-            escaped(&row.name),
-            cell(&row.outer)
+            cell(&row.name),
+            td(&row.outer)
         ));
     }
     out.push_str("</table></div>\n");

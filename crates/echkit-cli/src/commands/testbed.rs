@@ -87,7 +87,11 @@ fn show_list(json: bool) -> Result<(), Failure> {
     let proxies: Vec<Vec<String>> = std::iter::once(head)
         .chain(proxies.iter().map(proxy_row))
         .collect();
-    let text = format!("{}\n{}", output::table(&rows), output::table(&proxies));
+    let text = format!(
+        "{}\n{}",
+        output::text_table(&rows),
+        output::text_table(&proxies)
+    );
     output::stdout(text.as_bytes())
 }
 
@@ -215,9 +219,9 @@ fn text(testbed: &Testbed, ca: &CaFile, inspector: &Inspector, detached: bool) -
     format!(
         "{}\n{}\n{}\n{}\nDNS  {}\nDoT  {}\nDoH  {}\nDoQ  {}\nDoH3 {}\nCA   {}\n\nTry:  ech get --dns {} --cacert {} {}\n{end}\n",
         style.bold("An ECH internet on loopback"),
-        output::table(&rows),
+        output::text_table(&rows),
         style.bold("Proxies, for -x; by http:// also as socks5://"),
-        output::table(&proxies),
+        output::text_table(&proxies),
         testbed.dns_uri(),
         testbed.dot_uri(),
         testbed.doh_uri(),

@@ -2,7 +2,7 @@
 
 use echkit_check::{Finding, HostReport, Severity};
 
-use crate::output::Style;
+use crate::output::{self, Style};
 
 const COLUMNS: usize = 80;
 
@@ -13,11 +13,13 @@ pub(super) fn reports(reports: &[HostReport], style: Style) -> String {
 }
 
 fn report(report: &HostReport, style: Style) -> String {
-    let mut out = format!(
-        "{}: {}\n",
-        style.bold(&report.origin),
-        verdict(report, style)
-    );
+    let plain = verdict(report, Style::plain());
+    let gap = match report.origin.len() + 2 + plain.chars().count() > COLUMNS {
+        true => "\n  ",
+        false => " ",
+    };
+    let origin = style.bold(&report.origin);
+    let mut out = format!("{origin}:{gap}{}\n", verdict(report, style));
     if let Some(error) = &report.error {
         out.push_str(&wrapped(&format!("not checked to the end: {error}"), "  "));
     }
@@ -51,7 +53,8 @@ fn verdict(report: &HostReport, style: Style) -> String {
 fn finding_text(finding: &Finding, style: Style) -> String {
     let severity = format!("{:<8}", finding.severity.as_str());
     let severity = match finding.severity {
-        Severity::Error | Severity::Warning => style.bad(&severity),
+        Severity::Error => style.bad(&severity),
+        Severity::Warning => style.warning(&severity),
         Severity::Advice | Severity::Note => style.dim(&severity),
     };
     let mut out = format!("  {severity}{}\n", style.bold(finding.id.as_str()));
@@ -76,40 +79,9 @@ fn section(title: &str, lines: impl Iterator<Item = String>, out: &mut String) {
     }
 }
 
-/// The text in lines of at most 80 columns, each after `indent`. A longer word has a line of its
-/// own.
+/// The text in lines of at most 80 columns, each after `indent`.
 pub(in crate::commands) fn wrapped(text: &str, indent: &str) -> String {
-    let mut out = String::new();
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        let width = indent.len() + line.chars().count() + 1 + word.chars().count();
-        if !line.is_empty() && width > COLUMNS {
-            out.push_str(&format!("{indent}{line}\n"));
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        // What a server says may hold control characters.
-        line.extend(word.chars().map(|c| match c.is_control() {
-            true => '?',
-            false => c,
-        }));
-    }
-    out.push_str(&format!("{indent}{line}\n"));
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_end_before_column_80_and_hold_no_control_characters() {
-        let text = "word ".repeat(40) + "a\u{1b}[31mb";
-        let lines = wrapped(&text, "    ");
-        assert!(lines.lines().all(|line| line.chars().count() <= COLUMNS));
-        assert!(lines.lines().count() == 3 && lines.ends_with("a?[31mb\n"));
-        assert_eq!(wrapped(&"x".repeat(100), "  ").trim().len(), 100);
-    }
+    let lines = output::folded(text, COLUMNS - indent.len());
+    let lines = lines.iter().map(|line| format!("{indent}{line}\n"));
+    lines.collect()
 }

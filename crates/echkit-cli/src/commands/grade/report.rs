@@ -28,18 +28,17 @@ pub(super) fn text(client: &Client, judgements: &[Judgement]) -> String {
     let style = Style::stdout();
     let rows: Vec<Vec<String>> = judgements.iter().map(|one| row(one).to_vec()).collect();
     let head = HEADS.map(str::to_uppercase).to_vec();
-    let table = output::table(&[vec![head], rows].concat());
-    let mut lines = table.lines();
+    let mut rows = output::text_rows(&[vec![head], rows].concat()).into_iter();
     let mut out = format!("{}\n\n", style.bold(&title(client)));
-    out.push_str(&format!("{}\n", lines.next().unwrap_or_default()));
-    for (line, one) in lines.zip(judgements) {
-        let line = match one.verdict {
-            ClientVerdict::Right => line.to_owned(),
-            _ => style.bad(line),
+    out.push_str(&rows.next().unwrap_or_default());
+    for (row, one) in rows.zip(judgements) {
+        let row = match one.verdict {
+            ClientVerdict::Right => row,
+            _ => format!("{}\n", style.bad(row.trim_end())),
         };
-        out.push_str(&format!("{line}\n"));
+        out.push_str(&row);
     }
-    out.push_str(&format!("\n{}\n", summary(judgements)));
+    out.push_str(&format!("\n{}", output::paragraph(&summary(judgements))));
     out
 }
 
