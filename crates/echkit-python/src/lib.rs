@@ -15,6 +15,7 @@ mod failure;
 mod identity;
 mod incoming_record;
 mod key_log;
+mod log;
 mod lookup;
 mod object;
 mod runtime;

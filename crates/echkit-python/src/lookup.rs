@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
 use crate::ech_config::EchConfigList;
-use crate::runtime;
+use crate::{log, runtime};
 
 /// A resolver by its URI.
 #[pyclass(frozen, module = "echkit._echkit")]
@@ -84,6 +84,7 @@ impl Resolver {
             let found = work.await.map(Found);
             // No caller waits once the interpreter has ended.
             Python::try_attach(|py| {
+                log::deliver(py);
                 if let Err(error) = done.call1(py, (found,)) {
                     error.write_unraisable(py, None);
                 }

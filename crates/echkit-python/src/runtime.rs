@@ -14,6 +14,8 @@ use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::AbortHandle;
 
+use crate::log;
+
 /// How long a signal may have to wait for its handler while something is waited for.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -36,6 +38,7 @@ pub(crate) fn after_fork() {
     let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
     // To drop it would wait for threads that are not there.
     std::mem::forget(runtime.take());
+    log::after_fork();
     // The generator for what is not secret (identifiers, choices) does not notice a fork; should
     // the system have no new seed for it, it continues with the old one.
     let _ = rand::rng().reseed();
@@ -59,6 +62,7 @@ pub(crate) fn spawn(
     py: Python<'_>,
     future: impl Future<Output = ()> + Send + 'static,
 ) -> PyResult<AbortHandle> {
+    log::follow(py);
     Ok(handle(py)?.spawn(future).abort_handle())
 }
 
@@ -79,8 +83,12 @@ pub(crate) fn block_on<T: Send + 'static>(
             receiver.recv_timeout(TICK)
         });
         match received {
-            Ok(value) => return Ok(value),
+            Ok(value) => {
+                log::deliver(py);
+                return Ok(value);
+            }
             Err(RecvTimeoutError::Timeout) => {
+                log::deliver(py);
                 if let Err(raised) = py.check_signals() {
                     task.abort();
                     return Err(raised);

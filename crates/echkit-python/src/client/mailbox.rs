@@ -10,6 +10,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::event::Event;
 use super::http_failure;
+use crate::log;
 
 /// Where an event loop finds what has come of its requests: it watches the descriptor, and collects
 /// when that is readable. What puts something in needs no lock of the interpreter.
@@ -45,6 +46,7 @@ impl Mailbox {
         // Nothing to read means that it was collected already.
         let _ = rustix::io::read(&self.letters.descriptor, &mut [0; 8]);
         let arrived = std::mem::take(&mut *self.letters.lock());
+        log::deliver(py);
         let mut collected = Vec::with_capacity(arrived.len());
         for (number, outcome) in arrived {
             collected.push(match outcome {
