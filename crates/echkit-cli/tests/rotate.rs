@@ -61,6 +61,26 @@ fn new() -> (tempfile::TempDir, PathBuf) {
     (parent, path)
 }
 
+#[test]
+fn the_status_of_a_directory_that_was_never_rotated_shows_its_keys() {
+    let (_parent, path) = new();
+    fs::create_dir(&path).unwrap();
+    let made = Command::new(env!("CARGO_BIN_EXE_ech"))
+        .args(["keygen", "public.example", "--config-id", "7", "-o"])
+        .arg(path.join("1.pem"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let status = json(&rotate(&path, &["--status", "--json"]));
+    let keys = status["keys"].as_array().unwrap();
+    assert_eq!(keys.len(), 1, "{status}");
+    assert_eq!(keys[0]["file"], "1.pem");
+    assert_eq!(keys[0]["config_id"], 7);
+    assert_eq!(keys[0]["state"], "published");
+    // To look changes nothing.
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
+}
+
 fn error_line(output: &Output) -> String {
     let text = String::from_utf8(output.stderr.clone()).unwrap();
     text.lines().last().unwrap().to_owned()

@@ -186,14 +186,20 @@ impl KeyDirectory {
             })
     }
 
-    /// The keys and their states, oldest first. Takes no lock, and changes nothing.
+    /// The keys and their states, oldest first. Takes no lock, and changes nothing. Keys of other
+    /// programs have the states that they will have once the directory is taken over: until then
+    /// it counts no time, and each has been in its state for none.
     ///
     /// # Errors
     ///
-    /// When the state cannot be read.
+    /// When the state cannot be read, or there is none yet and a key file cannot be read.
     pub fn status(&self) -> Result<Vec<KeyStatus>, KeyDirectoryError> {
+        let now = ClockReading::now();
         let mut state = self.read_state()?.unwrap_or_default();
-        state.clock.advance(&ClockReading::now(), millis(CATCH_UP));
+        state.clock.advance(&now, millis(CATCH_UP));
+        if state.keys.is_empty() {
+            take_over(&mut state, &self.key_files()?, now.wall_ms / 1000)?;
+        }
         Ok(status(&state))
     }
 

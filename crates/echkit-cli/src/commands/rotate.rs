@@ -92,6 +92,11 @@ impl Rotator {
         let no_signals = |error| Failure::system(format!("signals cannot be received: {error}"));
         let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+        // From here on a signal ends it in order.
+        output::note(&format!(
+            "ech: rotating the keys in {}",
+            self.args.directory.display()
+        ));
         let pause = (self.rotation.every / 20).clamp(LOOK.0, LOOK.1);
         let mut told = None;
         let mut rotator = self;
