@@ -10,6 +10,7 @@ What checks a block follows from its language:
     rust     rustdoc, as documentation of crates/echkit-test (src/documents.rs) or of crates/echkit
     toml     `make outside`: the dependencies of a project whose programs are the document's Rust blocks
     sh       `run`, from the test `snippets` of crates/echkit-cli
+    text     the same, where it is what a step prints
     python   `make test-python`: `mypy --strict`, then run with the wheel (python/tests/test_snippets.py)
 
 A comment on the line above the fence says otherwise:
@@ -17,6 +18,8 @@ A comment on the line above the fence says otherwise:
     <!-- snippet: not run: REASON -->      Python is still type-checked; Rust says `ignore` too
     <!-- snippet: with the wheel -->       a shell block for `make test-python`
     <!-- snippet: with PROGRAM -->         a shell block that is skipped, and says so, where there is no such program
+    <!-- snippet: step with PROGRAM -->    the same, in the shell and folder of the document's steps before it
+    <!-- snippet: printed by the step -->  a text block: what the step before it prints; … stands for what differs
 
 In the text around the blocks, links within the repository lead to files, `make X` is a target, and (with
 `run`) `ech X --flag` is in the help of the command.
@@ -58,17 +61,22 @@ CHECKED = {
 }
 
 FENCE = re.compile(r"^[ >]*(?P<ticks>`{3,}|~{3,})[ ]*(?P<info>[^`]*)$")
-MARK = re.compile(r"^<!-- snippet: (?:not run: (?P<reason>\S.*)|(?P<wheel>with the wheel)|with (?P<program>[a-z]+)) -->$")
+MARK = re.compile(
+    r"^<!-- snippet: (?:not run: (?P<reason>\S.*)|(?P<wheel>with the wheel)|"
+    r"(?P<printed>printed by the step)|(?P<step>step )?with (?P<program>[a-z]+)) -->$"
+)
 
 # In the text: what is between backticks, and where links lead.
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 
 # The ports that documents name. The testbed takes fewer from the first on.
-PORT = re.compile(r"\b20(?P<offset>\d{3})\b")
+PORT = re.compile(r"(?<![0-9A-Za-z])20(?P<offset>\d{3})(?![0-9A-Za-z])")
 PORTS = 230
 # Variables that change what `ech` does. A block that wants one sets it.
-SETTINGS = re.compile(r"^ECHKIT_|^SSL|_proxy$", re.IGNORECASE)
+SETTINGS = re.compile(r"^ECHKIT_|^SSL|^COLUMNS$|_proxy$", re.IGNORECASE)
+# A line that tells where the output of a block ends.
+END = "-- the end of the block"
 # How much of what a block printed before it failed is shown, in characters.
 SHOWN = 4000
 # For a command that hangs: no block takes a tenth of it, on any machine.
@@ -91,6 +99,10 @@ class Block:
     with_the_wheel: bool = False
     program: typing.Optional[str] = None
     """What it cannot run without."""
+    step: bool = False
+    """Whether it goes on where the document's step before it ended."""
+    printed: bool = False
+    """Whether it is what the step before it prints."""
 
     @property
     def place(self) -> str:
@@ -129,6 +141,8 @@ def blocks_of(document: str, text: str) -> list[Block]:
                     mark["reason"] if mark else None,
                     bool(mark and mark["wheel"]),
                     mark["program"] if mark else None,
+                    bool(mark and mark["step"]),
+                    bool(mark and mark["printed"]),
                 )
             )
             opened = None
@@ -186,6 +200,11 @@ def documented() -> set[str]:
 
 def check(block: Block, blocks: list[Block], compiled: set[str]) -> str:
     """How a block is checked, for the list; raises `Wrong` where it is not."""
+    if block.printed:
+        at = blocks.index(block)
+        if block.language != "text" or at == 0 or not blocks[at - 1].step or blocks[at - 1].document != block.document:
+            raise Wrong(f"{block.place}: it is no text right after a step that prints it")
+        return "compared by make test"
     if block.language not in CHECKED:
         if block.not_run is None:
             known = ", ".join(CHECKED)
@@ -256,31 +275,56 @@ def free_ports() -> int:
         return first
 
 
-def paste(block: Block, shell: str, environment: dict[str, str], folder: pathlib.Path) -> str:
-    """Pastes a block into a shell; what it printed. The first command that fails ends it.
+def paste(
+    blocks: list[Block], shell: str, environment: dict[str, str], folder: pathlib.Path
+) -> list[str]:
+    """Pastes blocks into one shell; what each printed, with the ports of the document.
 
-    The lines come on stdin, as they do from a clipboard: a command that reads it would swallow them.
+    The first command that fails ends it. The lines come on stdin, as they do from a clipboard: a command that
+    reads it would swallow them.
     """
     first = free_ports()
-    text = PORT.sub(lambda port: str(first + int(port["offset"])), block.text)
+    text = "".join(f"{block.text}\necho {END}\n" for block in blocks)
+    text = PORT.sub(lambda port: str(first + int(port["offset"])), text)
     own = {name: value for name, value in os.environ.items() if not SETTINGS.search(name)}
     own |= {"TMPDIR": str(folder), "HOME": str(folder), **environment}
-    try:
-        ran = subprocess.run(
-            [shell],
-            input=f"set -e\n{text}\necho the end\n",
-            env=own,
-            cwd=folder,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=HANGS,
-        )
-    finally:
-        end_what_is_left(folder)
-    if ran.returncode != 0 or not ran.stdout.endswith("the end\n"):
-        raise Wrong(f"{block.place}: {shell} ended with {ran.returncode}:\n{ran.stdout[-SHOWN:]}")
-    return ran.stdout
+    # To a file: what a block that failed left in the background would keep a pipe open.
+    with tempfile.TemporaryFile("w+") as output:
+        try:
+            ran = subprocess.run(
+                [shell],
+                input=f"set -e\n{text}",
+                env=own,
+                cwd=folder,
+                text=True,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=HANGS,
+            )
+        finally:
+            end_what_is_left(folder)
+        output.seek(0)
+        everything = output.read()
+
+    def documented(port: re.Match[str]) -> str:
+        offset = int(port[0]) - first
+        return str(20_000 + offset) if 0 <= offset < PORTS else port[0]
+
+    printed = re.sub(r"(?<![0-9A-Za-z])\d{5}(?![0-9A-Za-z])", documented, everything).split(f"{END}\n")
+    if ran.returncode != 0 or len(printed) != len(blocks) + 1 or printed[-1]:
+        place = blocks[min(len(printed), len(blocks)) - 1].place
+        raise Wrong(f"{place}: {shell} ended with {ran.returncode}:\n{printed[-1][-SHOWN:]}")
+    return printed[:-1]
+
+
+def compare(block: Block, printed: str) -> None:
+    """Raises `Wrong` unless this was printed: `…` is any text, and alone on its line any lines."""
+    pattern = "".join(
+        r"(?:.*\n)*?" if line == "…" else ".*?".join(map(re.escape, line.split("…"))) + r"\n"
+        for line in block.text.splitlines()
+    )
+    if re.fullmatch(pattern, printed) is None:
+        raise Wrong(f"{block.place}: this was printed instead:\n{printed[-SHOWN:]}")
 
 
 def end_what_is_left(folder: pathlib.Path) -> None:
@@ -319,6 +363,17 @@ def unknown_flags(ech: pathlib.Path) -> typing.Iterator[str]:
                     yield f"{document}:{number}: `ech` has no such command: {span}"
 
 
+def together(blocks: list[Block]) -> list[list[Block]]:
+    """The shell blocks to run, each alone, but all steps of a document with what they print."""
+    groups: dict[str, list[Block]] = {}
+    for block in blocks:
+        if block.step or block.printed:
+            groups.setdefault(block.document, []).append(block)
+        elif block.language == "sh" and block.not_run is None and not block.with_the_wheel:
+            groups[block.place] = [block]
+    return list(groups.values())
+
+
 def run(ech: pathlib.Path) -> int:
     """Runs the shell blocks; the exit code."""
     unknown = list(unknown_flags(ech))
@@ -327,19 +382,23 @@ def run(ech: pathlib.Path) -> int:
     # Debian has servers where an ordinary user's PATH does not lead.
     path = {"PATH": f"{ech.resolve().parent}:{os.environ['PATH']}:/usr/sbin"}
     failed = count = 0
-    for block in all_blocks():
-        if block.language != "sh" or block.not_run is not None or block.with_the_wheel:
-            continue
+    for group in together(all_blocks()):
+        block, shells = group[0], [block for block in group if not block.printed]
         if block.program and not shutil.which(block.program, path=path["PATH"]):
             if os.environ.get("ECHKIT_NAME_SERVERS") == "required":
                 raise Wrong(f"{block.place}: {block.program} is not here")
             print(f"== {block.place} skipped: {block.program} is not installed")
             continue
         for shell in ("bash", "sh"):
-            count += 1
+            count += len(shells)
             with tempfile.TemporaryDirectory() as folder:
                 try:
-                    print(f"== {block.place} in {shell}\n{paste(block, shell, path, pathlib.Path(folder))}")
+                    outputs = dict(zip(shells, paste(shells, shell, path, pathlib.Path(folder))))
+                    for ran, output in outputs.items():
+                        print(f"== {ran.place} in {shell}\n{output}")
+                    for before, after in zip(group, group[1:]):
+                        if after.printed:
+                            compare(after, outputs[before])
                 except Wrong as problem:
                     failed += 1
                     print(f"snippets: {problem}", file=sys.stderr)
@@ -396,6 +455,8 @@ def self_test() -> None:
         "```rust\nfn main() {}\n```\n",
         "```rust,ignore\nfn main() {}\n```\n",
         "```toml\n[dependencies]\n```\n",
+        "```sh\nls\n```\n<!-- snippet: printed by the step -->\n```text\nls\n```\n",
+        "<!-- snippet: printed by the step -->\n```text\nls\n```\n",
     ):
         try:
             blocks = blocks_of("a.md", text)
@@ -404,6 +465,16 @@ def self_test() -> None:
         except Wrong:
             continue
         sys.exit(f"snippets: the check no longer finds what is wrong with {text!r}")
+    step, text = "<!-- snippet: step with ls -->\n```sh\nls\n```\n", "<!-- snippet: printed by the step -->\n```text\n"
+    _, printed = blocks_of("a.md", f"{step}{text}a … c\n…\nend\n```\n")
+    for wrong in ("a b c\n", "a b d\nend\n", "a b c\nend\nmore\n", "more\na b c\nend\n", ""):
+        try:
+            compare(printed, wrong)
+        except Wrong:
+            continue
+        sys.exit(f"snippets: the check no longer finds that {wrong!r} is not what a step prints")
+    for right in ("a b c\nend\n", "a  c\n1\n2\nend\n"):
+        compare(printed, right)
     (block,) = blocks_of("a.md", "<!-- snippet: not run: slow -->\n````text\n```\n````\n")
     if (block.line, block.text, block.not_run, check(block, [block], set())) != (2, "```\n", "slow", ""):
         sys.exit("snippets: the check no longer reads a block with a mark")

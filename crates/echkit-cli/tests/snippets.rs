@@ -23,5 +23,13 @@ fn the_shell_blocks_of_the_documents_run_as_they_stand() {
             first.ends_with(&format!(" in {shell}")) && run.contains("accepted (mode require")
         };
         assert!(runs.any(accepted), "{shell}: {printed}");
+        // The walk runs to its end, unless it was skipped for want of Knot.
+        let mut steps = printed.split("\n== docs/walk-server.md:");
+        let ended = |step: &str| {
+            let first = step.lines().next().unwrap_or_default();
+            first.contains(" skipped: ")
+                || first.ends_with(&format!(" in {shell}")) && step.contains("ech: ended")
+        };
+        assert!(steps.any(ended), "{shell}: {printed}");
     }
 }
