@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: check-thousand grade help demo test lint features rustls-range outside bench bench-latency bench-limits bench-route fuzz interop bogo bogo-forced peers prepare prepare-peers wheel sdist test-sdist test-python test-pythons test-python-year-old try-python bench-python soak-serve soak-python soak-python-client soak-python-loads
+.PHONY: check-thousand grade help demo test lint features rustls-range outside bench bench-latency bench-limits bench-route fuzz interop bogo bogo-forced peers prepare prepare-peers wheel sdist test-sdist test-python test-pythons test-python-year-old try-python bench-python soak-servers soak-python soak-python-client soak-python-loads
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -12,8 +12,8 @@ MUTATIONS ?= 1000000
 SOAK ?= 100000
 # How many handshakes fail there, in each of ten ways.
 FAILURES ?= 10000
-# How long `make soak-serve` goes on.
-SERVE_SECONDS ?= 60
+# How long each of the two phases of `make soak-servers` goes on.
+SERVERS_SECONDS ?= 60
 # How `make wheel` compiles.
 WHEEL_PROFILE ?= release
 
@@ -107,8 +107,8 @@ bench-python: wheel ## echkit.ssl beside the standard module (BENCH: more argume
 	@env=$$(scripts/python-env clients); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \
 	"$$env/bin/python" python/bench/clients.py --python niquests=$$(scripts/python-env niquests)/bin/python $(BENCH_CLIENTS)
 
-soak-serve: prepare ## SERVE_SECONDS (60) of `ech serve`'s library under load while keys, certificates and configuration change
-	ECHKIT_SOAK_SECONDS=$(SERVE_SECONDS) cargo test --release --locked --package echkit-server --test serve_rotation -- --nocapture
+soak-servers: prepare ## SERVERS_SECONDS (60) each: `ech serve` and `ech route` under load while all changes; then killed at random
+	ECHKIT_SOAK_SECONDS=$(SERVERS_SECONDS) cargo test --release --locked --workspace --test servers_soak -- --nocapture --test-threads 1
 
 soak-python: wheel ## SOAK (100000) connections in Python, FAILURES (10000) failing ones of each kind: nothing must grow
 	@env=$$(scripts/python-env); "$$env/bin/pip" install --quiet --force-reinstall --no-deps dist/*.whl; \

@@ -74,6 +74,42 @@ async fn clients_without_ech_get_the_site_that_they_name() {
 }
 
 #[tokio::test]
+async fn hsts_is_sent_where_it_is_asked_for_and_the_site_has_none_of_its_own() {
+    let bed = Bed::new();
+    let backend = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = backend.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = backend.accept().await {
+            // Small requests come whole.
+            let _ = stream.read(&mut [0; 4096]).await;
+            let own = b"HTTP/1.1 200 OK\r\nstrict-transport-security: max-age=5\r\n\
+                        content-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = stream.write_all(own).await;
+        }
+    });
+    let mut config = bed.proxying(&format!("http://{address}"));
+    for site in &mut config.sites {
+        site.hsts = Some(Duration::from_secs(86_400));
+    }
+    config.sites[2].hsts = None;
+    let server = start(config).await;
+    let client = bed.client(server.address).build().unwrap();
+    for (url, value) in [
+        (format!("https://{SECRET}/"), "max-age=5"),
+        (format!("https://{OTHER}/"), "max-age=86400"),
+        (format!("https://{OTHER}/none"), "max-age=86400"),
+    ] {
+        let response = client.get(&url).send().await.unwrap();
+        let values = response.headers().get_all("strict-transport-security");
+        assert_eq!(values.iter().collect::<Vec<_>>(), [value], "{url}");
+    }
+    let client = client_in(&bed, EchMode::Off, server.address);
+    let url = format!("https://{PUBLIC}/");
+    let response = client.get(&url).send().await.unwrap();
+    assert!(!response.headers().contains_key("strict-transport-security"));
+}
+
+#[tokio::test]
 async fn a_stale_key_is_answered_with_configs_that_work() {
     let bed = Bed::new();
     let old = bed.list();

@@ -108,6 +108,9 @@ pub struct ServedSite {
     pub key: PathBuf,
     /// What is served.
     pub content: SiteContent,
+    /// How long browsers ask for the site by `https` alone (RFC 6797), in responses that do not say
+    /// it themselves. Without it a visitor who types the name shows it over plain HTTP.
+    pub hsts: Option<Duration>,
 }
 
 impl ServedSite {
@@ -123,6 +126,7 @@ impl ServedSite {
             certificate: certificate.into(),
             key: key.into(),
             content,
+            hsts: None,
         }
     }
 }

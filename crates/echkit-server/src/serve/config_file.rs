@@ -152,6 +152,8 @@ fn read_site(mut section: Section<'_>) -> Option<ServedSite> {
     let proxy: Option<String> = section.take("proxy");
     let status: Option<bool> = section.take("status");
     let in_clear = section.take("proxy_in_clear").unwrap_or(false);
+    let mut hsts = None;
+    section.parsed("hsts", &mut hsts, |text| parse_time(text).map(Some));
     let content = match (root, proxy, status.unwrap_or(false)) {
         (Some(root), None, false) => Some(SiteContent::Files(section.file.path(&root))),
         (None, Some(proxy), false) => match ProxyTarget::parse(&proxy) {
@@ -184,6 +186,7 @@ fn read_site(mut section: Section<'_>) -> Option<ServedSite> {
         key: key.map_or_else(|| certificate.clone(), |key| file.path(&key)),
         certificate,
         content: content?,
+        hsts,
     })
 }
 

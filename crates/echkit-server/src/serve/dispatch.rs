@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::HOST;
+use hyper::header::{HOST, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use hyper::{Request, Response, StatusCode};
 
 use super::body::{ResponseBody, plain};
@@ -31,6 +31,25 @@ pub(super) async fn answer(
     let Some(site) = site.filter(|_| live.names.find(bare_name(&host).as_str()) == site) else {
         return plain(StatusCode::MISDIRECTED_REQUEST, "");
     };
+    let mut response = answer_at(live, site, &host, request, peer).await;
+    if let Some(age) = live.config.sites.get(site).and_then(|site| site.hsts) {
+        let fields = response.headers_mut();
+        let value = HeaderValue::try_from(format!("max-age={}", age.as_secs()));
+        if let (false, Ok(value)) = (fields.contains_key(STRICT_TRANSPORT_SECURITY), value) {
+            fields.insert(STRICT_TRANSPORT_SECURITY, value);
+        }
+    }
+    response
+}
+
+/// What the site with this number says.
+async fn answer_at(
+    live: &Live,
+    site: usize,
+    host: &str,
+    request: Request<Incoming>,
+    peer: &Arc<Peer>,
+) -> Response<ResponseBody> {
     if live.config.status_page && request.uri().path() == STATUS_PATH {
         return status_page::answer(&request, peer);
     }
@@ -41,7 +60,7 @@ pub(super) async fn answer(
         return origin_svcb::answer(&request, &peer.name, &keys, every);
     }
     match live.contents.get(site) {
-        Some(content) => content.answer(&host, request, peer).await,
+        Some(content) => content.answer(host, request, peer).await,
         None => plain(StatusCode::MISDIRECTED_REQUEST, ""),
     }
 }
