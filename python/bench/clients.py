@@ -29,6 +29,8 @@ LAST = KEPT.replace(b"content-type", b"connection: close\r\ncontent-type")
 # How many requests an asynchronous client has in flight.
 AT_ONCE = 50
 
+WITH = " with echkit"
+
 
 # The server.
 
@@ -104,6 +106,28 @@ def _requests(ca):
     return lambda url, headers: session.get(url, headers=headers).content
 
 
+def _requests_adapter(ca):
+    import echkit.requests
+
+    session = echkit.requests.Session()
+    session.verify = ca
+    return lambda url, headers: session.get(url, headers=headers).content
+
+
+def _urllib3(ca):
+    import urllib3
+
+    pool = urllib3.PoolManager(ca_certs=ca)
+    return lambda url, headers: pool.request("GET", url, headers=headers).data
+
+
+def _urllib3_adapter(ca):
+    import echkit.urllib3
+
+    pool = echkit.urllib3.PoolManager(ca_certs=ca)
+    return lambda url, headers: pool.request("GET", url, headers=headers).data
+
+
 def _niquests(ca):
     import niquests
 
@@ -116,6 +140,15 @@ def _httpx(ca):
     import httpx
 
     client = httpx.Client(verify=ssl.create_default_context(cafile=ca))
+    return lambda url, headers: client.get(url, headers=headers).content
+
+
+def _httpx_adapter(ca):
+    import httpx
+
+    import echkit.httpx
+
+    client = httpx.Client(transport=echkit.httpx.HTTPTransport(verify=ca))
     return lambda url, headers: client.get(url, headers=headers).content
 
 
@@ -160,6 +193,13 @@ CLIENTS = {
     "httpr": _httpr,
 }
 
+# A library alone, and with the adapter for it.
+ADAPTERS = {
+    "urllib3": (_urllib3, _urllib3_adapter),
+    "requests": (_requests, _requests_adapter),
+    "httpx": (_httpx, _httpx_adapter),
+}
+
 
 # Asynchronous ones: an asynchronous context manager that gives what fetches a URL.
 
@@ -186,11 +226,38 @@ def _async_httpx(ca):
     return client, fetch
 
 
+def _async_httpx_adapter(ca):
+    import httpx
+
+    import echkit.httpx
+
+    client = httpx.AsyncClient(transport=echkit.httpx.AsyncHTTPTransport(verify=ca))
+
+    async def fetch(url):
+        return (await client.get(url)).content
+
+    return client, fetch
+
+
 def _async_aiohttp(ca):
     import aiohttp
 
     context = ssl.create_default_context(cafile=ca)
-    client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
+    return _aiohttp(aiohttp.TCPConnector(ssl=context))
+
+
+def _async_aiohttp_adapter(ca):
+    import echkit
+    import echkit.aiohttp
+
+    context = echkit.create_default_context(cafile=ca)
+    return _aiohttp(echkit.aiohttp.TCPConnector(ssl=context))
+
+
+def _aiohttp(connector):
+    import aiohttp
+
+    client = aiohttp.ClientSession(connector=connector)
 
     async def fetch(url):
         async with client.get(url) as response:
@@ -218,12 +285,25 @@ ASYNC_CLIENTS = {
     "pyreqwest": _async_pyreqwest,
 }
 
+ASYNC_ADAPTERS = {
+    "httpx": (_async_httpx, _async_httpx_adapter),
+    "aiohttp": (_async_aiohttp, _async_aiohttp_adapter),
+}
+
 
 # Measuring, in a process of its own.
 
 
+def maker(clients, adapters, name):
+    """What makes a client; ``with echkit`` behind a library's name is its adapter."""
+    library, adapted, _ = name.partition(WITH)
+    if name in clients:
+        return clients[name]
+    return adapters[library][bool(adapted)]
+
+
 def one_by_one(name, url, ca, count, headers):
-    fetch = CLIENTS[name](ca)
+    fetch = maker(CLIENTS, ADAPTERS, name)(ca)
     for _ in range(20):
         assert bytes(fetch(url, headers)) == BODY
     wall, cpu = time.perf_counter(), time.process_time()
@@ -234,7 +314,7 @@ def one_by_one(name, url, ca, count, headers):
 
 def at_once(name, url, ca, count):
     async def main():
-        made, fetch = ASYNC_CLIENTS[name](ca)
+        made, fetch = maker(ASYNC_CLIENTS, ASYNC_ADAPTERS, name)(ca)
         async with made:
             assert bytes(await fetch(url)) == BODY
 
@@ -264,7 +344,8 @@ def measure(kind, name, url, ca, count):
 # The table.
 
 
-def compare(options, kind, names, url, ca):
+def fastest(options, kind, names, url, ca):
+    """The best time and CPU time of each for a request; a client that fails is left out."""
     count = max(options.requests // (5 if kind == "fresh" else 1), AT_ONCE)
     pythons = dict(each.split("=", 1) for each in options.python)
     found = {}
@@ -282,12 +363,31 @@ def compare(options, kind, names, url, ca):
                 print(f"{name}: {ran.stderr.strip().splitlines()[-1]}", file=sys.stderr)
                 continue
             found.setdefault(name, []).append(json.loads(ran.stdout))
-    best = {name: [min(each) for each in zip(*all_of, strict=True)] for name, all_of in found.items()}
+    return {name: [min(each) for each in zip(*all_of, strict=True)] for name, all_of in found.items()}
+
+
+def compare(options, kind, names, url, ca):
+    best = fastest(options, kind, names, url, ca)
     ours = best["echkit"][0]
     print(f"| {kind} | requests per second | `echkit` is | CPU µs each |")
     print("|---|---:|---:|---:|")
     for name, (wall, cpu) in sorted(best.items(), key=lambda item: item[1][0]):
         print(f"| {name} | {1 / wall:.0f} | {wall / ours:.2f}x | {cpu * 1e6:.0f} |")
+    print(flush=True)
+
+
+def compare_adapters(options, kind, libraries, url, ca):
+    best = fastest(options, kind, [n + end for n in libraries for end in ("", WITH)], url, ca)
+    print(f"| {kind} | alone: per second | CPU µs each | {WITH.strip()}: per second | to alone | CPU µs each |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for library in libraries:
+        if library not in best or library + WITH not in best:
+            continue
+        (wall, cpu), (own_wall, own_cpu) = best[library], best[library + WITH]
+        print(
+            f"| {library} | {1 / wall:.0f} | {cpu * 1e6:.0f} "
+            f"| {1 / own_wall:.0f} | {wall / own_wall:.2f}x | {own_cpu * 1e6:.0f} |"
+        )
     print(flush=True)
 
 
@@ -322,6 +422,13 @@ def main():
             ]:
                 names = [n for n in clients if not options.only or n in ("echkit", *options.only)]
                 compare(options, kind, names, url, f"{folder}/ca.pem")
+            for kind, adapters in [
+                ("keep-alive", ADAPTERS),
+                ("fresh", ADAPTERS),
+                (f"asyncio, {AT_ONCE} at once", ASYNC_ADAPTERS),
+            ]:
+                libraries = [n for n in adapters if not options.only or n in options.only]
+                compare_adapters(options, kind, libraries, url, f"{folder}/ca.pem")
         finally:
             server.terminate()
             server.wait()

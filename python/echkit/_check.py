@@ -8,7 +8,7 @@ import json
 import os
 import typing
 
-from . import _echkit, _fork as _fork
+from . import _echkit, _fork as _fork, _log
 from ._discovery import origin_of
 from ._options import proxy_variables
 
@@ -181,13 +181,16 @@ def _run(
         ns_port=ns_port,
         jobs=jobs,
     )
+    _log.follow()
     try:
         while (arrived := checks.step()) is not None:
+            _log.deliver()
             if finished is not None:
                 finished(_report(arrived[1]))
         return [_report(text) for text in checks.reports()]
     finally:
         checks.cancel()
+        _log.deliver()
 
 
 def _names(setting: str, names: collections.abc.Iterable[str]) -> list[str]:

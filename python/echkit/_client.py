@@ -7,7 +7,7 @@ import contextlib
 import time
 import typing
 
-from . import _fork as _fork
+from . import _fork as _fork, _log
 from ._exceptions import RequestError
 from ._options import CallOptions, ClientBase, ClientOptions, Prepared, RequestOptions
 from ._response import Response, feed
@@ -72,6 +72,7 @@ class Client(ClientBase):
             exchange.close()
             raise TypeError("an asynchronous body needs an AsyncClient")
         begun = time.perf_counter()
+        _log.follow()
         try:
             if parts is None and not stream:
                 _, content = exchange.whole()
@@ -87,6 +88,8 @@ class Client(ClientBase):
             # A body that failed, or Ctrl-C.
             exchange.close()
             raise
+        finally:
+            _log.deliver()
         response = Response(request, exchange, parts, begun)
         if not stream:
             response.read()

@@ -13,7 +13,7 @@ import threading
 import typing
 import urllib.parse
 
-from . import _echkit, _fork as _fork
+from . import _echkit, _fork as _fork, _log
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -232,7 +232,11 @@ def look_up(
 ) -> Answer:
     """Ask a resolver that is at hand."""
     protocols = None if alpn is None else list(alpn)
-    return answer_of(asked.lookup(host, port, scheme, protocols, timeout))
+    _log.follow()
+    try:
+        return answer_of(asked.lookup(host, port, scheme, protocols, timeout))
+    finally:
+        _log.deliver()
 
 
 def origin_of(where: str, port: int | None, scheme: str | None) -> tuple[str, str, int]:

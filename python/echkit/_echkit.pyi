@@ -195,7 +195,8 @@ class Resolver:
         scheme: str,
         alpn: list[bytes] | None,
         timeout: float | None,
-        done: typing.Callable[[Found | None], object],
+        mailbox: Mailbox,
+        number: int,
     ) -> Pending: ...
 
 @typing.final
@@ -212,6 +213,11 @@ class Pending:
     def cancel(self) -> None: ...
 
 def after_fork() -> None: ...
+
+# Events for `logging`.
+
+def log_level(level: int) -> None: ...
+def take_log() -> tuple[list[tuple[float, int, str, str]], int] | None: ...
 
 # Checks.
 

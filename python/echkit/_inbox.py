@@ -7,18 +7,18 @@ import collections.abc
 import typing
 import weakref
 
-from . import _echkit
+from . import _echkit, _log
 from ._response import as_bytes
 
 if typing.TYPE_CHECKING:
     from ._content import Parts
 
-Event = tuple[str, bytes | None]
+Event = tuple[str, typing.Any]
 Begin = collections.abc.Callable[[_echkit.Mailbox, int], _echkit.Pending]
 
 
 class Inbox:
-    """Where one event loop gets what has come of its requests."""
+    """Where one event loop gets what has come of its requests and look-ups."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # The loop has this, which must not have the loop: both end with it.
@@ -32,6 +32,7 @@ class Inbox:
         number = self._last = self._last + 1
         future: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
+        _log.follow()
         pending = begin(self._mailbox, number)
         try:
             return await future
@@ -48,6 +49,7 @@ class Inbox:
                 future.set_result(typing.cast(Event, value))
             else:
                 future.set_exception(typing.cast(BaseException, value))
+        _log.deliver()
 
 
 _inboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Inbox] = (

@@ -58,30 +58,18 @@ async def _in_asyncio(
     alpn: typing.Sequence[bytes] | None,
     timeout: float | None,
 ) -> Answer:
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[_echkit.Found | None] = loop.create_future()
-
-    def settle(found: _echkit.Found | None) -> None:
-        if not answer.done():
-            answer.set_result(found)
-
-    def done(found: _echkit.Found | None) -> None:
-        try:
-            loop.call_soon_threadsafe(settle, found)
-        except RuntimeError:
-            pass  # the loop was closed meanwhile
+    # It imports asyncio, which programs under trio do without.
+    from ._inbox import inbox
 
     protocols = None if alpn is None else list(alpn)
-    pending = asked.begin(host, port, "https", protocols, timeout, done)
-    try:
-        found = await answer
-    finally:
-        pending.cancel()
+
+    def begin(mailbox: _echkit.Mailbox, number: int) -> _echkit.Pending:
+        return asked.begin(host, port, "https", protocols, timeout, mailbox, number)
+
+    _, found = await inbox().run(begin)
     if found is None:
         raise TimeoutError(f"{host}: the look-up of HTTPS records timed out")
-    return answer_of(found)
+    return answer_of(typing.cast(_echkit.Found, found))
 
 
 def wrapping(sock: typing.Any) -> typing.Any:

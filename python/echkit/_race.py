@@ -43,7 +43,6 @@ def race(
     """A blocking socket that is connected to one of the places. What fails is told to ``failed``;
     raises the last error where all do."""
     waiting = list(places)
-    what = f"connection to {', '.join(map(str, waiting))}"
     error: Exception = OSError(errno.EHOSTUNREACH, "no address to connect to")
     with _Under() as under:
         start_at = 0.0
@@ -51,13 +50,18 @@ def race(
             if waiting and len(under.way) < AT_ONCE and time.monotonic() >= start_at:
                 place = waiting.pop(0)
                 try:
+                    if not waiting and not under.way:
+                        # Nothing is beside it.
+                        return place, _connected(place, source_address, options, deadline)
                     under.start(place, source_address, options)
                     start_at = time.monotonic() + DELAY
                 except OSError as refused:
+                    if isinstance(refused, TimeoutError) and refused.errno is None:
+                        raise  # the deadline, and not a fault of the place
                     error = refused
                     failed(place, refused)
                 continue
-            pause = left(deadline, what)
+            pause = left(deadline, _names(places))
             if waiting and len(under.way) < AT_ONCE:
                 until = max(start_at - time.monotonic(), 0.0)
                 pause = until if pause is None else min(pause, until)
@@ -74,23 +78,72 @@ def race(
     raise error
 
 
+def _names(places: typing.Sequence[Place]) -> str:
+    return f"connection to {', '.join(map(str, places))}"
+
+
+def _opened(
+    place: Place, source: tuple[str, int] | None, options: SocketOptions
+) -> socket.socket:
+    """A socket that is not yet connected."""
+    family = socket.AF_INET6 if place.address.version == 6 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        for option in options:
+            sock.setsockopt(*option)
+        if source is not None:
+            sock.bind(source)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _connected(
+    place: Place,
+    source: tuple[str, int] | None,
+    options: SocketOptions,
+    deadline: float | None,
+) -> socket.socket:
+    """A socket that is connected to the one place that is left."""
+    sock = _opened(place, source, options)
+    try:
+        sock.settimeout(left(deadline, _names([place])))
+        sock.connect(place.peer)
+        sock.settimeout(None)
+    except TimeoutError as late:
+        sock.close()
+        if late.errno is None:
+            raise TimeoutError(f"{_names([place])}: timed out") from None
+        raise OSError(late.errno, f"{os.strerror(late.errno)} ({place})") from None
+    except OSError as refused:
+        sock.close()
+        code = refused.errno or errno.ECONNREFUSED
+        raise OSError(code, f"{os.strerror(code)} ({place})") from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 class _Under:
     """Sockets that are being connected; closed at the end."""
 
     def __init__(self) -> None:
         self.way: dict[socket.socket, Place] = {}
-        self._selector = selectors.DefaultSelector()
+        self._made: selectors.BaseSelector | None = None
+
+    @property
+    def _selector(self) -> selectors.BaseSelector:
+        if self._made is None:
+            self._made = selectors.DefaultSelector()
+        return self._made
 
     def start(
         self, place: Place, source: tuple[str, int] | None, options: SocketOptions
     ) -> None:
-        family = socket.AF_INET6 if place.address.version == 6 else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = _opened(place, source, options)
         try:
-            for option in options:
-                sock.setsockopt(*option)
-            if source is not None:
-                sock.bind(source)
             sock.setblocking(False)
             code = sock.connect_ex(place.peer)
             if code not in _UNDER_WAY:
@@ -119,4 +172,5 @@ class _Under:
     def __exit__(self, *_: object) -> None:
         for sock in list(self.way):
             self.close(sock)
-        self._selector.close()
+        if self._made is not None:
+            self._made.close()

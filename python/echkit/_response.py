@@ -7,7 +7,7 @@ import collections.abc
 import time
 import typing
 
-from . import _echkit
+from . import _echkit, _log
 from ._exceptions import (
     HTTPStatusError,
     RequestError,
@@ -289,7 +289,10 @@ class Response:
         exchange = self._begin()
         try:
             while True:
-                kind, part = exchange.step()
+                try:
+                    kind, part = exchange.step()
+                finally:
+                    _log.deliver()
                 if kind == "part":
                     assert part is not None
                     yield part

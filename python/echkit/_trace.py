@@ -7,7 +7,7 @@ import json
 import os
 import typing
 
-from . import _echkit
+from . import _echkit, _log
 from ._options import ClientBase, ClientOptions, Timeout, TimeoutTypes, timeout_of
 
 
@@ -175,7 +175,11 @@ def trace(url: str, **options: typing.Unpack[TraceOptions]) -> Trace:
     """
     limits = timeout_of(options.pop("timeout", Timeout()))
     client = ClientBase(**options)
-    traced = client._client.trace(url, (limits.connect, limits.read, limits.total))
+    _log.follow()
+    try:
+        traced = client._client.trace(url, (limits.connect, limits.read, limits.total))
+    finally:
+        _log.deliver()
     return _trace(traced)
 
 

@@ -102,9 +102,8 @@ def test_event_loops_tell_in_their_own_thread(bed, debug):
     assert {record.threadName for record in records} == {threading.current_thread().name}
 
 
-def test_a_handler_may_make_requests_and_fail(bed, debug, monkeypatch):
+def test_a_handler_may_make_requests(bed, debug):
     case = bed.case("nominal")
-    monkeypatch.setattr(logging, "raiseExceptions", False)
 
     class Nosy(logging.Handler):
         asked = 0
@@ -114,22 +113,30 @@ def test_a_handler_may_make_requests_and_fail(bed, debug, monkeypatch):
                 self.asked += 1
                 echkit.get(case.url, dns=bed.dns, verify=bed.ca_file)
 
-    class Broken(logging.Handler):
-        def handle(self, record):
-            raise RuntimeError("a handler that fails")
-
-    unraisable = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(args.exc_value))
-    nosy, broken = Nosy(), Broken()
-    for handler in (nosy, broken):
-        logging.getLogger("echkit").addHandler(handler)
+    nosy = Nosy()
+    logging.getLogger("echkit").addHandler(nosy)
     try:
         got = echkit.get(case.url, dns=bed.dns, verify=bed.ca_file, params=JSON)
     finally:
-        for handler in (nosy, broken):
-            logging.getLogger("echkit").removeHandler(handler)
+        logging.getLogger("echkit").removeHandler(nosy)
     assert got.status_code == 200 and nosy.asked == 1
-    assert unraisable and all(isinstance(error, RuntimeError) for error in unraisable)
+    ends = [record for record in ours(debug) if "response head" in record.getMessage()]
+    assert len(ends) == 2
+
+
+def test_failures_checks_and_traces_tell_too(bed, debug):
+    stale = bed.case("stale-wrong-name")
+    with pytest.raises(echkit.CertificateError):
+        echkit.get(stale.url, dns=bed.dns, verify=bed.ca_file)
+    assert any("connection failed" in record.getMessage() for record in ours(debug))
+    debug.clear()
+    case = bed.case("nominal")
+    echkit.trace(case.url, dns=bed.dns, verify=bed.ca_file)
+    assert any("connected" in record.getMessage() for record in ours(debug))
+    debug.clear()
+    echkit.check(case.url, dns=bed.dns, cafile=bed.ca_file, private=True, only=["records"])
+    told = "\n".join(record.getMessage() for record in ours(debug))
+    assert "DNS query" in told and case.host not in told, told
 
 
 def test_a_discovering_context_tells_of_its_look_ups(bed, debug):

@@ -6,7 +6,7 @@
 //!
 //! [`Mailbox`]: mailbox::Mailbox
 
-mod event;
+pub(crate) mod event;
 pub(crate) mod exchange;
 mod fork_bound;
 pub(crate) mod http_failure;

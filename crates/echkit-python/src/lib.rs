@@ -51,6 +51,8 @@ mod _echkit {
     #[pymodule_export]
     use super::identity::Identity;
     #[pymodule_export]
+    use super::log::{log_level, take_log};
+    #[pymodule_export]
     use super::lookup::{Found, Pending, Resolver};
     #[pymodule_export]
     use super::object::{SslObject, Stats};

@@ -1,7 +1,8 @@
 //! Events of the Rust side for Python's `logging`, to the logger `echkit`.
 //!
 //! A thread of the runtime never takes the interpreter's lock to log: it puts an event into a queue,
-//! which the next thread empties that comes back into Python from the runtime.
+//! which Python empties after each call. Nothing here calls Python code: a thread that is in some
+//! while the interpreter ends would be unwound through this module.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -12,7 +13,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
@@ -53,20 +53,9 @@ struct Waiting {
 /// Seconds since 1970, Python's level, the module, the text.
 type Line = (f64, u32, &'static str, String);
 
-/// Follows the level of the logger `echkit`; called where work is given to the runtime.
-pub(crate) fn follow(py: Python<'_>) {
-    static ASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let level = ASK
-        .get_or_try_init(py, || {
-            let log = py.import("echkit._log")?;
-            Ok::<_, PyErr>(log.getattr("level")?.unbind())
-        })
-        .and_then(|ask| ask.call0(py)?.extract::<u32>(py));
-    let level = match level {
-        Ok(level) => level,
-        // A program's own logger class may do anything.
-        Err(error) => return error.write_unraisable(py, None),
-    };
+/// Takes events from this level of Python's on.
+#[pyfunction]
+pub(crate) fn log_level(level: u32) {
     let least = LEVELS.iter().position(|(number, ..)| *number >= level);
     let least = least.unwrap_or(LEVELS.len());
     if LEAST.swap(least, Ordering::Relaxed) == least {
@@ -77,24 +66,15 @@ pub(crate) fn follow(py: Python<'_>) {
     tracing::callsite::rebuild_interest_cache();
 }
 
-/// Gives what waits to Python; called where a thread comes back from the runtime.
-pub(crate) fn deliver(py: Python<'_>) {
-    static DELIVER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+/// What has happened since the last time, and how many events were lost; `None` where nothing has.
+#[pyfunction]
+pub(crate) fn take_log() -> Option<(Vec<Line>, usize)> {
     let queue = QUEUE.load();
     if !queue.filled.swap(false, Ordering::Relaxed) {
-        return;
+        return None;
     }
     let waiting = std::mem::take(&mut *queue.lock());
-    let lines: Vec<Line> = waiting.events.into();
-    let delivered = DELIVER
-        .get_or_try_init(py, || {
-            let log = py.import("echkit._log")?;
-            Ok::<_, PyErr>(log.getattr("deliver")?.unbind())
-        })
-        .and_then(|deliver| deliver.call1(py, (lines, waiting.lost)));
-    if let Err(error) = delivered {
-        error.write_unraisable(py, None);
-    }
+    Some((waiting.events.into(), waiting.lost))
 }
 
 /// Leaves the parent's events to the parent.

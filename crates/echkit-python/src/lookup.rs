@@ -1,7 +1,7 @@
 //! Discovery in DNS for Python: what HTTPS records say about an origin.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use echkit::discover::{
@@ -17,8 +17,10 @@ use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
+use crate::client::event::Event;
+use crate::client::mailbox::Mailbox;
 use crate::ech_config::EchConfigList;
-use crate::{log, runtime};
+use crate::runtime;
 
 /// A resolver by its URI.
 #[pyclass(frozen, module = "echkit._echkit")]
@@ -65,9 +67,9 @@ impl Resolver {
             .ok_or_else(|| PyTimeoutError::new_err("The look-up of HTTPS records timed out"))
     }
 
-    /// Begins what `lookup` does and returns what ends it early. `done` is called from another
-    /// thread, with what was found, or with `None` when the time is over.
-    #[pyo3(signature = (host, port, scheme, alpn, timeout, done))]
+    /// Begins what `lookup` does, and returns what ends it early. `("found", …)` goes into the mailbox
+    /// under this number, with `None` when the time is over.
+    #[pyo3(signature = (host, port, scheme, alpn, timeout, mailbox, number))]
     #[allow(clippy::too_many_arguments)]
     fn begin(
         &self,
@@ -77,19 +79,14 @@ impl Resolver {
         scheme: &str,
         alpn: Option<Vec<Vec<u8>>>,
         timeout: Option<f64>,
-        done: Py<PyAny>,
+        mailbox: &Mailbox,
+        number: u64,
     ) -> PyResult<Pending> {
         let work = self.question(host, port, scheme, alpn, timeout)?;
+        let letters = Arc::clone(&mailbox.letters);
         let task = runtime::spawn(py, async move {
-            let found = work.await.map(Found);
-            // No caller waits once the interpreter has ended.
-            Python::try_attach(|py| {
-                log::deliver(py);
-                if let Err(error) = done.call1(py, (found,)) {
-                    error.write_unraisable(py, None);
-                }
-                done.drop_ref(py);
-            });
+            let found = work.await.map(Box::new);
+            letters.put(number, Ok(Event::Found(found)));
         })?;
         Ok(Pending(task))
     }
@@ -97,7 +94,7 @@ impl Resolver {
 
 /// What DNS says about an origin.
 #[pyclass(frozen, module = "echkit._echkit")]
-pub(crate) struct Found(Discovery);
+pub(crate) struct Found(pub(crate) Discovery);
 
 /// What to offer, and why nothing may be sent.
 type OfferOrRefusal = (Option<EchConfigList>, Option<String>);

@@ -62,7 +62,6 @@ pub(crate) fn spawn(
     py: Python<'_>,
     future: impl Future<Output = ()> + Send + 'static,
 ) -> PyResult<AbortHandle> {
-    log::follow(py);
     Ok(handle(py)?.spawn(future).abort_handle())
 }
 
@@ -83,12 +82,8 @@ pub(crate) fn block_on<T: Send + 'static>(
             receiver.recv_timeout(TICK)
         });
         match received {
-            Ok(value) => {
-                log::deliver(py);
-                return Ok(value);
-            }
+            Ok(value) => return Ok(value),
             Err(RecvTimeoutError::Timeout) => {
-                log::deliver(py);
                 if let Err(raised) = py.check_signals() {
                     task.abort();
                     return Err(raised);

@@ -10,13 +10,12 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::event::Event;
 use super::http_failure;
-use crate::log;
 
-/// Where an event loop finds what has come of its requests: it watches the descriptor, and collects
+/// Where an event loop finds what has come of its requests and look-ups: it watches the descriptor, and collects
 /// when that is readable. What puts something in needs no lock of the interpreter.
 #[pyclass(frozen, module = "echkit._echkit")]
 pub(crate) struct Mailbox {
-    pub(super) letters: Arc<Letters>,
+    pub(crate) letters: Arc<Letters>,
 }
 
 /// A request's number, whether it went well, and the event or exception.
@@ -46,7 +45,6 @@ impl Mailbox {
         // Nothing to read means that it was collected already.
         let _ = rustix::io::read(&self.letters.descriptor, &mut [0; 8]);
         let arrived = std::mem::take(&mut *self.letters.lock());
-        log::deliver(py);
         let mut collected = Vec::with_capacity(arrived.len());
         for (number, outcome) in arrived {
             collected.push(match outcome {
@@ -62,7 +60,7 @@ impl Mailbox {
 }
 
 /// What has arrived.
-pub(super) struct Letters {
+pub(crate) struct Letters {
     descriptor: OwnedFd,
     arrived: Mutex<Vec<(u64, Result<Event, Error>)>>,
 }
@@ -73,7 +71,7 @@ impl Letters {
     }
 
     /// Puts something in, and wakes the event loop where it was empty.
-    pub(super) fn put(&self, number: u64, outcome: Result<Event, Error>) {
+    pub(crate) fn put(&self, number: u64, outcome: Result<Event, Error>) {
         let mut arrived = self.lock();
         arrived.push((number, outcome));
         if arrived.len() == 1 {
