@@ -12,6 +12,7 @@ mod core;
 mod ech_config;
 mod ech_keys;
 mod failure;
+mod found;
 mod identity;
 mod incoming_record;
 mod key_log;
@@ -49,11 +50,13 @@ mod _echkit {
     #[pymodule_export]
     use super::ech_keys::EchKeys;
     #[pymodule_export]
+    use super::found::Found;
+    #[pymodule_export]
     use super::identity::Identity;
     #[pymodule_export]
     use super::log::{log_level, take_log};
     #[pymodule_export]
-    use super::lookup::{Found, Pending, Resolver};
+    use super::lookup::{Pending, Resolver};
     #[pymodule_export]
     use super::object::{SslObject, Stats};
     #[pymodule_export]

@@ -5,7 +5,7 @@ use echkit::http::Bytes;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
-use crate::lookup::Found;
+use crate::found::Found;
 
 /// What has come of it.
 pub(crate) enum Event {
