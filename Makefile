@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: check-thousand grade help demo test lint features rustls-range outside bench bench-latency bench-limits bench-route fuzz interop bogo bogo-forced peers prepare prepare-peers wheel sdist test-sdist test-python test-pythons test-python-year-old try-python bench-python soak-servers soak-python soak-python-client soak-python-loads
+.PHONY: check-thousand grade help demo test lint features rustls-range outside bench bench-latency bench-limits bench-route bench-serve fuzz interop bogo bogo-forced peers prepare prepare-peers wheel sdist test-sdist test-python test-pythons test-python-year-old try-python bench-python soak-servers soak-python soak-python-client soak-python-loads
 
 # How many mutated inputs each target of `make fuzz` gets.
 MUTATIONS ?= 1000000
@@ -61,7 +61,15 @@ bench-limits: prepare ## what the largest answers of a hostile resolver cost `ec
 bench-route: prepare ## ech route beside HAProxy and nginx as TCP routers; SECONDS (3), ROUNDS (3), CLIENTS (32)
 	@scripts/prepare bench-route
 	cargo build --locked --release --workspace --bin ech
-	ECHKIT_BENCH_ECH="$${CARGO_TARGET_DIR:-target}/release/ech" cargo bench --locked --workspace --profile dev --bench route
+	ECHKIT_BENCH_ECH="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/ech" cargo bench --locked --workspace --profile dev --bench route
+
+bench-serve: prepare ## ech serve beside Caddy, and beside rustls and hyper without ECH; SECONDS (3), ROUNDS (5), CLIENTS (32)
+	@scripts/prepare peers
+	ECHKIT_PEERS=caddy interop/peers/build
+	cargo build --locked --release --workspace --bin ech
+	ECHKIT_BENCH_ECH="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/ech" \
+	ECHKIT_BENCH_CADDY="$${ECHKIT_INTEROP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/echkit-interop}/caddy-2.11.7/bin/caddy" \
+	cargo bench --locked --workspace --bench serve
 
 fuzz: prepare ## feed every parser MUTATIONS (1000000) mutated inputs
 	ECHKIT_MUTATIONS=$(MUTATIONS) cargo test --locked --release --workspace --test 'mutations*' -- --nocapture
