@@ -16,6 +16,7 @@ import os
 import pathlib
 import platform
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -60,7 +61,11 @@ def serve(folder):
     async def main():
         loop = asyncio.get_running_loop()
         server = await loop.create_server(Answers, "127.0.0.1", 0, ssl=context, backlog=512)
-        print(server.sockets[0].getsockname()[1], flush=True)
+        port = server.sockets[0].getsockname()[1]
+        # Clients differ in which addresses of localhost they know.
+        if socket.has_ipv6:
+            await loop.create_server(Answers, "::1", port, ssl=context, backlog=512)
+        print(port, flush=True)
         await server.serve_forever()
 
     uvloop.run(main())
@@ -215,10 +220,17 @@ def _async_echkit(ca):
     return client, fetch
 
 
+def _kept(httpx):
+    """As many kept connections as requests at once. By default httpx closes all but 20, and how many it
+    then opens anew is chance."""
+    return httpx.Limits(max_connections=100, max_keepalive_connections=100)
+
+
 def _async_httpx(ca):
     import httpx
 
-    client = httpx.AsyncClient(verify=ssl.create_default_context(cafile=ca))
+    context = ssl.create_default_context(cafile=ca)
+    client = httpx.AsyncClient(verify=context, limits=_kept(httpx))
 
     async def fetch(url):
         return (await client.get(url)).content
@@ -231,7 +243,8 @@ def _async_httpx_adapter(ca):
 
     import echkit.httpx
 
-    client = httpx.AsyncClient(transport=echkit.httpx.AsyncHTTPTransport(verify=ca))
+    transport = echkit.httpx.AsyncHTTPTransport(verify=ca, limits=_kept(httpx))
+    client = httpx.AsyncClient(transport=transport)
 
     async def fetch(url):
         return (await client.get(url)).content

@@ -16,6 +16,8 @@ Peer = tuple[IPAddress | None, int]
 # How long what prepare() found may wait for its connection, whatever the TTL: the connection that
 # the question was asked for may still be under way.
 GRACE = 60.0
+# How long addresses count that are not from DNS: a file of the system has them, or the name itself.
+_OWN = 1.0
 # No retry config is kept longer, whatever the TTL.
 _DAY = 86_400.0
 _MAX_HOSTS = 512
@@ -44,7 +46,8 @@ class Answers:
         now = time.monotonic()
         # A failure is no answer that would hold.
         settled = found.https != "failed" and found.error is None
-        until = now + ((found.ttl or 0) if settled else 0)
+        lasts = _OWN if found.ttl is None else found.ttl
+        until = now + (lasts if settled else 0)
         new = _Kept(until, now + GRACE, answer)
         for name in {key, key_of(found.host)}:
             old = [kept for kept in self._table.pop(name, ()) if now < max(kept.until, kept.grace)]

@@ -8,7 +8,7 @@ import time
 import typing
 
 from . import _loops, ssl
-from ._answers import Retries
+from ._answers import Answers, Retries, key_of
 from ._attempts import Attempt
 from ._connecting import Connecting, Place
 from ._connection_report import ConnectionReport
@@ -46,6 +46,8 @@ class Dialer:
         self.proxy_resolves = proxy_resolves
         self.alpn = alpn
         self._retries = Retries()
+        # By resolver, which the context may bring.
+        self._answers: dict[typing.Any, Answers] = {}
 
     def connecting(
         self,
@@ -60,9 +62,13 @@ class Dialer:
         """Looks a host up, and says what a connection to it needs."""
         context = checked(context)
         asked = self._resolver(context)
-        answer = _loops.call_beside(
-            lambda: look_up(asked, host, port, "https", self.alpn, left(deadline, host))
-        )
+        kept, key = self._kept(asked), key_of(host)
+        answer = next(kept.of(key, fresh=True, port=port), None)
+        if answer is None:
+            found = _loops.call_beside(
+                lambda: look_up(asked, host, port, "https", self.alpn, left(deadline, host))
+            )
+            answer = kept.keep(key, found)
         return self._connecting(answer, context, server_name, proxied)
 
     async def connecting_soon(
@@ -78,8 +84,21 @@ class Dialer:
         """What :meth:`connecting` does, in an event loop."""
         context = checked(context)
         asked = self._resolver(context)
-        answer = await _loops.look_up_soon(asked, host, port, self.alpn, left(deadline, host))
+        kept, key = self._kept(asked), key_of(host)
+        answer = next(kept.of(key, fresh=True, port=port), None)
+        if answer is None:
+            found = await _loops.look_up_soon(asked, host, port, self.alpn, left(deadline, host))
+            answer = kept.keep(key, found)
         return self._connecting(answer, context, server_name, proxied)
+
+    def _kept(self, asked: typing.Any) -> Answers:
+        """What a resolver has said, for as long as the TTL lasts."""
+        kept = self._answers.get(asked)
+        if kept is None:
+            while len(self._answers) >= 16:
+                self._answers.pop(next(iter(self._answers)), None)
+            kept = self._answers[asked] = Answers()
+        return kept
 
     def _resolver(self, context: ssl.SSLContext | None) -> typing.Any:
         if self.dns is None and isinstance(context, DiscoveringSSLContext):

@@ -22,6 +22,7 @@ async def race(
     """The first stream that ``connect`` gives. Raises the last error where all fail."""
     won: list[tuple[Place, S]] = []
     errors: list[Exception] = [OSError(errno.EHOSTUNREACH, "no address to connect to")]
+    under_way: set[Place] = set()
 
     async with anyio.create_task_group() as group:
 
@@ -31,19 +32,26 @@ async def race(
             except OSError as error:
                 errors.append(error)
                 failed(place, error)
-                ended.set()
                 return
+            finally:
+                under_way.discard(place)
+                ended.set()
             if won:
                 await close(stream)
-            else:
-                won.append((place, stream))
+                return
+            won.append((place, stream))
+            if under_way:
+                # Not without need: it costs as much as the connection.
                 group.cancel_scope.cancel()
 
         for place in places:
             ended = anyio.Event()
+            under_way.add(place)
             group.start_soon(run, place, ended)
             with anyio.move_on_after(DELAY):
                 await ended.wait()
+            if won:
+                break
     if not won:
         raise errors[-1]
     return won[0]

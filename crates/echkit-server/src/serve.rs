@@ -27,6 +27,7 @@ mod peer;
 mod problem;
 mod reverse_proxy;
 mod server;
+mod small_file;
 mod status_page;
 
 pub use config::{

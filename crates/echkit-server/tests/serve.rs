@@ -197,6 +197,10 @@ async fn files_have_ranges_dates_and_types_and_nothing_outside_the_root_is_serve
     std::os::unix::fs::symlink(bed.path("outside.txt"), bed.path(&format!("{SECRET}/link")))
         .unwrap();
     std::os::unix::fs::symlink(bed.path(""), bed.path(&format!("{SECRET}/up"))).unwrap();
+    // The page of a directory may be a link too.
+    std::fs::create_dir(bed.path(&format!("{SECRET}/trap"))).unwrap();
+    let page = bed.path(&format!("{SECRET}/trap/index.html"));
+    std::os::unix::fs::symlink(bed.path("outside.txt"), page).unwrap();
     let server = start(bed.config()).await;
     let client = bed.client(server.address).build().unwrap();
     let url = |path: &str| format!("https://{SECRET}{path}");
@@ -242,6 +246,8 @@ async fn files_have_ranges_dates_and_types_and_nothing_outside_the_root_is_serve
         "/.env",
         "/%2eenv",
         "/link",
+        "/trap/",
+        "/trap/index.html",
         "/up/outside.txt",
         "/up/keys/ech-keys.json",
         "/../outside.txt",
@@ -264,6 +270,56 @@ async fn files_have_ranges_dates_and_types_and_nothing_outside_the_root_is_serve
         for leaked in ["OUTSIDE", "PASSWORD"] {
             assert!(!answer.contains(leaked), "{path}: {answer}");
         }
+    }
+}
+
+#[tokio::test]
+async fn small_files_have_the_same_fields_as_parts_of_them_and_as_large_ones() {
+    let bed = Bed::new();
+    for (name, len) in [
+        ("empty.txt", 0),
+        ("page.css", 10),
+        ("edge.js", 65_536),
+        ("large.js", 65_537),
+        ("no-type", 100),
+    ] {
+        bed.write(&format!("{SECRET}/{name}"), &vec![b'x'; len]);
+    }
+    let server = start(bed.config()).await;
+    let client = bed.client(server.address).build().unwrap();
+    for name in [
+        "",
+        "empty.txt",
+        "page.css",
+        "edge.js",
+        "large.js",
+        "no-type",
+        "page.css?v=1",
+    ] {
+        let url = format!("https://{SECRET}/{name}");
+        let mut whole = client.get(&url).send().await.unwrap();
+        // A condition that holds changes nothing, and has the other code answer.
+        let request = client.get(&url).header("if-none-match", "\"other\"");
+        let mut conditional = request.send().await.unwrap();
+        assert_eq!(whole.status(), StatusCode::OK, "{name}");
+        assert_eq!(conditional.status(), StatusCode::OK, "{name}");
+        for field in [
+            "content-type",
+            "content-length",
+            "last-modified",
+            "accept-ranges",
+            "x-content-type-options",
+        ] {
+            let (one, other) = (whole.headers().get(field), conditional.headers().get(field));
+            assert!(
+                one.is_some() && one == other,
+                "{name}, {field}: {one:?} {other:?}"
+            );
+        }
+        let fields = |response: &echkit::Response| response.headers().keys_len();
+        assert_eq!(fields(&whole), fields(&conditional), "{name}");
+        let body = whole.bytes().await.unwrap();
+        assert_eq!(body, conditional.bytes().await.unwrap(), "{name}");
     }
 }
 

@@ -6,13 +6,17 @@ use std::path::{Component, Path, PathBuf};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::header::{
+    HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, RANGE,
+};
+use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use tower_http::services::ServeDir;
 use tower_service::Service;
 
 use super::body::{ResponseBody, plain};
+use super::small_file::{self, Found};
 
 /// The only directory with a dot in front that is served (RFC 8615).
 const WELL_KNOWN: &str = ".well-known";
@@ -33,21 +37,23 @@ impl Files {
     }
 
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
-        if !self.may_serve(request.uri().path()).await {
-            return plain(StatusCode::NOT_FOUND, "");
-        }
-        let (mut parts, _) = request.into_parts();
-        // Redirects to directories keep the host, whatever form the target had.
-        if let Some(path) = parts.uri.path_and_query() {
-            parts.uri = path.clone().into();
-        }
-        let request = Request::from_parts(parts, Empty::<Bytes>::new());
-        let served: Result<_, Infallible> = self.service.clone().call(request).await;
-        let Ok(response) = served;
+        let found = match relative(request.uri().path()) {
+            Some(relative) => {
+                let (root, whole) = (self.root.clone(), is_for_whole(&request));
+                let look = move || small_file::find(&root, &relative, whole);
+                tokio::task::spawn_blocking(look).await
+            }
+            None => return plain(StatusCode::NOT_FOUND, ""),
+        };
+        let mut response = match found {
+            Ok(Ok(Found::Small(file))) => file.response(),
+            Ok(Ok(Found::Inside)) => self.by_name(request).await,
+            // What is not there, what is outside, and what this user may not read.
+            _ => return plain(StatusCode::NOT_FOUND, ""),
+        };
         if response.status() == StatusCode::NOT_FOUND {
-            return plain(StatusCode::NOT_FOUND, "");
+            return response;
         }
-        let mut response = response.map(|body| body.map_err(Into::into).boxed_unsync());
         // The content type is the file's, and no browser guesses another.
         response.headers_mut().insert(
             HeaderName::from_static("x-content-type-options"),
@@ -56,23 +62,39 @@ impl Files {
         response
     }
 
-    /// Whether a path leads to something below the root. What does not exist is refused here too.
-    async fn may_serve(&self, path: &str) -> bool {
-        let Some(relative) = relative(path) else {
-            return false;
-        };
-        let root = self.root.clone();
-        let inside = tokio::task::spawn_blocking(move || {
-            let real_root = root.canonicalize()?;
-            let real = root.join(relative).canonicalize()?;
-            std::io::Result::Ok(real.starts_with(real_root))
-        });
-        matches!(inside.await, Ok(Ok(true)))
+    /// Everything else that HTTP has for files: ranges, conditions, redirects to directories.
+    async fn by_name(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        let (mut parts, _) = request.into_parts();
+        // Redirects to directories keep the host, whatever form the target had.
+        if let Some(path) = parts.uri.path_and_query() {
+            parts.uri = path.clone().into();
+        }
+        let request = Request::from_parts(parts, Empty::<Bytes>::new());
+        let served: Result<_, Infallible> = self.service.clone().call(request).await;
+        let Ok(response) = served;
+        match response.status() {
+            StatusCode::NOT_FOUND => plain(StatusCode::NOT_FOUND, ""),
+            _ => response.map(|body| body.map_err(Into::into).boxed_unsync()),
+        }
     }
 }
 
-/// The path of a URL as a path below the root. `None` for what leads elsewhere, in any spelling,
-/// and for hidden files.
+/// Whether the file is wanted as it is: no range of it, and under no condition.
+fn is_for_whole(request: &Request<Incoming>) -> bool {
+    let others = [
+        RANGE,
+        IF_MATCH,
+        IF_MODIFIED_SINCE,
+        IF_NONE_MATCH,
+        IF_RANGE,
+        IF_UNMODIFIED_SINCE,
+    ];
+    let fields = request.headers();
+    request.method() == Method::GET && !others.iter().any(|name| fields.contains_key(name))
+}
+
+/// The path of a URL as a path below the root, with the page of a directory. `None` for what leads
+/// elsewhere, in any spelling, and for hidden files.
 fn relative(path: &str) -> Option<PathBuf> {
     // A redirect to `//name/` would lead to another host.
     if path.starts_with("//") {
@@ -95,6 +117,9 @@ fn relative(path: &str) -> Option<PathBuf> {
             Component::CurDir => {}
             _ => return None,
         }
+    }
+    if decoded.ends_with('/') {
+        relative.push("index.html");
     }
     Some(relative)
 }
