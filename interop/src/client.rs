@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 
@@ -81,6 +82,63 @@ impl PeerClient {
         }
     }
 
+    /// Connects twice with OpenSSL's client: the second resumes the session of the first, and sends
+    /// `file` as early data.
+    pub fn run_early(
+        &self,
+        peers: &Peers,
+        pki: &Pki,
+        address: SocketAddr,
+        file: &Path,
+    ) -> Result<(ClientWord, ClientWord), ProcessError> {
+        let session = pki
+            .folder()
+            .join(format!("early-session-{}.pem", address.port()));
+        let round = |more: &[OsString], until: &str| {
+            let mut arguments = self.openssl_arguments(pki, address);
+            arguments.extend_from_slice(more);
+            let client = Process::start_open(peers.program(Peer::OpenSsl), &arguments, true)?;
+            client.wait_for(until, |line| line.contains(until).then_some(()))?;
+            Ok::<_, ProcessError>(read_s_client(client.finish()?.output))
+        };
+        // Tickets come after the handshake.
+        let save = ["-sess_out".into(), session.clone().into()];
+        let first = round(&save, "TLS session ticket:")?;
+        let resume = ["-sess_in".into(), session.into()];
+        let early = ["-early_data".into(), file.into()];
+        let second = round(&[resume, early].concat(), "Early data was")?;
+        Ok((first, second))
+    }
+
+    fn openssl_arguments(&self, pki: &Pki, address: SocketAddr) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec![
+            "s_client".into(),
+            "-connect".into(),
+            address.to_string().into(),
+            "-CAfile".into(),
+            pki.authority_file().into(),
+            "-verify_return_error".into(),
+            "-servername".into(),
+            SECRET_NAME.into(),
+            "-verify_hostname".into(),
+            SECRET_NAME.into(),
+            "-msg".into(),
+        ];
+        if self.tls12 {
+            arguments.push("-tls1_2".into());
+        } else if !self.also_tls12 {
+            arguments.push("-tls1_3".into());
+        }
+        match &self.offer {
+            Offer::Nothing => {}
+            Offer::Grease => arguments.push("-ech_grease".into()),
+            Offer::List(list) => {
+                arguments.extend(["-ech_config_list".into(), BASE64.encode(list).into()]);
+            }
+        }
+        arguments
+    }
+
     fn run_openssl(
         &self,
         peers: &Peers,
@@ -90,32 +148,8 @@ impl PeerClient {
         let session = pki.folder().join(format!("session-{}.pem", address.port()));
         let mut words = Vec::new();
         for round in 0..=usize::from(self.resume) {
-            let mut arguments: Vec<OsString> = vec![
-                "s_client".into(),
-                "-connect".into(),
-                address.to_string().into(),
-                "-CAfile".into(),
-                pki.authority_file().into(),
-                "-verify_return_error".into(),
-                "-servername".into(),
-                SECRET_NAME.into(),
-                "-verify_hostname".into(),
-                SECRET_NAME.into(),
-                "-ign_eof".into(),
-                "-msg".into(),
-            ];
-            if self.tls12 {
-                arguments.push("-tls1_2".into());
-            } else if !self.also_tls12 {
-                arguments.push("-tls1_3".into());
-            }
-            match &self.offer {
-                Offer::Nothing => {}
-                Offer::Grease => arguments.push("-ech_grease".into()),
-                Offer::List(list) => {
-                    arguments.extend(["-ech_config_list".into(), BASE64.encode(list).into()]);
-                }
-            }
+            let mut arguments = self.openssl_arguments(pki, address);
+            arguments.push("-ign_eof".into());
             if self.resume {
                 let option = if round == 0 { "-sess_out" } else { "-sess_in" };
                 arguments.extend([option.into(), session.clone().into()]);

@@ -79,6 +79,20 @@ impl Process {
         arguments: &[OsString],
         input: Option<&[u8]>,
     ) -> Result<Self, ProcessError> {
+        let mut started = Self::start_open(program, arguments, input.is_some())?;
+        if let (Some(input), Some(mut pipe)) = (input, started.child.stdin.take()) {
+            // A peer that ended early has closed its end; its output says why.
+            let _ = pipe.write_all(input);
+        }
+        Ok(started)
+    }
+
+    /// Starts a program; with `open` its standard input stays open, and nothing comes from it.
+    pub fn start_open(
+        program: &Path,
+        arguments: &[OsString],
+        open: bool,
+    ) -> Result<Self, ProcessError> {
         let name = program.display().to_string();
         let io = |error| ProcessError::Io {
             program: name.clone(),
@@ -91,19 +105,14 @@ impl Process {
             .env_remove("SSL_CERT_FILE")
             .env_remove("SSL_CERT_DIR")
             .env_remove("GODEBUG")
-            .stdin(if input.is_some() {
-                Stdio::piped()
-            } else {
-                Stdio::null()
+            .stdin(match open {
+                true => Stdio::piped(),
+                false => Stdio::null(),
             })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(io)?;
-        if let (Some(input), Some(mut pipe)) = (input, child.stdin.take()) {
-            // A peer that ended early has closed its end; its output says why.
-            let _ = pipe.write_all(input);
-        }
         let output = Arc::new(Output::default());
         let mut readers = Vec::new();
         if let Some(pipe) = child.stdout.take() {
@@ -168,8 +177,9 @@ impl Process {
         self.output.lock().0.join("\n")
     }
 
-    /// Waits for its end.
+    /// Closes its standard input, and waits for its end.
     pub fn finish(mut self) -> Result<Finished, ProcessError> {
+        drop(self.child.stdin.take());
         let until = Instant::now() + PATIENCE;
         loop {
             match self.child.try_wait() {

@@ -21,6 +21,8 @@ pub struct PeerServer {
     pub hello_retry: bool,
     /// Speak TLS 1.2 and nothing newer.
     pub tls12: bool,
+    /// Take early data, and answer nothing (OpenSSL only).
+    pub early_data: bool,
     /// The application protocols (Go only; OpenSSL speaks HTTP/1 and chooses none). HTTP/2 and
     /// HTTP/1.1 when empty.
     pub alpn: Vec<String>,
@@ -51,7 +53,8 @@ impl PeerServer {
             Peer::OpenSsl => self.openssl_arguments(sites),
             Peer::Go => self.go_arguments(sites),
         };
-        let process = Process::start(peers.program(peer), &arguments, None)?;
+        // s_server ends with its standard input, where it does not answer by itself.
+        let process = Process::start_open(peers.program(peer), &arguments, self.early_data)?;
         let address = process.wait_for("its address", |line| match peer {
             Peer::OpenSsl => line.strip_prefix("ACCEPT ")?.parse().ok(),
             Peer::Go => {
@@ -72,7 +75,12 @@ impl PeerServer {
             "s_server".into(),
             "-accept".into(),
             "127.0.0.1:0".into(),
-            "-www".into(),
+            if self.early_data {
+                "-early_data"
+            } else {
+                "-www"
+            }
+            .into(),
             "-msg".into(),
             "-cert".into(),
             public.0.clone().into(),
@@ -193,6 +201,12 @@ impl Running {
         self.process.wait_until("a handshake", |lines| {
             (lines.iter().filter(told).count() >= count).then(|| lines.to_vec())
         })
+    }
+
+    /// Waits for a line.
+    pub fn wait_for_line(&self, line: &str) -> Result<(), ProcessError> {
+        self.process
+            .wait_for(line, |said| said.contains(line).then_some(()))
     }
 
     /// All that it printed, for the reader of a failure.

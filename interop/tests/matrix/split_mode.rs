@@ -84,6 +84,9 @@ pub(crate) fn cells() -> Vec<Cell> {
             move |lab| unknown_name(lab, client),
         ));
     }
+    // Go's client sends none, and its server takes none. Ours: crates/echkit-server/tests.
+    let name = format!("split_mode_{OPENSSL}_client_{OPENSSL}_backend::early_data");
+    cells.push(Cell::new(name, early_data));
     cells
 }
 
@@ -137,6 +140,29 @@ impl Split {
                 .map_err(|error| error.to_string())?;
         }
         let table = RouteTable::new(server("public", public, true)?).with_inner_names(names);
+        Self::route(table, key, runtime, peers)
+    }
+
+    /// A router with `key` before this backend of [`SECRET_NAME`], which answers for the public name
+    /// too.
+    fn before(key: &EchKey, backend: Running) -> Result<Self, String> {
+        let runtime = Runtime::new().map_err(|error| error.to_string())?;
+        let at = Backend::new("backend", [backend.address.to_string()]);
+        let at = at.map(Arc::new).map_err(|error| error.to_string())?;
+        let mut names = NameTable::default();
+        names
+            .insert(SECRET_NAME, Arc::clone(&at))
+            .map_err(|error| error.to_string())?;
+        let table = RouteTable::new(at).with_inner_names(names);
+        Self::route(table, key, runtime, vec![backend])
+    }
+
+    fn route(
+        table: RouteTable,
+        key: &EchKey,
+        runtime: Runtime,
+        peers: Vec<Running>,
+    ) -> Result<Self, String> {
         let keys = EchKeys::new(vec![key.clone()]).map_err(|error| error.to_string())?;
         let (tell, told) = channel();
         let tell = std::sync::Mutex::new(tell);
@@ -411,6 +437,51 @@ fn accept(lab: &Lab, client: Side, backend: Side, hello_retry: bool) -> Outcome 
             "every byte",
             word.body.len()
         );
+    }
+    Ok(())
+}
+
+/// OpenSSL resumes a session through the router, and its first bytes come with the hello.
+fn early_data(lab: &Lab) -> Outcome {
+    /// Which fit into one record, and into what a server takes early.
+    const LINES: usize = 500;
+    let early: Vec<String> = (0..LINES).map(|n| format!("early line {n}")).collect();
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let key = our_key(suite::X25519)?;
+    let folder = lab.folder()?;
+    let backend = PeerServer {
+        early_data: true,
+        ..PeerServer::default()
+    };
+    let backend = backend
+        .start(&lab.peers, Peer::OpenSsl, &lab.pki)
+        .map_err(|error| text(&error))?;
+    let split = Split::before(&key, backend)?;
+    let file = folder.join("early");
+    std::fs::write(&file, early.join("\n") + "\n").map_err(|error| text(&error))?;
+    let (first, second) = PeerClient::offering(&list_of(&key))
+        .run_early(&lab.peers, &lab.pki, split.address, &file)
+        .map_err(|error| text(&error))?;
+    let shown = || format!("{}\n{}\n{}", first.output, second.output, split.output());
+    hold!(first.ech == EchWord::Accepted, "the first", shown());
+    hold!(second.ech == EchWord::Accepted, "the second", shown());
+    hold!(second.resumed, "resumed", shown());
+    let accepted = second.output.contains("Early data was accepted");
+    hold!(accepted, "early data", shown());
+    let backend = split.peers.first().ok_or("the backend runs")?;
+    backend
+        .wait_for_line(&early[LINES - 1])
+        .map_err(|error| text(&error))?;
+    let output = backend.output();
+    let came: Vec<&str> = output
+        .lines()
+        .filter(|line| line.starts_with("early line"))
+        .collect();
+    hold!(came == early, "every byte", output);
+    for _ in 0..2 {
+        let told = split.told()?;
+        let accepted = matches!(told.hello, Some(ForwardedHello::Accepted { .. }));
+        hold!(accepted, "the router's word", format!("{told:?}"));
     }
     Ok(())
 }
