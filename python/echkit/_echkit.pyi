@@ -30,9 +30,11 @@ __all__ = [
     "der_items",
     "describe",
     "is_ca",
+    "log_level",
     "outer_name",
     "pem_items",
     "pem_items_of_file",
+    "take_log",
 ]
 
 __version__: str
