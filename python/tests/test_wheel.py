@@ -132,7 +132,7 @@ def test_the_documents_lines_install_it_and_run_the_command(tmp_path):
         # The wheels need nothing from an index.
         path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
         environment = {"PATH": path, "PIP_NO_INDEX": "1", "PIP_NO_CACHE_DIR": "1"}
-        printed = snippets.paste(block, "sh", environment, tmp_path)
+        [printed] = snippets.paste([block], "sh", environment, tmp_path)
         assert "All of it is as it should be." in printed
         assert "env/bin/ech testbed " in printed  # what to try next
 
