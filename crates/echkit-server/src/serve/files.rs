@@ -21,6 +21,9 @@ use super::small_file::{self, Found};
 /// The only directory with a dot in front that is served (RFC 8615).
 const WELL_KNOWN: &str = ".well-known";
 
+/// How much of a large file is read at a time: each part is a way to another thread and back.
+const PART: usize = 256 * 1024;
+
 /// The files below a directory: those that are there by their real path, and have no name that
 /// begins with a dot.
 pub(super) struct Files {
@@ -32,7 +35,7 @@ impl Files {
     pub(super) fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
-            service: ServeDir::new(root),
+            service: ServeDir::new(root).with_buf_chunk_size(PART),
         }
     }
 
