@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import ssl as _std
 import time
@@ -14,6 +15,7 @@ from ._connecting import Connecting, Place
 from ._connection_report import ConnectionReport
 from ._context import DiscoveringSSLContext
 from ._discovery import Answer, look_up, resolver
+from ._files import shorten
 from ._race import left
 
 S = typing.TypeVar("S")
@@ -47,7 +49,7 @@ class Dialer:
         self.alpn = alpn
         self._retries = Retries()
         # By resolver, which the context may bring.
-        self._answers: dict[typing.Any, Answers] = {}
+        self._answers: collections.OrderedDict[typing.Any, Answers] = collections.OrderedDict()
 
     def connecting(
         self,
@@ -95,9 +97,8 @@ class Dialer:
         """What a resolver has said, for as long as the TTL lasts."""
         kept = self._answers.get(asked)
         if kept is None:
-            while len(self._answers) >= 16:
-                self._answers.pop(next(iter(self._answers)), None)
             kept = self._answers[asked] = Answers()
+            shorten(self._answers, 16)
         return kept
 
     def _resolver(self, context: ssl.SSLContext | None) -> typing.Any:

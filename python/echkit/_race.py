@@ -71,7 +71,7 @@ def race(
                     under.keep(sock)
                     sock.setblocking(True)
                     return place, sock
-                error = OSError(code, f"{os.strerror(code)} ({place})")
+                error = _failed(code, place)
                 under.close(sock)
                 failed(place, error)
                 start_at = 0.0  # the next at once
@@ -80,6 +80,10 @@ def race(
 
 def _names(places: typing.Sequence[Place]) -> str:
     return f"connection to {', '.join(map(str, places))}"
+
+
+def _failed(code: int, place: Place) -> OSError:
+    return OSError(code, f"{os.strerror(code)} ({place})")
 
 
 def _opened(
@@ -111,17 +115,12 @@ def _connected(
         sock.settimeout(left(deadline, _names([place])))
         sock.connect(place.peer)
         sock.settimeout(None)
-    except TimeoutError as late:
+    except BaseException as error:
         sock.close()
-        if late.errno is None:
+        if isinstance(error, TimeoutError) and error.errno is None:
             raise TimeoutError(f"{_names([place])}: timed out") from None
-        raise OSError(late.errno, f"{os.strerror(late.errno)} ({place})") from None
-    except OSError as refused:
-        sock.close()
-        code = refused.errno or errno.ECONNREFUSED
-        raise OSError(code, f"{os.strerror(code)} ({place})") from None
-    except BaseException:
-        sock.close()
+        if isinstance(error, OSError):
+            raise _failed(error.errno or errno.ECONNREFUSED, place) from None
         raise
     return sock
 
@@ -147,7 +146,7 @@ class _Under:
             sock.setblocking(False)
             code = sock.connect_ex(place.peer)
             if code not in _UNDER_WAY:
-                raise OSError(code, f"{os.strerror(code)} ({place})")
+                raise _failed(code, place)
             self._selector.register(sock, selectors.EVENT_WRITE)
         except BaseException:
             sock.close()

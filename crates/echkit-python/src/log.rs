@@ -5,7 +5,6 @@
 //! while the interpreter ends would be unwound through this module.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
@@ -23,11 +22,11 @@ use tracing_core::span::Current;
 const CAPACITY: usize = 10_000;
 
 /// Python's numbers of the levels that Rust has, the least first.
-const LEVELS: [(u32, Level, LevelFilter); 4] = [
-    (10, Level::DEBUG, LevelFilter::DEBUG),
-    (20, Level::INFO, LevelFilter::INFO),
-    (30, Level::WARN, LevelFilter::WARN),
-    (40, Level::ERROR, LevelFilter::ERROR),
+const LEVELS: [(u32, Level); 4] = [
+    (10, Level::DEBUG),
+    (20, Level::INFO),
+    (30, Level::WARN),
+    (40, Level::ERROR),
 ];
 
 /// Where in `LEVELS` those begin that are wanted.
@@ -36,6 +35,13 @@ static LEAST: AtomicUsize = AtomicUsize::new(LEVELS.len());
 /// Another thread of the parent may have been inside when a process was forked, so that the child
 /// takes a new one.
 static QUEUE: LazyLock<ArcSwap<Queue>> = LazyLock::new(ArcSwap::default);
+
+fn wanted() -> LevelFilter {
+    let least = LEVELS.get(LEAST.load(Ordering::Relaxed));
+    least.map_or(LevelFilter::OFF, |(_, level)| {
+        LevelFilter::from_level(*level)
+    })
+}
 
 #[derive(Default)]
 struct Queue {
@@ -46,7 +52,7 @@ struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    events: VecDeque<Line>,
+    events: Vec<Line>,
     lost: usize,
 }
 
@@ -74,7 +80,7 @@ pub(crate) fn take_log() -> Option<(Vec<Line>, usize)> {
         return None;
     }
     let waiting = std::mem::take(&mut *queue.lock());
-    Some((waiting.events.into(), waiting.lost))
+    Some((waiting.events, waiting.lost))
 }
 
 /// Leaves the parent's events to the parent.
@@ -91,7 +97,7 @@ impl Queue {
     fn put(&self, line: Line) {
         let mut waiting = self.lock();
         match waiting.events.len() < CAPACITY {
-            true => waiting.events.push_back(line),
+            true => waiting.events.push(line),
             false => waiting.lost += 1,
         }
         self.filled.store(true, Ordering::Relaxed);
@@ -111,14 +117,11 @@ static SPAN: OnceLock<&'static Metadata<'static>> = OnceLock::new();
 
 impl Subscriber for Bridge {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let least = LEVELS.get(LEAST.load(Ordering::Relaxed));
-        metadata.target().starts_with("echkit")
-            && least.is_some_and(|(_, least, _)| metadata.level() <= least)
+        metadata.target().starts_with("echkit") && *metadata.level() <= wanted()
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        let least = LEVELS.get(LEAST.load(Ordering::Relaxed));
-        Some(least.map_or(LevelFilter::OFF, |(.., filter)| *filter))
+        Some(wanted())
     }
 
     /// The span's identity is the number of its connection, from 1 on.
@@ -146,7 +149,7 @@ impl Subscriber for Bridge {
         let metadata = event.metadata();
         let number = LEVELS
             .iter()
-            .find(|(_, level, _)| level == metadata.level())
+            .find(|(_, level)| level == metadata.level())
             .map_or(0, |(number, ..)| *number);
         let mut text = Text::default();
         if let Some(id) = INSIDE.with_borrow(|inside| inside.last().cloned()) {

@@ -33,10 +33,9 @@ pub(super) async fn answer(
     };
     let mut response = answer_at(live, site, &host, request, peer).await;
     if let Some(age) = live.config.sites.get(site).and_then(|site| site.hsts) {
-        let fields = response.headers_mut();
-        let value = HeaderValue::try_from(format!("max-age={}", age.as_secs()));
-        if let (false, Ok(value)) = (fields.contains_key(STRICT_TRANSPORT_SECURITY), value) {
-            fields.insert(STRICT_TRANSPORT_SECURITY, value);
+        let field = response.headers_mut().entry(STRICT_TRANSPORT_SECURITY);
+        if let Ok(value) = HeaderValue::try_from(format!("max-age={}", age.as_secs())) {
+            field.or_insert(value);
         }
     }
     response
