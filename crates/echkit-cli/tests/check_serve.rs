@@ -8,11 +8,9 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use data_encoding::BASE64;
 use echkit::dns::RecordType;
 use echkit_test::dns::{Reply, Script, Server, TTL, https};
-use echkit_test::pki::Authority;
-use rustls::pki_types::PrivateKeyDer;
+use echkit_test::pki::{Authority, pem};
 
 mod bed;
 
@@ -53,11 +51,6 @@ impl Drop for Running {
     }
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = BASE64.encode(der);
-    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn our_own_server_has_no_finding() {
     let directory = tempfile::tempdir().unwrap();
@@ -70,11 +63,7 @@ async fn our_own_server_has_no_finding() {
     );
     for name in [HOST, OTHER, PUBLIC] {
         let site = authority.issue(&[name]);
-        let PrivateKeyDer::Pkcs8(key) = &site.key else {
-            panic!("another form of key");
-        };
-        let text = pem("CERTIFICATE", &site.cert) + &pem("PRIVATE KEY", key.secret_pkcs8_der());
-        fs::write(path(&format!("{name}.pem")), text).unwrap();
+        fs::write(path(&format!("{name}.pem")), site.pem()).unwrap();
         fs::create_dir(path(name)).unwrap();
         fs::write(path(&format!("{name}/index.html")), name).unwrap();
         config.push_str(&format!(

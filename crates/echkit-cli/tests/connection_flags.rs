@@ -106,12 +106,7 @@ async fn a_body_that_ends_without_close_notify_ends_with_56_and_says_so() {
     let pki = Pki::new();
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.pem");
-    let encoded = data_encoding::BASE64.encode(&pki.root());
-    std::fs::write(
-        &ca,
-        format!("-----BEGIN CERTIFICATE-----\n{encoded}\n-----END CERTIFICATE-----\n"),
-    )
-    .unwrap();
+    std::fs::write(&ca, echkit_test::pki::pem("CERTIFICATE", &pki.root())).unwrap();
     let config = pki.server(&["cut.test"]);
     let address = lab::serve_cut_off(config, b"HTTP/1.0 200 OK\r\n\r\nhalf").await;
     let to = format!("cut.test:443:127.0.0.1:{}", address.port());

@@ -231,9 +231,7 @@ async fn hosts_without_a_proxy_are_fetched_directly() {
 /// A file with the certificate of an authority.
 fn pem_file(bed: &Bed, name: &str, pki: &Pki) -> String {
     let path = bed.path(name);
-    let text = data_encoding::BASE64.encode(&pki.root());
-    let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
-    std::fs::write(&path, pem).unwrap();
+    std::fs::write(&path, echkit_test::pki::pem("CERTIFICATE", &pki.root())).unwrap();
     path.to_str().unwrap().to_owned()
 }
 

@@ -2,33 +2,21 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
+mod process;
+
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{ExitStatus, Output};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use echkit::server::{Acceptor, EchKeyHandle, EchServer, load_ech_keys, provider};
 use echkit_test::lab::{self, HIDDEN, PUBLIC, Pki};
-use rustix::process::{Pid, Signal, kill_process};
+use echkit_test::pki::pem;
+use process::{PATIENCE, Process, ech};
+use rustix::process::Signal;
 use serde_json::Value;
-
-/// Far above what anything here takes; only a hang runs into it.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-fn ech(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ech"));
-    command
-        .args(arguments)
-        .env_remove("ECHKIT_LOG")
-        .env_remove("ECHKIT_DNS")
-        .env("no_proxy", "*")
-        .stdin(Stdio::null());
-    command
-}
 
 /// Keys, backends and a certificate authority, in a directory of their own.
 struct Bed {
@@ -46,7 +34,11 @@ impl Bed {
         let keys = folder.path().join("keys");
         rotate(&keys, &["--public-name", PUBLIC]);
         let pki = Pki::new();
-        fs::write(folder.path().join("ca.pem"), pem(&pki.root())).unwrap();
+        fs::write(
+            folder.path().join("ca.pem"),
+            pem("CERTIFICATE", &pki.root()),
+        )
+        .unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let config = |name| {
             let provider = (*provider()).clone();
@@ -157,83 +149,35 @@ fn rotate(keys: &Path, more: &[&str]) {
     assert!(done.status.success(), "{done:?}");
 }
 
-fn pem(certificate: &[u8]) -> String {
-    let text = data_encoding::BASE64.encode(certificate);
-    let lines: Vec<&str> = text
-        .as_bytes()
-        .chunks(64)
-        .map(|line| std::str::from_utf8(line).unwrap())
-        .collect();
-    format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        lines.join("\n")
-    )
-}
-
 /// A running router, which no failing test leaves behind.
 struct Router {
-    child: Child,
-    lines: Receiver<String>,
-    said: Vec<String>,
+    process: Process,
     address: SocketAddr,
 }
 
 impl Router {
     fn start(flags: &[String]) -> Self {
-        let mut child = ech(&["route"])
-            .args(flags)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (tell, lines) = channel();
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                let _ = tell.send(line);
-            }
-        });
-        let mut router = Self {
-            child,
-            lines,
-            said: Vec::new(),
-            address: ([0, 0, 0, 0], 0).into(),
-        };
-        let line = router.wait_for("ech: routing on ");
-        router.address = line["ech: routing on ".len()..].parse().unwrap();
-        router
+        let mut command = ech(&["route"]);
+        command.args(flags);
+        let mut process = Process::of(command);
+        let line = process.wait_for("ech: routing on ");
+        let address = line["ech: routing on ".len()..].parse().unwrap();
+        Self { process, address }
     }
 
     /// The next line with these words.
     fn wait_for(&mut self, words: &str) -> String {
-        loop {
-            let line = self.lines.recv_timeout(PATIENCE);
-            let line = line.unwrap_or_else(|_| panic!("no {words:?} in {:#?}", self.said));
-            self.said.push(line.clone());
-            if line.contains(words) {
-                return line;
-            }
-        }
+        self.process.wait_for(words)
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).unwrap();
+        self.process.signal(signal);
     }
 
     /// Ends it, and gives all that it said.
-    fn stop(mut self) -> (ExitStatus, String) {
+    fn stop(self) -> (ExitStatus, String) {
         self.signal(Signal::TERM);
-        let status = self.child.wait().unwrap();
-        self.said.extend(self.lines.iter());
-        (status, self.said.join("\n"))
-    }
-}
-
-impl Drop for Router {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.end()
     }
 }
 

@@ -6,10 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use data_encoding::BASE64;
-use echkit_test::pki::Authority;
+use echkit_test::pki::{Authority, pem};
 use rustix::process::{Pid, Signal, kill_process};
-use rustls::pki_types::PrivateKeyDer;
 
 const SECRET: &str = "secret.example";
 const PUBLIC: &str = "public.example";
@@ -54,11 +52,7 @@ impl Bed {
     }
 
     fn certify(&self, file: &str, name: &str) {
-        let site = self.authority.issue(&[name]);
-        let PrivateKeyDer::Pkcs8(key) = site.key else {
-            panic!("another form of key");
-        };
-        let text = pem("CERTIFICATE", &site.cert) + &pem("PRIVATE KEY", key.secret_pkcs8_der());
+        let text = self.authority.issue(&[name]).pem();
         fs::write(self.path(&format!("{file}.pem")), text).unwrap();
     }
 
@@ -166,13 +160,6 @@ fn ech(args: &[&str]) -> Output {
         .stdin(Stdio::null())
         .output()
         .unwrap()
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    format!(
-        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
-        BASE64.encode(der)
-    )
 }
 
 fn text(bytes: &[u8]) -> String {

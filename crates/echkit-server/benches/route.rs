@@ -6,6 +6,8 @@
 //! that the load generator, which shares the machine, does not count.
 #![allow(clippy::unwrap_used)]
 
+mod system;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use echkit_proto::key::EchKey;
 use echkit_test::in_memory::{self, Pki, connect, offer};
+use echkit_test::lab;
 
 /// The names that lead to backends which answer and wait, send data, or send back.
 const NAMES: [&str; 3] = ["short.example", "bulk.example", "echo.example"];
@@ -163,7 +166,7 @@ impl Bed {
     /// By the name in the clear, as it is the way to do without ECH.
     fn haproxy(&self) -> Option<Router> {
         let program = found("haproxy")?;
-        let at = free();
+        let at = lab::unused_address();
         let mut text = format!(
             "global\n maxconn 4000\ndefaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n \
              timeout server 60s\n option splice-auto\nfrontend names\n bind {at}\n \
@@ -194,7 +197,7 @@ impl Bed {
             println!("nginx: no stream module; scripts/prepare bench-route installs it");
             return None;
         }
-        let at = free();
+        let at = lab::unused_address();
         let folder = self.folder.path().display();
         let mut map = String::new();
         for (name, at) in NAMES.iter().zip(self.backends) {
@@ -237,11 +240,6 @@ fn found(program: &str) -> Option<PathBuf> {
     found
 }
 
-fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
-
 /// What was measured, the best of all rounds.
 #[derive(Default)]
 struct Figures {
@@ -265,7 +263,7 @@ struct Router {
 impl Drop for Router {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            for pid in family(child.id()) {
+            for pid in system::family(child.id()) {
                 // Workers end with their master, and may be gone.
                 let _ = Command::new("kill")
                     .arg(pid.to_string())
@@ -316,9 +314,7 @@ impl Router {
         let Some(child) = &self.child else {
             return Duration::ZERO;
         };
-        let ticks: u64 = family(child.id()).into_iter().map(ticks).sum();
-        // USER_HZ is 100 on every Linux that Rust runs on.
-        Duration::from_millis(ticks * 10)
+        system::cpu_time(child.id())
     }
 
     fn open(&self, which: usize) -> TcpStream {
@@ -382,43 +378,6 @@ impl Router {
 fn median(times: &mut [Duration]) -> f64 {
     times.sort();
     times[times.len() / 2].as_secs_f64() * 1e6
-}
-
-/// A process and its children.
-fn family(pid: u32) -> Vec<u32> {
-    let mut all = vec![pid];
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(child) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        if stat(child)
-            .get(1)
-            .is_some_and(|parent| *parent == pid.to_string())
-        {
-            all.push(child);
-        }
-    }
-    all
-}
-
-/// The fields of `/proc/PID/stat` from the state on.
-fn stat(pid: u32) -> Vec<String> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let rest = text
-        .rsplit_once(')')
-        .map(|(_, rest)| rest)
-        .unwrap_or_default();
-    rest.split_whitespace().map(str::to_owned).collect()
-}
-
-fn ticks(pid: u32) -> u64 {
-    let stat = stat(pid);
-    let field = |at: usize| stat.get(at).and_then(|text| text.parse::<u64>().ok());
-    field(11).unwrap_or_default() + field(12).unwrap_or_default()
 }
 
 /// The beginning of a ServerHello that is no HelloRetryRequest, as long as real ones are.

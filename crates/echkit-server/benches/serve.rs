@@ -11,6 +11,7 @@
 mod load;
 #[path = "serve/servers.rs"]
 mod servers;
+mod system;
 
 use std::time::{Duration, Instant};
 

@@ -44,6 +44,11 @@ impl Pki {
         (site.chain(), site.key)
     }
 
+    /// A certificate with its key, as a PEM file has them.
+    pub fn issue_pem(&self, names: &[&str]) -> String {
+        self.0.issue(names).pem()
+    }
+
     /// A stock configuration with one certificate for all of `names`.
     pub fn server(&self, names: &[&str]) -> ServerConfig {
         self.server_with(names, provider(), rustls::ALL_VERSIONS)
@@ -85,6 +90,12 @@ pub fn ech_key() -> EchKey {
 
 pub fn list(key: &EchKey) -> EchConfigList {
     EchConfigList::from(key.config().clone())
+}
+
+/// An address that nothing listens at, for a server that has to be told one.
+pub fn unused_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
 }
 
 /// A listener that leaves each connection to a task of its own.

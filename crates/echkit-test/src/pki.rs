@@ -64,6 +64,11 @@ impl Site {
         }
     }
 
+    /// Certificate and key in one file.
+    pub fn pem(&self) -> String {
+        pem("CERTIFICATE", &self.cert) + &pem("PRIVATE KEY", self.key.secret_der())
+    }
+
     pub fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![self.cert.clone()]
     }
@@ -74,4 +79,18 @@ impl Site {
         roots.add(self.cert.clone()).unwrap();
         roots
     }
+}
+
+/// One block of a PEM file (RFC 7468).
+pub fn pem(label: &str, der: &[u8]) -> String {
+    let text = data_encoding::BASE64.encode(der);
+    let mut out = format!("-----BEGIN {label}-----\n");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, more) = rest.split_at(rest.len().min(64));
+        out.push_str(line);
+        out.push('\n');
+        rest = more;
+    }
+    out + &format!("-----END {label}-----\n")
 }

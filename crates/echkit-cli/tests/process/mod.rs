@@ -1,15 +1,28 @@
 //! A process of `ech` that runs until the test is over.
+#![allow(dead_code, reason = "each test binary uses its part of it")]
 
 use std::fmt;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Far above what anything here takes; only a hang runs into it.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// `ech` with these arguments, in an environment that asks for nothing.
+pub(crate) fn ech(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ech"));
+    command
+        .args(arguments)
+        .env_remove("ECHKIT_LOG")
+        .env_remove("ECHKIT_DNS")
+        .env("no_proxy", "*")
+        .stdin(Stdio::null());
+    command
+}
 
 pub(crate) struct Process {
     child: Child,
@@ -20,10 +33,12 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `ech` with these arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ech"))
-            .args(arguments)
-            .env_remove("ECHKIT_LOG")
-            .stdin(Stdio::null())
+        Self::of(ech(arguments))
+    }
+
+    /// Starts a command.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -42,15 +57,14 @@ impl Process {
         }
     }
 
-    /// Waits for a line with these words.
-    pub(crate) fn wait_for(&mut self, words: &str) {
+    /// The next line with these words.
+    pub(crate) fn wait_for(&mut self, words: &str) -> String {
         loop {
             let line = self.lines.recv_timeout(PATIENCE);
             let line = line.unwrap_or_else(|_| panic!("no {words:?} in {:#?}", self.said));
-            let found = line.contains(words);
-            self.said.push(line);
-            if found {
-                return;
+            self.said.push(line.clone());
+            if line.contains(words) {
+                return line;
             }
         }
     }
@@ -69,7 +83,7 @@ impl Process {
         assert!(ended.is_none(), "{ended:?}: {:#?}", self.said);
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
@@ -96,10 +110,16 @@ impl Process {
     }
 
     /// Waits for its end, which is a good one.
-    pub(crate) fn ends(mut self) {
+    pub(crate) fn ends(self) {
+        let (status, said) = self.end();
+        assert!(status.success(), "{status}: {said}");
+    }
+
+    /// Waits for its end, and gives all that it said.
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().unwrap();
-        self.said.extend(self.lines.try_iter());
-        assert!(status.success(), "{status}: {:#?}", self.said);
+        self.said.extend(self.lines.iter());
+        (status, self.said.join("\n"))
     }
 
     /// What it has of the system.

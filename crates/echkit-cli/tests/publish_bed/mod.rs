@@ -8,7 +8,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use data_encoding::BASE64;
 use echkit::connect::Connector;
 use echkit::dns::{Resolver, ResolverOptions};
 use echkit::server::{Acceptor, EchKeyHandle};
@@ -17,7 +16,7 @@ use echkit::{EchMode, Origin};
 use echkit_proto::dns::RecordType;
 use echkit_proto::svcb::Record;
 use echkit_server::{DnsServer, KeyDirectory};
-use echkit_test::pki::Authority;
+use echkit_test::pki::{Authority, pem};
 
 /// The name that is hidden, and its zone.
 pub(crate) const SITE: &str = "hidden-site.zone.test";
@@ -273,9 +272,8 @@ impl Web {
                 tokio::spawn(async move { acceptor.accept(tcp).await.is_ok() });
             }
         });
-        let pem = BASE64.encode(authority.root().as_ref());
-        let pem = format!("-----BEGIN CERTIFICATE-----\n{pem}\n-----END CERTIFICATE-----\n");
-        fs::write(folder.path().join("ca.pem"), pem).unwrap();
+        let root = pem("CERTIFICATE", &authority.root());
+        fs::write(folder.path().join("ca.pem"), root).unwrap();
         fs::write(folder.path().join("update.key"), KEY).unwrap();
         Self {
             port,

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,6 @@ use echkit_test::lab::{self, Pki};
 use http::Response;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use rustls::pki_types::PrivateKeyDer;
 
 use crate::clients::{Knows, Place};
 use crate::process::Process;
@@ -48,8 +47,8 @@ impl Bed {
         let backend = backend(&pki).await;
         let bed = Self {
             folder: tempfile::tempdir().unwrap(),
-            serve: unused(),
-            route: unused(),
+            serve: lab::unused_address(),
+            route: lab::unused_address(),
             backend,
             pki,
             changes: AtomicUsize::new(0),
@@ -91,15 +90,7 @@ impl Bed {
     }
 
     fn certify(&self, name: &str) {
-        let (chain, key) = self.pki.issue(&[name]);
-        let PrivateKeyDer::Pkcs8(key) = key else {
-            panic!("another form of key");
-        };
-        let key = pem("PRIVATE KEY", key.secret_pkcs8_der());
-        self.replace(
-            &format!("{name}.pem"),
-            &(pem("CERTIFICATE", &chain[0]) + &key),
-        );
+        self.replace(&format!("{name}.pem"), &self.pki.issue_pem(&[name]));
     }
 
     /// Configurations of server and router that differ by this number, and not for clients.
@@ -222,12 +213,6 @@ impl Bed {
     }
 }
 
-/// An address that nothing listens at.
-fn unused() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
-
 /// A server in the role of RFC 9849 §7.2: it takes the mark `inner` for ECH.
 async fn backend(pki: &Pki) -> SocketAddr {
     let provider = (*provider()).clone();
@@ -250,9 +235,4 @@ async fn backend(pki: &Pki) -> SocketAddr {
         }
     })
     .await
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = BASE64.encode(der);
-    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
 }

@@ -7,6 +7,7 @@
 
 mod bed;
 mod clients;
+#[path = "../process/mod.rs"]
 mod process;
 
 use std::time::{Duration, Instant};

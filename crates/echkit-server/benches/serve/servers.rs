@@ -1,7 +1,7 @@
 //! The servers that are measured, and the files that all of them serve.
 
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use echkit_proto::key::EchKey;
 use echkit_server::write_caddy_key;
 use echkit_test::in_memory::{self, PUBLIC, Pki, SECRET};
+use echkit_test::lab;
+use echkit_test::pki::pem;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -19,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tower_http::services::ServeDir;
 use tower_service::Service;
 
-use crate::STOCK;
+use crate::{STOCK, system};
 
 /// The files, and how many bytes they have.
 pub(crate) const SMALL: (&str, usize) = ("/small.html", 1024);
@@ -86,7 +88,7 @@ impl Bed {
     pub(crate) fn caddy(&self, program: &Path) -> WebServer {
         let storage = self.path("storage");
         write_caddy_key(&storage, &self.key, false).unwrap();
-        let at = free();
+        let at = lab::unused_address();
         let port = at.port();
         let tls = format!(
             "tls {} {}",
@@ -132,16 +134,6 @@ impl Bed {
     }
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = data_encoding::BASE64.encode(der);
-    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
-}
-
-fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
-
 /// A server that runs until this is dropped.
 pub(crate) struct WebServer {
     pub(crate) name: &'static str,
@@ -173,15 +165,9 @@ impl WebServer {
         Self::new(name, has_ech, address, child)
     }
 
-    /// The CPU time of its threads so far.
+    /// The CPU time that it has taken so far.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // After the name, which may hold spaces, comes the third field.
-        let (_, rest) = stat.rsplit_once(')').unwrap();
-        let fields = rest.split_whitespace().skip(11).take(2);
-        let ticks: u64 = fields.map(|field| field.parse::<u64>().unwrap()).sum();
-        // USER_HZ is 100 on every Linux that Rust runs on.
-        Duration::from_millis(ticks * 10)
+        system::cpu_time(self.child.id())
     }
 }
 

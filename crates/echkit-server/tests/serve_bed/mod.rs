@@ -10,7 +10,6 @@ use std::time::Duration;
 use echkit::config::EchConfigList;
 use echkit::connect::{Connector, Stream};
 use echkit::http::ClientBuilder;
-use echkit::rustls::pki_types::PrivateKeyDer;
 use echkit::{Client, EchMode};
 use echkit_proto::key::KeyParams;
 use echkit_server::KeyDirectory;
@@ -67,11 +66,7 @@ impl Bed {
 
     /// Writes FILE.pem, with a certificate for these names and its key.
     pub fn certify(&self, file: &str, names: &[&str]) -> PathBuf {
-        let (chain, key) = self.pki.issue(names);
-        let PrivateKeyDer::Pkcs8(key) = key else {
-            panic!("another form of key");
-        };
-        let text = pem("CERTIFICATE", &chain[0]) + &pem("PRIVATE KEY", key.secret_pkcs8_der());
+        let text = self.pki.issue_pem(names);
         // Whole at once, as programs that renew certificates do it.
         let path = self.write(&format!("{file}.pem.new"), text.as_bytes());
         let to = self.path(&format!("{file}.pem"));
@@ -162,11 +157,6 @@ impl Bed {
             .unwrap();
         String::from_utf8_lossy(&answer).into_owned()
     }
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = data_encoding::BASE64.encode(der);
-    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
 }
 
 /// A server that runs.
